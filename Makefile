@@ -1,0 +1,53 @@
+# A machine with Go and make is enough: `make run` and `make test` fetch what else they need.
+# Written for GNU make 3.81 (macOS) and newer.
+
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
+# VCS stamping is off because it stops the build in a checkout that another user owns; VERSION says the same.
+GOBUILD  = CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-X sluice/shared/ops.Version=$(VERSION)" -o bin/
+
+# The race detector needs cgo on every system but macOS, where it does no harm. TIMEOUT is for the tests of one package.
+TIMEOUT ?= 8m
+GOTEST   = CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) $(TESTFLAGS)
+
+# The version is part of the file's name, so that a new version is installed and the present one is not built again.
+LINT_VERSION = v2.15.0
+LINT         = bin/tools/golangci-lint-$(LINT_VERSION)
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint fmt bench e2e tools
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+run: ## Build and run gateway, worker and an embedded Redis as one process (SLUICE_REDIS_URL: use that Redis)
+	$(GOBUILD) ./infra/local/cmd/sluice-local
+	@bin/sluice-local
+
+build: ## Build bin/gateway, bin/worker and bin/sluice-local
+	$(GOBUILD) ./gateway/cmd/gateway ./worker/cmd/worker ./infra/local/cmd/sluice-local
+
+test: ## Run all tests with the race detector (TESTFLAGS='-v -run Name' is passed on)
+	@infra/tools/need.sh redis-server cc
+	$(GOTEST) ./...
+
+e2e: ## Run the end-to-end tests only, never from the test cache
+	@infra/tools/need.sh redis-server cc
+	$(GOTEST) -count=1 ./e2e/...
+
+bench: ## Run the benchmarks (BENCH=pattern, PKG=./package; BASE=commit compares with that commit, COUNT=10 runs)
+	@infra/tools/need.sh redis-server
+	@infra/tools/bench.sh "$(or $(BENCH),.)" "$(or $(PKG),./...)" "$(BASE)" "$(or $(COUNT),10)"
+
+lint: $(LINT) ## Check formatting, go vet, and golangci-lint with the import rules of .golangci.yml
+	@files=$$(gofmt -s -l .) && if [ -n "$$files" ]; then echo "not formatted, run 'make fmt':" $$files >&2; exit 1; fi
+	go vet ./...
+	$(LINT) run
+
+fmt: ## Format all Go code
+	gofmt -s -w .
+
+tools: $(LINT)
+
+$(LINT):
+	GOBIN="$(CURDIR)/bin/tools" CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	mv bin/tools/golangci-lint $@

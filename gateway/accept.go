@@ -1,0 +1,95 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"sluice/gateway/auth"
+	"sluice/gateway/socket"
+	"sluice/shared/wire"
+)
+
+func (g *Gateway) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/ws", g.accept)
+	if g.page != nil {
+		mux.Handle("/", g.page)
+	}
+	return mux
+}
+
+// accept upgrades a request. A refusal comes as a close code after the upgrade:
+// browsers show nothing of a refused handshake.
+func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
+	g.wg.Add(1)
+	defer g.wg.Done()
+	if g.draining.Load() {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "this gateway drains; connect again", http.StatusServiceUnavailable)
+		return
+	}
+	sock, err := g.sockets.Upgrade(w, r, auth.Subprotocol(r))
+	if err != nil {
+		g.metrics.refused.WithLabelValues("handshake").Inc()
+		return
+	}
+	if !g.verifier.OriginAllowed(r) {
+		g.refuse(sock, "origin", wire.CloseForbidden, "this page may not connect here")
+		return
+	}
+	c := newConn(g, sock)
+	token, found := auth.FromRequest(r)
+	if !found {
+		c.awaitConnect(r)
+		return
+	}
+	id, err := g.verifier.Verify(token, time.Now())
+	if err != nil {
+		code := wire.CloseUnauthorized
+		if isExpired(err) {
+			code = wire.CloseExpired
+		}
+		g.refuse(sock, auth.ReasonOf(err), code, err.Error())
+		return
+	}
+	wants, mistakes := wanted(r)
+	c.start()
+	c.open(id, wants, mistakes)
+	sock.Start()
+}
+
+func (g *Gateway) refuse(sock *socket.Conn, reason string, code int, text string) {
+	g.metrics.refused.WithLabelValues(reason).Inc()
+	g.log.Debug("refused a connection", "reason", reason, "code", code)
+	g.metrics.closed(code)
+	sock.Abandon(code, text)
+}
+
+// wanted are the subscriptions that a request asks for: `topics`, and positions by
+// `last_event_id` or Last-Event-ID.
+func wanted(r *http.Request) (wants []want, mistakes []wire.Error) {
+	q := r.URL.Query()
+	last := q.Get("last_event_id")
+	if last == "" {
+		last = r.Header.Get("Last-Event-ID")
+	}
+	var from wire.LastEventID
+	if last != "" {
+		var err error
+		if from, err = wire.ParseLastEventID(last); err != nil {
+			mistakes = append(mistakes, wire.Error{Code: wire.CodeBadRequest, Message: err.Error()})
+		}
+	}
+	var bare start
+	if from.IsBare {
+		bare = start{kind: startBare, id: from.Bare}
+		wants = append(wants, want{target: "", start: bare}) // for user and all
+	}
+	if topics := q.Get("topics"); topics != "" {
+		for name := range strings.SplitSeq(topics, ",") {
+			wants = append(wants, want{target: wire.TopicTarget(name), start: bare})
+		}
+	}
+	return append(wants, positions(from.Positions)...), mistakes
+}

@@ -1,0 +1,52 @@
+package auth
+
+import "errors"
+
+// Verify's errors are one of these two under errors.Is. Their texts are all that a client may be told, and short
+// enough for the reason of a close frame (123 bytes, RFC 6455, section 5.5).
+var (
+	// ErrExpired: the token was good and has ended. Close 4401: the client comes back with a fresh one.
+	ErrExpired = errors.New("the token has expired: get a fresh one")
+	// ErrRefused: the token will not become good by trying again. Close 4501.
+	ErrRefused = errors.New("the token was refused")
+)
+
+// Reasons why a token was not accepted, for logs and as a counter's label.
+const (
+	ReasonTooLong   = "too_long"   // longer than MaxTokenBytes
+	ReasonMalformed = "malformed"  // neither a JWT nor, in dev mode, dev:<user>
+	ReasonAlgorithm = "algorithm"  // signed in a way that is not accepted, or not at all
+	ReasonSignature = "signature"  // not signed with our key
+	ReasonClaims    = "claims"     // a claim has the wrong type or is out of bounds
+	ReasonSubject   = "subject"    // sub is missing or is no user id
+	ReasonNoExpiry  = "no_expiry"  // exp is missing
+	ReasonAudience  = "audience"   // aud does not contain SLUICE_JWT_AUDIENCE
+	ReasonIssuer    = "issuer"     // iss is not SLUICE_JWT_ISSUER
+	ReasonNotBefore = "not_before" // nbf is in the future
+	ReasonExpired   = "expired"    // exp is in the past, and nothing else is wrong
+)
+
+// Error is what Verify returns. Its text is the fixed one of ErrExpired or ErrRefused: nothing internal reaches the
+// client even if the whole error is sent.
+type Error struct {
+	// Reason is one of the Reason constants. It is for us, never for the client: it would help to forge tokens.
+	Reason string
+}
+
+func (e *Error) Error() string { return e.Unwrap().Error() }
+
+// Unwrap returns ErrExpired or ErrRefused.
+func (e *Error) Unwrap() error {
+	if e.Reason == ReasonExpired {
+		return ErrExpired
+	}
+	return ErrRefused
+}
+
+// ReasonOf returns the reason of an error of Verify, and "" for any other.
+func ReasonOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Reason
+	}
+	return ""
+}

@@ -1,0 +1,88 @@
+package auth
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	userPrefix = "user:"
+	allTarget  = "all"
+
+	// maxUserBytes is the protocol's limit for the name in a target: a user's id is the name of their own target.
+	maxUserBytes = 128
+	// maxTargetBytes bounds the work that a target which nobody has checked yet can cause.
+	maxTargetBytes = 256
+)
+
+// Identity is a connected user and what they may do. The zero Identity may do nothing.
+type Identity struct {
+	// User is the id: 1 to 128 characters of A-Z a-z 0-9 . _ - : @ / + =.
+	User string
+	// Expires is the token's end, zero for one without end. A connection may go on until Expires plus Leeway, which
+	// is as long as Verify would take its token.
+	Expires time.Time
+
+	subscribe, publish []string // patterns
+	everything         bool     // dev mode
+}
+
+// CanSubscribe says whether events for target may be given to this user. Their own user: target and all always may,
+// another user's user: target never may, whatever the token says. It does not check that target is well formed.
+func (id Identity) CanSubscribe(target string) bool {
+	if id.User == "" || len(target) > maxTargetBytes {
+		return false
+	}
+	if user, ok := strings.CutPrefix(target, userPrefix); ok {
+		return user == id.User
+	}
+	return target == allTarget || id.everything || matchAny(id.subscribe, target)
+}
+
+// CanPublish says whether this user may send events to target. It does not check that target is well formed.
+func (id Identity) CanPublish(target string) bool {
+	if id.User == "" || len(target) > maxTargetBytes {
+		return false
+	}
+	return id.everything || matchAny(id.publish, target)
+}
+
+func matchAny(patterns []string, target string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return match(p, target) })
+}
+
+// match says whether the whole of s matches pattern, in which * stands for any run of characters, also none. There
+// is no escape, since targets hold no *. Each piece between two stars takes its first occurrence and is never
+// reconsidered: a later one could only leave less for the pieces that follow. So the work is linear in s.
+func match(pattern, s string) bool {
+	piece, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == s
+	}
+	s, ok := strings.CutPrefix(s, piece)
+	for ok {
+		if piece, rest, star = strings.Cut(rest, "*"); !star {
+			return strings.HasSuffix(s, piece)
+		}
+		_, s, ok = strings.Cut(s, piece)
+	}
+	return false
+}
+
+// validUser says whether s can be a user's id.
+func validUser(s string) bool {
+	if s == "" || len(s) > maxUserBytes {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if !isAlphanumeric(c) && strings.IndexByte("._-:@/+=", c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func isAlphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}

@@ -1,0 +1,149 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+// pageEvents is how many events of a history are read at once.
+const pageEvents = 100
+
+// catchUp lets the connection read the history for a subscription until it meets the
+// live flow. One goroutine does this for all subscriptions of a connection; it is
+// there only while there is something to do. May be called with a shard's lock held.
+func (c *conn) catchUp(s *sub) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.behind = append(c.behind, s)
+	if c.catching || c.closed {
+		return
+	}
+	c.catching = true
+	c.gw.wg.Add(1)
+	go func() {
+		defer c.gw.wg.Done()
+		c.catchAllUp()
+	}()
+}
+
+func (c *conn) catchAllUp() {
+	for {
+		c.mu.Lock()
+		if len(c.behind) == 0 || c.closed {
+			c.catching, c.behind = false, nil
+			c.mu.Unlock()
+			return
+		}
+		s := c.behind[0]
+		c.behind = c.behind[1:]
+		c.mu.Unlock()
+		c.follow(s)
+	}
+}
+
+// follow reads page after page until the subscription can join the live flow.
+func (c *conn) follow(s *sub) {
+	wait := 10 * time.Millisecond
+	for !s.left() {
+		room := c.hasRoom()
+		q := &store.Query{Target: s.target.name, After: s.pos, Edges: true, Limit: pageEvents}
+		if err := c.gw.read(c.ctx, q); err != nil {
+			if c.ctx.Err() != nil {
+				return
+			}
+			c.gw.log.Debug("cannot read a history; trying on", "target", s.target.name, "err", err)
+			sleep(c.ctx, wait)
+			wait = min(2*wait, time.Second)
+			continue
+		}
+		wait = 10 * time.Millisecond
+		if !c.replay(s, q, store.Position{After: s.pos, Own: true, Since: int64(s.pos.Ms)}) {
+			q = nil // what is left of the page is read again: memory stays bounded
+			select {
+			case <-room:
+				continue
+			case <-c.ctx.Done():
+				return
+			}
+		}
+		if !q.Page.More && c.gw.hub.join(s) {
+			return
+		}
+	}
+}
+
+// left reports whether the subscription has ended.
+func (s *sub) left() bool {
+	s.target.shard.mu.Lock()
+	defer s.target.shard.mu.Unlock()
+	return s.gone
+}
+
+// replay queues what a query found for a subscription: the events, or the gap if
+// there is one. false: the connection's queue is full; s.pos says how far it got.
+func (c *conn) replay(s *sub, q *store.Query, p store.Position) bool {
+	ok, reason := c.gw.complete(q, p)
+	if !ok {
+		if !c.sock.Send(wire.Frame(gap(q, p.After, reason))) {
+			return false
+		}
+		c.gw.metrics.gaps.WithLabelValues(reason).Inc()
+		s.pos = q.Got.Newest
+		q.Page = store.Page{}
+		return true
+	}
+	for i := range q.Page.Events {
+		if !s.push(record(&q.Page.Events[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+// complete judges a query by its edges and by its page: that was read later, and
+// more may have been trimmed in between.
+func (g *Gateway) complete(q *store.Query, p store.Position) (ok bool, reason string) {
+	ok, reason = store.Complete(p, q.Got, g.store.NowMs(), g.store.HistoryTTLMs())
+	if ok && len(q.Page.Events) > 0 && p.After.Less(q.Page.Events[0].Prev) {
+		return false, wire.GapTrimmed
+	}
+	return ok, reason
+}
+
+func gap(q *store.Query, after wire.ID, reason string) wire.Gap {
+	return wire.Gap{To: q.Target, After: after, Oldest: q.Got.Oldest, Position: q.Got.Newest, Reason: reason}
+}
+
+// record is an event of a history as it would have come on the channel.
+func record(e *wire.Event) *wire.Record {
+	return &wire.Record{
+		Kind: wire.RecEvent, To: e.To, ID: e.ID, Prev: e.Prev, Except: e.Except,
+		Frame: wire.AppendText(nil, wire.AppendEvent(nil, e)),
+	}
+}
+
+// historyReads bounds the reads of histories under way.
+const historyReads = 32
+
+// read asks for histories, a bounded number of times at once.
+func (g *Gateway) read(ctx context.Context, q ...*store.Query) error {
+	select {
+	case g.reads <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-g.reads }()
+	return g.store.History(ctx, q...)
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

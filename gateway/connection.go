@@ -1,0 +1,345 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"sluice/gateway/auth"
+	"sluice/gateway/socket"
+	"sluice/shared/wire"
+)
+
+const (
+	connectTimeout = 5 * time.Second // for the first frame of who brought no token
+	redisTimeout   = 5 * time.Second // for what a client waits for
+	maxBadFrames   = 10              // in a row
+)
+
+// conn is one client. It handles its socket's messages, one after the other.
+type conn struct {
+	gw     *Gateway
+	id     string
+	sock   *socket.Conn
+	ctx    context.Context // ends with the socket
+	cancel context.CancelFunc
+
+	asked    []want       // by the request, kept until `connect`
+	mistakes []wire.Error // in it
+	bad      int          // refused frames in a row; only the reader uses it
+
+	mu       sync.Mutex
+	opened   bool
+	closed   bool
+	identity auth.Identity
+	subs     map[string]*sub
+	behind   []*sub // subscriptions that catch up
+	catching bool
+	timer    *time.Timer   // the first frame's, then the token's
+	room     chan struct{} // closed when the socket's queue has room again
+}
+
+func newConn(g *Gateway, sock *socket.Conn) *conn {
+	c := &conn{
+		gw: g, id: rand.Text()[:16], sock: sock,
+		room: make(chan struct{}), subs: make(map[string]*sub),
+	}
+	c.ctx, c.cancel = context.WithCancel(g.ctx)
+	sock.Attach(c)
+	return c
+}
+
+func (c *conn) start() { c.gw.register(c) }
+
+// awaitConnect waits for the frame `connect`.
+func (c *conn) awaitConnect(r *http.Request) {
+	c.asked, c.mistakes = wanted(r)
+	c.start()
+	c.mu.Lock()
+	c.timer = time.AfterFunc(connectTimeout, func() {
+		c.gw.metrics.refused.WithLabelValues("no_token").Inc()
+		c.sock.Close(wire.CloseUnauthorized, "no token within 5 s")
+	})
+	c.mu.Unlock()
+	c.sock.Start()
+}
+
+// Message handles a frame of the client.
+func (c *conn) Message(data []byte) {
+	f, err := wire.ParseClientFrame(data)
+	if !c.opened { // only this goroutine sets it
+		c.connect(f, err)
+		return
+	}
+	if err == nil {
+		err = c.handle(&f)
+	}
+	if err == nil {
+		c.bad = 0
+		return
+	}
+	c.fail(f.Ref, err)
+	var fe *wire.FrameError
+	if !errors.As(err, &fe) || fe.Code != wire.CodeBadRequest {
+		return
+	}
+	if c.bad++; c.bad > maxBadFrames {
+		c.sock.Close(wire.CloseBadRequest, "too many bad frames in a row")
+	}
+}
+
+func (c *conn) connect(f wire.ClientFrame, err error) {
+	if err != nil || f.Type != "connect" {
+		c.gw.metrics.refused.WithLabelValues("no_token").Inc()
+		c.sock.Close(wire.CloseUnauthorized, "the first frame must be connect, with a token")
+		return
+	}
+	id, err := c.gw.verifier.Verify(f.Token, time.Now())
+	if err != nil {
+		code := wire.CloseUnauthorized
+		if isExpired(err) {
+			code = wire.CloseExpired
+		}
+		c.gw.metrics.refused.WithLabelValues(auth.ReasonOf(err)).Inc()
+		c.sock.Close(code, err.Error())
+		return
+	}
+	wants, mistakes := c.asked, c.mistakes
+	c.asked, c.mistakes = nil, nil
+	if f.Resume.Device {
+		mistakes = append(mistakes, wire.Error{Ref: f.Ref, Code: wire.CodeUnavailable, Message: "no cursors are kept for devices here; resume with positions"})
+	}
+	c.open(id, append(wants, positions(f.Resume.Positions)...), mistakes)
+}
+
+// handle does what a frame asks for. Errors are for the client.
+func (c *conn) handle(f *wire.ClientFrame) error {
+	switch f.Type {
+	case "subscribe":
+		return c.subscribe(f)
+	case "unsubscribe":
+		return c.unsubscribe(f)
+	case "publish":
+		return c.publish(f)
+	case "auth":
+		return c.reauthorize(f)
+	case "ping":
+		c.send(wire.Pong{})
+		return nil
+	case "ack":
+		return &wire.FrameError{Code: wire.CodeUnavailable, Message: "acknowledgements are not kept here"}
+	}
+	return &wire.FrameError{Code: wire.CodeBadRequest, Message: "this connection is connected already"}
+}
+
+// fail tells the client why its frame was refused. What is not meant for clients
+// becomes `unavailable`.
+func (c *conn) fail(ref string, err error) {
+	var fe *wire.FrameError
+	if !errors.As(err, &fe) {
+		c.gw.log.Warn("could not do what a client asked for", "conn", c.id, "err", err)
+		fe = &wire.FrameError{Code: wire.CodeUnavailable, Message: "not possible now; try again"}
+	}
+	c.gw.metrics.errors.WithLabelValues(fe.Code).Inc()
+	c.send(wire.Error{Ref: ref, Code: fe.Code, Message: fe.Message})
+}
+
+// send queues an answer. A client that asks without reading the answers has its
+// queue full of them: it is closed, and may come back.
+func (c *conn) send(f wire.ServerFrame) {
+	if !c.sock.Send(wire.Frame(f)) {
+		c.sock.Close(wire.CloseTooSlow, "answers are not read")
+	}
+}
+
+// sendAll queues an answer and waits for room if need be. false: the connection is
+// gone.
+func (c *conn) sendAll(f wire.ServerFrame) bool {
+	frame := wire.Frame(f)
+	for {
+		room := c.hasRoom()
+		if c.sock.Send(frame) {
+			return true
+		}
+		select {
+		case <-room:
+		case <-c.ctx.Done():
+			return false
+		}
+	}
+}
+
+// hasRoom is closed at the next Drained. Ask before the Send that may be refused.
+func (c *conn) hasRoom() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.room
+}
+
+// subscribe adds a target, or moves the position of one.
+func (c *conn) subscribe(f *wire.ClientFrame) error {
+	if !c.allowed(f.To) {
+		return forbidden("this token does not allow to subscribe to it")
+	}
+	c.mu.Lock()
+	n, old := len(c.subs), c.subs[f.To]
+	c.mu.Unlock()
+	if old == nil && n >= c.gw.cfg.MaxTargets {
+		return &wire.FrameError{Code: wire.CodeTooMany, Message: "this connection has all the subscriptions that it may have"}
+	}
+	w := want{target: f.To, ref: f.Ref}
+	switch f.After {
+	case "":
+	case wire.Earliest:
+		w.start.kind = startEarliest
+	default:
+		id, _ := wire.ParseID(f.After) // the frame was checked
+		w.start = start{kind: startOwn, id: id}
+	}
+	if old != nil {
+		if w.start.kind == startNow {
+			return c.position(w)
+		}
+		c.forget(f.To)
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, redisTimeout)
+	defer cancel()
+	return c.follows(ctx, []want{w}, nil)
+}
+
+func (c *conn) unsubscribe(f *wire.ClientFrame) error {
+	if f.To == wire.All || f.To == wire.UserTarget(c.user()) {
+		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "every connection has all and its own user"}
+	}
+	if !c.forget(f.To) {
+		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "this connection is not subscribed to it"}
+	}
+	c.send(wire.Unsubscribed{Ref: f.Ref, To: f.To})
+	return nil
+}
+
+// forget ends a subscription, if there is one.
+func (c *conn) forget(target string) bool {
+	c.mu.Lock()
+	s := c.subs[target]
+	delete(c.subs, target)
+	c.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	c.gw.hub.remove(s)
+	return true
+}
+
+// reauthorize replaces the token of the living connection by a fresh one.
+func (c *conn) reauthorize(f *wire.ClientFrame) error {
+	id, err := c.gw.verifier.Verify(f.Token, time.Now())
+	if err != nil || id.User != c.user() {
+		return &wire.FrameError{Code: wire.CodeUnauthorized, Message: "the token was refused; the connection goes on with the old one"}
+	}
+	c.authorize(id)
+	exp := int64(0)
+	if !id.Expires.IsZero() {
+		exp = id.Expires.Unix()
+	}
+	c.send(wire.Authorized{Exp: exp})
+	// What the fresh token does not allow ends here.
+	c.mu.Lock()
+	var over []string
+	for target := range c.subs {
+		if !id.CanSubscribe(target) {
+			over = append(over, target)
+		}
+	}
+	c.mu.Unlock()
+	for _, target := range over {
+		if c.forget(target) {
+			c.send(wire.Unsubscribed{To: target})
+		}
+	}
+	return nil
+}
+
+// authorize sets who the client is, and the end of that.
+func (c *conn) authorize(id auth.Identity) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.identity = id
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+	if !id.Expires.IsZero() && !c.closed {
+		left := time.Until(id.Expires)
+		if left <= 0 { // it was accepted within the leeway
+			left += auth.Leeway
+		}
+		c.timer = time.AfterFunc(left, func() {
+			c.sock.Close(wire.CloseExpired, "the token has expired")
+		})
+	}
+}
+
+func (c *conn) user() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.identity.User
+}
+
+func (c *conn) allowed(target string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.identity.CanSubscribe(target)
+}
+
+// Pong renews the connection's session.
+func (c *conn) Pong() {
+	if user := c.user(); user != "" {
+		c.gw.sessions.renew(wire.UserTarget(user), c.id)
+	}
+}
+
+// Drained tells those who wait that there is room.
+func (c *conn) Drained() {
+	c.mu.Lock()
+	close(c.room)
+	c.room = make(chan struct{})
+	c.mu.Unlock()
+}
+
+// Closed ends everything of the connection.
+func (c *conn) Closed(code int) {
+	c.mu.Lock()
+	c.closed = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.mu.Unlock()
+	c.cancel()
+	c.leave()
+	c.gw.unregister(c)
+	c.gw.metrics.closed(code)
+}
+
+// leave ends all subscriptions.
+func (c *conn) leave() {
+	c.mu.Lock()
+	subs := make([]*sub, 0, len(c.subs))
+	for _, s := range c.subs {
+		subs = append(subs, s)
+	}
+	clear(c.subs)
+	c.mu.Unlock()
+	for _, s := range subs {
+		c.gw.hub.remove(s)
+	}
+}
+
+func isExpired(err error) bool { return errors.Is(err, auth.ErrExpired) }
+
+func forbidden(message string) error {
+	return &wire.FrameError{Code: wire.CodeForbidden, Message: message}
+}

@@ -1,0 +1,23 @@
+// Package gateway holds the sockets of clients, and says in the session Hash where
+// each one is. It has no business state.
+//
+// In the order of a connection and of an event:
+//
+//	config.go      settings
+//	gateway.go     New and Run
+//	accept.go      the request: origin, token, upgrade
+//	connection.go  one client: identity, subscriptions, its frames
+//	open.go        connect: sessions, welcome, the first subscriptions
+//	publish.go     events that clients publish, on their way to the partitions
+//	sessions.go    the session Hash: written, renewed, removed
+//	subscriber.go  the gateway's Pub/Sub channel, heartbeat, what is lost on it
+//	hub.go         targets and their subscribers: the live flow
+//	held.go        live records that wait for the history before them
+//	catchup.go     one subscription that reads the history until it meets the live flow
+//	reread.go      targets that may have missed something read the history
+//	drain.go       the end
+//	metrics.go     counters
+//
+// Locks: a shard's lock (hub.go) comes before those of sessions and of sockets; no
+// lock is held while Redis is asked.
+package gateway

@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"sluice/gateway/socket"
+	"sluice/shared/wire"
+)
+
+const (
+	// closeGap is the longest time between two closes of a drain: few clients need not
+	// wait for the whole window.
+	closeGap = 20 * time.Millisecond
+	// returnWithin spreads the clients' return.
+	returnWithin = 3 * time.Second
+)
+
+// drain sends all clients away: for each one its session first, then goaway and the
+// close, spread evenly. It ends within the drain timeout.
+func (g *Gateway) drain() {
+	end := time.Now().Add(g.cfg.DrainTimeout)
+	ctx, cancel := context.WithDeadline(g.ctx, end)
+	defer cancel()
+	conns := g.all()
+	g.log.Info("drains", "connections", len(conns), "within", g.cfg.DrainTimeout)
+
+	window := max(0, g.cfg.DrainTimeout-closeTimeout-time.Second)
+	gapTime := min(closeGap, window/time.Duration(max(1, len(conns))))
+	begin := time.Now()
+	for sent := 0; sent < len(conns); {
+		due := len(conns)
+		if gapTime > 0 && ctx.Err() == nil {
+			due = min(due, 1+int(time.Since(begin)/gapTime))
+		}
+		g.sendAway(ctx, conns[sent:due])
+		sent = due
+		sleep(ctx, max(gapTime, time.Millisecond))
+	}
+	for _, c := range conns {
+		select {
+		case <-c.sock.Done():
+		case <-ctx.Done():
+		}
+	}
+	for _, c := range g.all() { // came in the last moment, or did not close in time
+		c.goaway()
+		c.sock.Kill()
+		<-c.sock.Done()
+	}
+	for !g.sessions.idle() && ctx.Err() == nil {
+		sleep(ctx, 5*time.Millisecond)
+	}
+	if !g.sessions.idle() {
+		g.log.Warn("some sessions could not be removed; they expire by themselves", "after", g.cfg.Store.SessionTTL)
+	}
+}
+
+// sendAway closes some connections, once their sessions are gone: from then on
+// nobody publishes to them here, and what they miss they get elsewhere.
+func (g *Gateway) sendAway(ctx context.Context, conns []*conn) {
+	for _, c := range conns {
+		c.leave()
+	}
+	for _, c := range conns {
+		_ = g.sessions.wait(ctx, wire.UserTarget(c.user()), c.id) // in vain: it expires
+		c.goaway()
+	}
+}
+
+func (g *Gateway) all() []*conn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	conns := make([]*conn, 0, len(g.conns))
+	for _, c := range g.conns {
+		conns = append(conns, c)
+	}
+	return conns
+}
+
+// goaway closes a connection that may come back elsewhere.
+func (c *conn) goaway() {
+	after := rand.Int64N(returnWithin.Milliseconds())
+	_ = c.sock.Send(wire.Frame(wire.Goaway{AfterMs: after, Reason: "this gateway restarts"}))
+	c.sock.Close(wire.CloseRestart, "restart")
+}
+
+var _ socket.Handler = (*conn)(nil)

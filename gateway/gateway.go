@@ -1,0 +1,175 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"sluice/gateway/auth"
+	"sluice/gateway/socket"
+	"sluice/shared/ops"
+	"sluice/shared/store"
+)
+
+// Options are what a gateway is made of.
+type Options struct {
+	Config   Config
+	Store    *store.Store // opened and ready; the caller closes it after Run
+	Listener net.Listener // where clients connect; closed by Run
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+	Page     http.Handler // optional: answers everything but /v1/
+}
+
+// Gateway is one gateway of an installation.
+type Gateway struct {
+	cfg      Config
+	id       string
+	store    *store.Store
+	listener net.Listener
+	log      *slog.Logger
+	metrics  *metrics
+	verifier *auth.Verifier
+	page     http.Handler
+
+	sockets   *socket.Group
+	hub       *hub
+	sessions  *sessions
+	reread    *rereads
+	publisher *publisher
+	reads     chan struct{} // bounds the reads of histories under way
+
+	ctx      context.Context // ends after the drain; set by Run
+	wg       sync.WaitGroup  // goroutines of connections
+	draining atomic.Bool
+	heard    atomic.Int64 // when the last heartbeat came back, Redis's clock in ms
+
+	mu    sync.Mutex
+	conns map[string]*conn
+}
+
+// New makes a gateway; Run starts it.
+func New(o Options) (*Gateway, error) {
+	verifier, err := auth.New(o.Config.Auth)
+	if err != nil {
+		return nil, err
+	}
+	id := o.Config.ServerID
+	if id == "" {
+		id = ops.ProcessName()
+	}
+	g := &Gateway{
+		cfg: o.Config, id: id, store: o.Store, listener: o.Listener,
+		log: o.Log.With("server", id), verifier: verifier, page: o.Page,
+		metrics: newMetrics(o.Registry),
+		sockets: socket.NewGroup(socket.Options{
+			MaxMessage: o.Config.Store.MaxData + maxMessage, QueueBytes: o.Config.SendQueueBytes,
+			PingInterval: o.Config.PingInterval, CloseTimeout: closeTimeout,
+		}),
+		reads: make(chan struct{}, historyReads),
+		conns: make(map[string]*conn),
+	}
+	g.hub = newHub(g, o.Config.Store.Partitions)
+	g.sessions = newSessions(g)
+	g.reread = newRereads(g)
+	g.publisher = newPublisher(g)
+	return g, nil
+}
+
+// ID is the gateway's name in sessions and channels.
+func (g *Gateway) ID() string { return g.id }
+
+// closeTimeout is how long a client may take to answer a close frame.
+const closeTimeout = 2 * time.Second
+
+// Run serves clients until ctx ends, then sends them away within the drain timeout
+// and returns nil. The order of the end: no new sockets; sessions and sockets, one
+// after the other; what is left in the queues to Redis; the channel.
+func (g *Gateway) Run(ctx context.Context) error {
+	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g.ctx = inner
+	server := &http.Server{
+		Handler: g.handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+	}
+	work, inner2 := errgroup.WithContext(inner)
+	g.ctx = inner2
+	work.Go(func() error { return g.sockets.Run(inner2) })
+	work.Go(func() error { return g.sessions.run(inner2) })
+	work.Go(func() error { return g.publisher.run(inner2) })
+	work.Go(func() error { return g.listen(inner2) })
+	for range rereaders {
+		work.Go(func() error { return g.reread.run(inner2) })
+	}
+	serve := make(chan error, 1)
+	go func() { serve <- server.Serve(g.listener) }()
+
+	var failure error
+	select {
+	case <-ctx.Done():
+	case <-inner2.Done():
+	case err := <-serve:
+		failure = fmt.Errorf("gateway %s: no longer accepts clients: %w", g.id, err)
+		serve <- err
+	}
+	g.draining.Store(true)
+	// Sockets are no longer the server's: this ends the listener, and waits for
+	// handshakes under way.
+	closing, done := context.WithTimeout(inner, time.Second)
+	_ = server.Shutdown(closing)
+	_ = server.Close()
+	done()
+	if err := <-serve; failure == nil && !errors.Is(err, http.ErrServerClosed) {
+		failure = fmt.Errorf("gateway %s: no longer accepts clients: %w", g.id, err)
+	}
+	g.drain()
+	stop()
+	if err := work.Wait(); err != nil && failure == nil {
+		failure = fmt.Errorf("gateway %s: %w", g.id, err)
+	}
+	g.sockets.Wait()
+	g.wg.Wait()
+	return failure
+}
+
+// Ready is nil when the gateway should get new clients.
+func (g *Gateway) Ready() error {
+	if g.draining.Load() {
+		return errors.New("drains: its clients are being sent to other gateways")
+	}
+	if silent := g.store.NowMs() - g.heardMs(); silent > heartbeatTimeout.Milliseconds() {
+		return errors.New("hears nothing from Redis on its own channel")
+	}
+	return nil
+}
+
+// register and unregister keep the connections by id.
+func (g *Gateway) register(c *conn) {
+	g.mu.Lock()
+	g.conns[c.id] = c
+	g.mu.Unlock()
+	g.metrics.connections.Inc()
+}
+
+func (g *Gateway) unregister(c *conn) {
+	g.mu.Lock()
+	delete(g.conns, c.id)
+	g.mu.Unlock()
+	g.metrics.connections.Dec()
+}
+
+func (g *Gateway) conn(id string) *conn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.conns[id]
+}

@@ -1,0 +1,73 @@
+package gateway
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Reasons why something from the channel was dropped.
+const (
+	dropNobody    = "nobody"         // no subscriber or publisher is here any more
+	dropRepeat    = "repeat"         // delivered already
+	dropStale     = "stale_live"     // live only, of a reign that is over
+	dropLiveOnly  = "live_only_full" // live only, and the socket's queue is full
+	dropMalformed = "malformed"      // not a worker's message
+	dropChannel   = "channel_full"   // the delivery does not keep up with the channel
+)
+
+type metrics struct {
+	connections                                    prometheus.Gauge
+	records, deliveries, publishes                 prometheus.Counter
+	holes, rereads, mended, lagging, subscriptions prometheus.Counter
+	sessionFailures                                prometheus.Counter
+	drops, closes, refused, errors, resumes, gaps  *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: "sluice_gateway_" + name, Help: help})
+	}
+	vec := func(name, help, label string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_gateway_" + name, Help: help}, []string{label})
+	}
+	return &metrics{
+		connections:     f.NewGauge(prometheus.GaugeOpts{Name: "sluice_gateway_connections", Help: "Open sockets with or before a token."}),
+		records:         counter("records_total", "Records that came on the channel."),
+		deliveries:      counter("deliveries_total", "Events queued for sockets."),
+		publishes:       counter("publishes_total", "Events that clients published."),
+		holes:           counter("holes_total", "Events whose predecessor had not come: the history was read."),
+		rereads:         counter("rereads_total", "Partitions whose targets were read again after a possible loss."),
+		mended:          counter("mended_total", "Events that were lost on the channel and came from the history."),
+		lagging:         counter("lagging_total", "Subscriptions whose socket did not keep up."),
+		subscriptions:   counter("subscriptions_total", "Subscriptions to the gateway's channel."),
+		sessionFailures: counter("session_failures_total", "Writes of sessions that failed and were repeated."),
+		drops:           vec("drops_total", "Records and messages that were dropped.", "reason"),
+		closes:          vec("closes_total", "Closed sockets.", "code"),
+		refused:         vec("refused_total", "Connections refused.", "reason"),
+		errors:          vec("errors_total", "Error frames sent.", "code"),
+		resumes:         vec("resumes_total", "Positions that clients came back with.", "result"),
+		gaps:            vec("gaps_total", "Gaps told to clients.", "reason"),
+	}
+}
+
+func (m *metrics) dropped(reason string) { m.drops.WithLabelValues(reason).Inc() }
+
+// closed counts a close by its code; codes that are none of the protocol's count
+// as one, since clients choose them.
+func (m *metrics) closed(code int) {
+	label := "other"
+	if (code >= 1000 && code <= 1015) || (code >= 4000 && code <= 4503) {
+		label = strconv.Itoa(code)
+	}
+	m.closes.WithLabelValues(label).Inc()
+}
+
+func (m *metrics) resumed(ok bool, gap string) {
+	if ok {
+		gap = "recovered"
+	}
+	m.resumes.WithLabelValues(gap).Inc()
+}

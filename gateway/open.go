@@ -1,0 +1,235 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"sluice/gateway/auth"
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+// start is where a subscription begins.
+type start struct {
+	kind startKind
+	id   wire.ID
+}
+
+type startKind byte
+
+const (
+	startNow      startKind = iota
+	startOwn                // after an id of this very target
+	startBare               // after another target's id: a time
+	startEarliest           // with all that is retained
+)
+
+// want is a subscription that a client asks for. An empty target stands for those
+// that every connection has.
+type want struct {
+	target string
+	ref    string
+	start  start
+	bad    string // why the position cannot be used
+}
+
+// positions are the wants of a resume or a cursor, in a fixed order.
+func positions(p map[string]string) []want {
+	wants := make([]want, 0, len(p))
+	for target, text := range p {
+		w := want{target: target, start: start{kind: startOwn}}
+		var err error
+		if w.start.id, err = wire.ParseID(text); err != nil {
+			w.bad = err.Error()
+		}
+		if err = wire.CheckTarget(target); err != nil {
+			w.bad = err.Error()
+		}
+		wants = append(wants, w)
+	}
+	slices.SortFunc(wants, func(a, b want) int { return cmp.Compare(a.target, b.target) })
+	return wants
+}
+
+// open makes a connection of a socket whose client is known: sessions, welcome, what
+// it has from the start, what it resumes.
+func (c *conn) open(id auth.Identity, wants []want, mistakes []wire.Error) {
+	c.authorize(id)
+	c.mu.Lock()
+	c.opened = true
+	c.mu.Unlock()
+	list, more := c.entitled(id, wants)
+	mistakes = append(mistakes, more...)
+
+	ctx, cancel := context.WithTimeout(c.ctx, redisTimeout)
+	defer cancel()
+	if err := c.follows(ctx, list, func() { c.welcome(mistakes) }); err != nil {
+		c.gw.log.Warn("could not open a connection", "conn", c.id, "err", err)
+		c.sock.Close(wire.CloseOverloaded, "not possible now; try again")
+	}
+}
+
+func (c *conn) welcome(mistakes []wire.Error) {
+	data := c.gw.cfg.Store.MaxData
+	c.send(wire.Welcome{
+		Conn: c.id, Server: c.gw.id, User: c.user(), PingMs: c.gw.cfg.PingInterval.Milliseconds(),
+		Limits: wire.Limits{MaxData: data, MaxMessage: data + maxMessage, MaxTargets: c.gw.cfg.MaxTargets},
+	})
+	for _, m := range mistakes {
+		c.gw.metrics.errors.WithLabelValues(m.Code).Inc()
+		c.send(m)
+	}
+}
+
+// entitled are the subscriptions of a new connection: those that every one has,
+// then what was asked for, as far as well formed and allowed; each target once, the
+// last position counts.
+func (c *conn) entitled(id auth.Identity, wants []want) (list []want, mistakes []wire.Error) {
+	list = []want{{target: wire.UserTarget(id.User)}, {target: wire.All}}
+	place := map[string]int{list[0].target: 0, wire.All: 1}
+	for _, w := range wants {
+		var code, text string
+		switch {
+		case w.target == "":
+			list[0].start, list[1].start = w.start, w.start
+			continue
+		case w.bad != "":
+			code, text = wire.CodeBadRequest, w.target+": "+w.bad
+		case wire.CheckTarget(w.target) != nil:
+			code, text = wire.CodeBadRequest, w.target+": "+wire.ErrTarget.Error()
+		case !id.CanSubscribe(w.target):
+			code, text = wire.CodeForbidden, w.target+": this token does not allow to subscribe to it"
+		case len(list) >= c.gw.cfg.MaxTargets:
+			code, text = wire.CodeTooMany, w.target+": more subscriptions than a connection may have"
+		}
+		if code != "" {
+			mistakes = append(mistakes, wire.Error{Code: code, Message: clip(text)})
+			continue
+		}
+		i, again := place[w.target]
+		if !again {
+			i = len(list)
+			place[w.target] = i
+			list = append(list, w)
+		}
+		list[i] = w
+	}
+	return list, mistakes
+}
+
+// clip keeps what a client sent from coming back at length.
+func clip(s string) string {
+	const limit = 400
+	if len(s) > limit {
+		return s[:limit]
+	}
+	return s
+}
+
+// follows subscribes: first the session fields are written, then welcome is said,
+// then the histories are read; live records are held back from before the first
+// step, so nothing falls between.
+func (c *conn) follows(ctx context.Context, wants []want, welcome func()) error {
+	subs := make([]*sub, len(wants))
+	for i, w := range wants {
+		subs[i] = c.gw.hub.add(c, w.target)
+		c.mu.Lock()
+		c.subs[w.target] = subs[i]
+		c.mu.Unlock()
+	}
+	all := wants
+	undo := func(err error) error {
+		for _, w := range all {
+			c.forget(w.target)
+		}
+		return err
+	}
+	for _, w := range wants {
+		if err := c.gw.sessions.wait(ctx, w.target, c.id); err != nil {
+			return undo(err)
+		}
+	}
+	if welcome != nil {
+		welcome()
+	}
+	for len(wants) > 0 {
+		n := min(len(wants), firstTargets)
+		if err := c.beginAll(ctx, subs[:n], wants[:n]); err != nil {
+			return undo(err)
+		}
+		subs, wants = subs[n:], wants[n:]
+	}
+	return nil
+}
+
+// What a client resumes is read a few targets and events at a time: what it asks for
+// in one frame must not decide about this gateway's memory.
+const (
+	firstTargets = 8
+	firstEvents  = 32
+)
+
+func (c *conn) beginAll(ctx context.Context, subs []*sub, wants []want) error {
+	queries := make([]*store.Query, len(wants))
+	for i, w := range wants {
+		queries[i] = &store.Query{Target: w.target, After: w.start.id, Edges: true}
+		if w.start.kind != startNow {
+			queries[i].Limit = firstEvents
+		}
+	}
+	if err := c.gw.read(ctx, queries...); err != nil {
+		return err
+	}
+	for i, w := range wants {
+		c.begin(subs[i], w, queries[i])
+	}
+	return nil
+}
+
+// begin answers one subscription and brings it into the live flow.
+func (c *conn) begin(s *sub, w want, q *store.Query) {
+	m := c.gw.metrics
+	answer := wire.Subscribed{Ref: w.ref, To: w.target, Position: q.Got.Newest, Recovered: true}
+	position := store.Position{After: w.start.id, Own: w.start.kind == startOwn, Since: int64(w.start.id.Ms)}
+	ok, reason := true, ""
+	if w.start.kind == startOwn || w.start.kind == startBare {
+		ok, reason = c.gw.complete(q, position)
+		m.resumed(ok, reason)
+	}
+	switch {
+	case !ok:
+		m.gaps.WithLabelValues(reason).Inc()
+		c.sendAll(gap(q, w.start.id, reason))
+		answer.Recovered = false
+		s.pos, q.Page = q.Got.Newest, store.Page{}
+	case w.start.kind == startOwn:
+		s.pos = w.start.id
+	case len(q.Page.Events) > 0:
+		s.pos = q.Page.Events[0].Prev // from here on the position is the target's own
+	default:
+		s.pos = q.Got.Newest
+	}
+	c.sendAll(answer)
+	for i := range q.Page.Events {
+		if !s.push(record(&q.Page.Events[i])) {
+			c.catchUp(s)
+			return
+		}
+	}
+	if q.Page.More || !c.gw.hub.join(s) {
+		c.catchUp(s)
+	}
+}
+
+// position answers a subscription that is there already.
+func (c *conn) position(w want) error {
+	ctx, cancel := context.WithTimeout(c.ctx, redisTimeout)
+	defer cancel()
+	q := &store.Query{Target: w.target, Edges: true}
+	if err := c.gw.read(ctx, q); err != nil {
+		return err
+	}
+	c.send(wire.Subscribed{Ref: w.ref, To: w.target, Position: q.Got.Newest, Recovered: true})
+	return nil
+}

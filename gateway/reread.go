@@ -1,0 +1,228 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+const (
+	rereaders   = 4  // goroutines that re-read
+	rereadBatch = 64 // targets in one round trip
+)
+
+// rereads are targets of which the live flow may have lost something: after a jump
+// in a partition's sequence numbers, a new epoch, a new subscription to the channel,
+// or a session that was not there for a while. Each target stands in it at most once,
+// so it is bounded by the targets that there are. The live flow goes on beside it.
+type rereads struct {
+	gw   *Gateway
+	mu   sync.Mutex
+	list []*target
+	wake chan struct{}
+}
+
+func newRereads(gw *Gateway) *rereads {
+	return &rereads{gw: gw, wake: make(chan struct{}, 1)}
+}
+
+// add queues a target. The shard's lock is held.
+func (r *rereads) add(t *target) {
+	if t.queued {
+		return
+	}
+	t.queued = true
+	r.mu.Lock()
+	r.list = append(r.list, t)
+	r.mu.Unlock()
+	r.signal()
+}
+
+func (r *rereads) signal() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// suspect queues a target and makes those who are catching up read once more. The
+// shard's lock is held.
+func (r *rereads) suspect(t *target) {
+	for _, s := range t.subs {
+		if s.held != nil {
+			s.held.miss(r.gw.metrics)
+		}
+	}
+	if t.live > 0 {
+		r.add(t)
+	}
+}
+
+// partition suspects all targets of a shard, whose lock is held.
+func (r *rereads) partition(sh *shard) {
+	r.gw.metrics.rereads.Inc()
+	for _, t := range sh.targets {
+		r.suspect(t)
+	}
+}
+
+// all suspects every target.
+func (r *rereads) all() {
+	for i := range r.gw.hub.shards {
+		sh := &r.gw.hub.shards[i]
+		sh.mu.Lock()
+		r.partition(sh)
+		sh.mu.Unlock()
+	}
+}
+
+// target suspects one target, if there is anybody.
+func (r *rereads) target(name string) {
+	sh := r.gw.hub.shard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if t := sh.targets[name]; t != nil {
+		r.suspect(t)
+	}
+}
+
+// run works off the list until ctx ends.
+func (r *rereads) run(ctx context.Context) error {
+	for {
+		batch := r.take()
+		if len(batch) == 0 {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-r.wake:
+			}
+			continue
+		}
+		r.signal() // another one may help
+		for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+			again, err := r.read(ctx, batch)
+			if err == nil {
+				batch = again
+			} else if ctx.Err() != nil {
+				return nil
+			} else {
+				r.gw.log.Debug("cannot re-read histories; trying on", "targets", len(batch), "err", err)
+				sleep(ctx, wait)
+			}
+			if len(batch) == 0 {
+				break
+			}
+		}
+	}
+}
+
+func (r *rereads) take() []*target {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := min(len(r.list), rereadBatch)
+	batch := r.list[:n:n]
+	r.list = r.list[n:]
+	if len(r.list) == 0 {
+		r.list = nil
+	}
+	return batch
+}
+
+// read reads one page for each of the targets, and returns those that need more.
+func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, err error) {
+	queries := make([]*store.Query, 0, len(batch))
+	targets := make([]*target, 0, len(batch))
+	since := r.gw.heardMs()
+	for _, t := range batch {
+		t.shard.mu.Lock()
+		t.queued = false // what happens from here on needs a look of its own
+		if t.live > 0 {
+			queries = append(queries, &store.Query{Target: t.name, After: t.last, Edges: true, Limit: pageEvents})
+			targets = append(targets, t)
+		} else {
+			r.settle(t)
+		}
+		t.shard.mu.Unlock()
+	}
+	if err := r.gw.read(ctx, queries...); err != nil {
+		return targets, err
+	}
+	for i, t := range targets {
+		t.shard.mu.Lock()
+		if r.mend(t, queries[i], since) {
+			again = append(again, t)
+		}
+		t.shard.mu.Unlock()
+	}
+	return again, nil
+}
+
+// mend gives the live subscriptions what the history has after the target's last
+// event, and reports whether there may be more. The shard's lock is held.
+func (r *rereads) mend(t *target, q *store.Query, since int64) (more bool) {
+	if t.live == 0 {
+		r.settle(t)
+		return false
+	}
+	// The live flow went on: what it has delivered since is passed over.
+	ok, reason := r.gw.complete(q, store.Position{After: q.After, Own: true, Since: since})
+	if !ok && t.last == q.After {
+		r.gw.metrics.gaps.WithLabelValues(reason).Inc()
+		for _, s := range t.subs {
+			if s.held != nil || (!s.pos.Less(q.Got.Newest) && reason == wire.GapTrimmed) {
+				continue
+			}
+			if s.conn.sock.Send(wire.Frame(gap(q, s.pos, reason))) {
+				s.pos = q.Got.Newest
+			} else {
+				r.gw.hub.lag(s)
+			}
+		}
+		t.last = q.Got.Newest
+		return t.repair != nil && !r.settle(t)
+	}
+	for i := range q.Page.Events {
+		e := &q.Page.Events[i]
+		if !t.last.Less(e.ID) {
+			continue
+		}
+		if t.last.Less(e.Prev) {
+			return true // trimmed while it was read: the next look finds the gap
+		}
+		r.gw.metrics.mended.Inc()
+		t.last = e.ID
+		rec := record(e)
+		for _, s := range t.subs {
+			if s.held != nil {
+				s.held.add(r.gw.metrics, rec)
+			} else if !s.push(rec) {
+				r.gw.hub.lag(s)
+			}
+		}
+	}
+	if q.Page.More {
+		return true
+	}
+	return t.repair != nil && !r.settle(t)
+}
+
+// settle lets the held records into the live flow, if they continue it. The shard's
+// lock is held.
+func (r *rereads) settle(t *target) bool {
+	waiting := t.repair
+	if waiting == nil {
+		return true
+	}
+	t.repair = nil
+	if waiting.missed && t.live > 0 {
+		t.repair = &held{}
+		return false
+	}
+	for i := range waiting.records {
+		r.gw.hub.accept(t, &waiting.records[i]) // a new hole begins a new repair
+	}
+	return true
+}

@@ -1,0 +1,289 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+const (
+	sessionBatch = 1000                   // fields written in one round trip
+	sessionTick  = 500 * time.Millisecond // renewals are gathered for this long
+)
+
+// sessions keeps this gateway's fields in the session Hashes as they should be. It
+// holds what is wanted, and one goroutine writes what differs: so a repeat after a
+// failure has no second effect, and subscribing and unsubscribing cannot overtake
+// each other.
+type sessions struct {
+	gw   *Gateway
+	wake chan struct{}
+
+	mu      sync.Mutex
+	entries map[store.Session]*session
+	changed []store.Session // wanted or dropped since the last write
+	renewed []store.Session // to be renewed with the next tick
+}
+
+type session struct {
+	want     bool
+	queued   bool          // stands in changed
+	renewing bool          // stands in renewed
+	expires  int64         // what was last written, 0: nothing yet
+	settled  chan struct{} // closed when Redis has what is wanted; nil if it has
+}
+
+func newSessions(gw *Gateway) *sessions {
+	return &sessions{gw: gw, wake: make(chan struct{}, 1), entries: make(map[store.Session]*session)}
+}
+
+func (s *sessions) key(target, conn string) store.Session {
+	return store.Session{Target: target, Field: store.SessionField(target, conn, s.gw.id)}
+}
+
+// want asks for a field.
+func (s *sessions) want(target, conn string) {
+	k := s.key(target, conn)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.entries[k]
+	if e == nil {
+		e = &session{}
+		s.entries[k] = e
+	}
+	if e.want {
+		return
+	}
+	e.want = true
+	s.change(k, e)
+	e.unsettle()
+}
+
+// drop asks for a field to be removed.
+func (s *sessions) drop(target, conn string) {
+	k := s.key(target, conn)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.entries[k]; e != nil && e.want {
+		e.want = false
+		s.change(k, e)
+		e.unsettle()
+	}
+}
+
+func (e *session) unsettle() {
+	if e.settled == nil {
+		e.settled = make(chan struct{})
+	}
+}
+
+func (e *session) settle() {
+	if e.settled != nil {
+		close(e.settled)
+		e.settled = nil
+	}
+}
+
+// change queues a field for the writer; s.mu is held.
+func (s *sessions) change(k store.Session, e *session) {
+	if !e.queued {
+		e.queued = true
+		s.changed = append(s.changed, k)
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// wait waits until the field is written, or removed, as was last asked for.
+func (s *sessions) wait(ctx context.Context, target, conn string) error {
+	s.mu.Lock()
+	var settled chan struct{}
+	if e := s.entries[s.key(target, conn)]; e != nil {
+		settled = e.settled
+	}
+	s.mu.Unlock()
+	if settled == nil {
+		return nil
+	}
+	select {
+	case <-settled:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// renew writes a field anew with the next tick.
+func (s *sessions) renew(target, conn string) {
+	k := s.key(target, conn)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.entries[k]; e != nil && e.want && !e.renewing {
+		e.renewing = true
+		s.renewed = append(s.renewed, k)
+	}
+}
+
+// again writes every field anew: Redis may have lost them.
+func (s *sessions) again() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, e := range s.entries {
+		s.change(k, e)
+	}
+}
+
+// idle reports whether everything is as it should be.
+func (s *sessions) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		if e.queued || !e.want {
+			return false
+		}
+	}
+	return true
+}
+
+// run writes until ctx ends.
+func (s *sessions) run(ctx context.Context) error {
+	tick := time.NewTicker(sessionTick)
+	defer tick.Stop()
+	shared := time.NewTicker(s.gw.cfg.Store.SessionTTL / 3)
+	defer shared.Stop()
+	var backoff time.Duration
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		case <-tick.C:
+			s.due()
+		case <-shared.C:
+			s.renewShared()
+		}
+		for {
+			more, err := s.write(ctx)
+			if err == nil {
+				backoff = 0
+				if !more {
+					break
+				}
+				continue
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			if backoff == 0 {
+				s.gw.log.Error("cannot write sessions; trying on, new clients wait", "err", err)
+			}
+			s.gw.metrics.sessionFailures.Inc()
+			backoff = min(max(2*backoff, 20*time.Millisecond), time.Second)
+			sleep(ctx, backoff)
+		}
+	}
+}
+
+// due queues the renewals that were gathered.
+func (s *sessions) due() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.renewed {
+		if e := s.entries[k]; e != nil {
+			e.renewing = false
+			s.change(k, e)
+		}
+	}
+	s.renewed = s.renewed[:0]
+}
+
+// renewShared renews the fields that no pong renews: those of topics and all.
+func (s *sessions) renewShared() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, e := range s.entries {
+		if !wire.IsUser(k.Target) && e.want {
+			s.change(k, e)
+		}
+	}
+}
+
+// write brings one batch of changes to Redis, and reports whether there are more.
+func (s *sessions) write(ctx context.Context) (more bool, err error) {
+	var add []store.Session
+	var gone []store.Unregistration
+	s.mu.Lock()
+	n := min(len(s.changed), sessionBatch)
+	batch := s.changed[:n:n]
+	s.changed = s.changed[n:]
+	more = len(s.changed) > 0
+	for _, k := range batch {
+		e := s.entries[k]
+		e.queued = false
+		switch {
+		case e.want:
+			add = append(add, k)
+		case e.expires != 0:
+			gone = append(gone, store.Unregistration{Session: k, Expires: e.expires})
+		default:
+			e.settle()
+			delete(s.entries, k) // never written
+		}
+	}
+	s.mu.Unlock()
+	if len(batch) == 0 {
+		return false, nil
+	}
+	expires := s.gw.store.NowMs() + s.gw.cfg.Store.SessionTTL.Milliseconds()
+	added, err := s.gw.store.Register(ctx, s.gw.id, expires, add)
+	if err == nil {
+		err = s.gw.store.Unregister(ctx, s.gw.id, gone)
+	}
+	if err != nil {
+		s.mu.Lock()
+		for _, k := range batch {
+			if e := s.entries[k]; e != nil {
+				s.change(k, e)
+			}
+		}
+		s.mu.Unlock()
+		return true, err
+	}
+	for _, target := range s.wrote(add, added, gone, expires) {
+		s.gw.reread.target(target)
+	}
+	return more, nil
+}
+
+// wrote notes what has been written, and returns the targets that had a field
+// before but for a while had none: nobody published to this gateway in between.
+func (s *sessions) wrote(add []store.Session, added []bool, gone []store.Unregistration, expires int64) (missed []string) {
+	now := s.gw.store.NowMs()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, k := range add {
+		e := s.entries[k]
+		if e.expires != 0 && e.settled == nil && (added[i] || e.expires <= now) {
+			missed = append(missed, k.Target)
+		}
+		e.expires = expires
+		if e.want {
+			e.settle()
+		}
+	}
+	for _, u := range gone {
+		e := s.entries[u.Session]
+		if e.want || e.queued {
+			e.expires = 0
+			continue
+		}
+		e.settle()
+		delete(s.entries, u.Session)
+	}
+	return missed
+}

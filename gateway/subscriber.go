@@ -1,0 +1,224 @@
+package gateway
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+const (
+	heartbeatEvery   = time.Second
+	heartbeatTimeout = 3 * time.Second
+	channelMessages  = 1024     // messages that may wait for delivery
+	channelBytes     = 64 << 20 // and their bytes
+)
+
+// listen hears the gateway's channel until ctx ends. Pub/Sub forgets, so this
+// assumes that messages are lost: whatever hints at it makes targets read their
+// history.
+func (g *Gateway) listen(ctx context.Context) error {
+	messages := make(chan string, channelMessages)
+	var waiting atomic.Int64
+	w, ctx := errgroup.WithContext(ctx)
+	var current atomic.Pointer[store.Subscription]
+	w.Go(func() error { return g.receive(ctx, messages, &waiting, &current) })
+	w.Go(func() error { return g.heartbeat(ctx, &current) })
+	w.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case payload := <-messages:
+				waiting.Add(-int64(len(payload)))
+				g.dispatch(payload)
+			}
+		}
+	})
+	err := w.Wait()
+	_ = current.Load().Close() // it may have been replaced at the very end
+	return err
+}
+
+// receive reads the channel and never waits for the delivery: a subscriber that
+// does not read is cut off.
+func (g *Gateway) receive(ctx context.Context, messages chan<- string, waiting *atomic.Int64, current *atomic.Pointer[store.Subscription]) error {
+	sub := g.store.Subscribe(g.id)
+	current.Store(sub)
+	defer func() { _ = current.Load().Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = current.Load().Close() })
+	defer stop()
+	failed := false
+	for ctx.Err() == nil {
+		payload, subscribed, err := sub.Receive(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			if !failed {
+				g.log.Warn("lost the subscription to the gateway's channel; trying on, clients get what they miss from the history", "err", err)
+			}
+			failed = true
+			if now := current.Load(); now != sub {
+				sub = now
+			} else {
+				sleep(ctx, 50*time.Millisecond)
+			}
+		case subscribed:
+			if failed {
+				g.log.Info("subscribed to the gateway's channel again")
+			}
+			failed = false
+			g.metrics.subscriptions.Inc()
+			g.reread.all()
+		case err == nil:
+			if waiting.Add(int64(len(payload))) > channelBytes {
+				waiting.Add(-int64(len(payload)))
+				g.metrics.dropped(dropChannel)
+				continue
+			}
+			select {
+			case messages <- payload:
+			default:
+				waiting.Add(-int64(len(payload)))
+				g.metrics.dropped(dropChannel) // the sequence numbers tell
+			}
+		}
+	}
+	return nil
+}
+
+// heartbeat sends itself a message through its channel once a second; when none
+// arrives for too long, the subscription is replaced. It also announces the gateway.
+func (g *Gateway) heartbeat(ctx context.Context, current *atomic.Pointer[store.Subscription]) error {
+	tick := time.NewTicker(heartbeatEvery)
+	defer tick.Stop()
+	g.heard.Store(g.store.NowMs())
+	replaced := time.Now()
+	known := false
+	for nonce := uint64(1); ; nonce++ {
+		_, fresh, err := g.store.Announce(ctx, store.Servers, g.id, heartbeatTimeout)
+		if err == nil {
+			if fresh && known {
+				g.log.Warn("Redis does not know this gateway any more; registers everything again")
+				g.sessions.again()
+			}
+			known = true
+			err = g.store.Send(ctx, []store.Outgoing{{Server: g.id, Payload: wire.AppendHeartbeat(nil, nonce)}})
+		}
+		if err != nil && ctx.Err() == nil {
+			g.log.Debug("no heartbeat sent", "err", err)
+		}
+		silent := g.store.NowMs() - g.heardMs()
+		if silent > heartbeatTimeout.Milliseconds() && time.Since(replaced) > heartbeatTimeout {
+			replaced = time.Now()
+			g.log.Warn("hears nothing on its own channel; subscribes anew", "silent_ms", silent)
+			old := current.Swap(g.store.Subscribe(g.id))
+			_ = old.Close()
+		}
+		select {
+		case <-ctx.Done():
+			leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			if err := g.store.Leave(leave, store.Servers, g.id); err != nil {
+				g.log.Debug("left without saying so", "err", err)
+			}
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// heardMs is when the channel was last known to work, by Redis's clock.
+func (g *Gateway) heardMs() int64 { return g.heard.Load() }
+
+// dispatch takes one message of the channel apart.
+func (g *Gateway) dispatch(payload string) {
+	m, err := wire.ParseMessage(payload)
+	switch {
+	case err != nil:
+		g.metrics.dropped(dropMalformed)
+	case m.Heartbeat:
+		g.heard.Store(g.store.NowMs())
+	case m.Beats != nil:
+		for _, b := range m.Beats {
+			g.beat(b)
+		}
+	default:
+		g.batch(&m)
+	}
+}
+
+// batch delivers the records of one partition.
+func (g *Gateway) batch(m *wire.Message) {
+	if m.Head.Partition >= len(g.hub.shards) {
+		g.metrics.dropped(dropMalformed)
+		return
+	}
+	sh := &g.hub.shards[m.Head.Partition]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	stale := m.Head.Epoch < sh.epoch
+	lost := false
+	if !stale {
+		if m.Head.Epoch > sh.epoch {
+			// A new reign. What the old one sent last may be lost, if there was an old one.
+			lost = sh.epoch != 0 || m.Head.Seq != 1
+		} else {
+			lost = m.Head.Seq != sh.seq+1
+		}
+		sh.epoch, sh.seq = m.Head.Epoch, m.Head.Seq
+	}
+	var r wire.Record
+	for {
+		ok, err := m.Next(&r)
+		if err != nil {
+			g.metrics.dropped(dropMalformed)
+			lost = true
+		}
+		if !ok {
+			break
+		}
+		g.metrics.records.Inc()
+		if r.Kind == wire.RecEvent || r.Kind == wire.RecLive {
+			g.hub.deliver(sh, &r, stale)
+		} else {
+			g.answer(&r)
+		}
+	}
+	if lost {
+		g.reread.partition(sh)
+	}
+}
+
+// beat compares an owner's latest sequence number with what came.
+func (g *Gateway) beat(b wire.Head) {
+	if b.Partition >= len(g.hub.shards) {
+		g.metrics.dropped(dropMalformed)
+		return
+	}
+	sh := &g.hub.shards[b.Partition]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if b.Epoch < sh.epoch || (b.Epoch == sh.epoch && b.Seq == sh.seq) {
+		return
+	}
+	sh.epoch, sh.seq = b.Epoch, b.Seq
+	g.reread.partition(sh)
+}
+
+// answer gives a client the result of its publish.
+func (g *Gateway) answer(r *wire.Record) {
+	c := g.conn(r.Conn)
+	if c == nil {
+		g.metrics.dropped(dropNobody)
+		return
+	}
+	if r.Kind == wire.RecRefused {
+		c.fail(r.Ref, &wire.FrameError{Code: r.Code, Message: "the event was refused"})
+		return
+	}
+	c.send(wire.Published{Ref: r.Ref, To: r.To, ID: r.ID, Duplicate: r.Duplicate})
+}

@@ -1,0 +1,162 @@
+// Package local is a whole installation in one process, for development: a gateway,
+// a worker, the playground, and a Redis inside unless another one is given.
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"sluice/gateway"
+	"sluice/infra/local/page"
+	"sluice/shared/ops"
+	"sluice/shared/store"
+	"sluice/worker"
+)
+
+// Config are the settings of the process.
+type Config struct {
+	Gateway   gateway.Config
+	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9090" help:"Where /healthz, /readyz, /metrics and /debug/pprof are." allow:"host:port"`
+	Log       ops.LogConfig
+}
+
+// Embedded in the place of a Redis URL asks for the Redis inside.
+const Embedded = "redis://embedded"
+
+// Defaults are those of the variables that differ from the binaries' for production.
+var Defaults = map[string]string{
+	"SLUICE_REDIS_URL":     Embedded,
+	"SLUICE_ADDR":          "127.0.0.1:8080",
+	"SLUICE_AUTH":          "dev",
+	"SLUICE_DRAIN_TIMEOUT": "5s",
+	"SLUICE_LOG_LEVEL":     "warn",
+}
+
+// Run serves until ctx ends. What a newcomer needs is written to out.
+func Run(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error {
+	clients, err := listen("SLUICE_ADDR", cfg.Gateway.Addr, out)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = clients.Close() }()
+	reg := ops.NewRegistry("local")
+	admin, err := adminOn(cfg.AdminAddr, reg, log, out)
+	if err != nil {
+		return err
+	}
+	embedded := cfg.Gateway.Store.RedisURL == Embedded
+	if embedded {
+		stop, url, err := startRedis(out)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		cfg.Gateway.Store.RedisURL = url
+	}
+	st, err := store.Open(cfg.Gateway.Store)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = st.Close() }()
+	admin.AddReadyCheck("redis", st.Check)
+
+	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, inner := errgroup.WithContext(inner)
+	g.Go(func() error { return admin.Run(inner) })
+	g.Go(func() error {
+		defer stop()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(inner, cancel)()
+		if err := st.Await(ctx, func(err error) { log.Warn("waits for Redis", "err", err) }); err != nil {
+			return ops.UnlessStopped(ctx, err)
+		}
+		return tiers(ctx, cfg, st, clients, out, log, reg, admin)
+	})
+	return g.Wait()
+}
+
+// tiers runs the gateway and the worker. The worker ends last, so that the gateway's
+// clients get what is on its way.
+func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listener, out io.Writer,
+	log *slog.Logger, reg *prometheus.Registry, admin *ops.Admin) error {
+	redisURL := cfg.Gateway.Store.RedisURL
+	gw, err := gateway.New(gateway.Options{
+		Config: cfg.Gateway, Store: st, Listener: clients, Log: log, Registry: reg, Page: page.Handler(redisURL),
+	})
+	if err != nil {
+		return err
+	}
+	admin.AddReadyCheck("gateway", gw.Ready)
+	w := worker.New(worker.Options{
+		Store: st, Config: worker.Config{Store: cfg.Gateway.Store, ServerID: cfg.Gateway.ServerID}, Log: log, Registry: reg,
+	})
+	introduce(out, clients.Addr().String(), redisURL, cfg.Gateway.Store.Prefix, cfg.Gateway.Auth.Mode)
+
+	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWorking()
+	g, working := errgroup.WithContext(working)
+	g.Go(func() error { return w.Run(working) })
+	g.Go(func() error {
+		defer stopWorking()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(working, cancel)()
+		return gw.Run(ctx)
+	})
+	return g.Wait()
+}
+
+// listen binds addr, or a free port beside it when that one is taken, and says so.
+func listen(variable, addr string, out io.Writer) (net.Listener, error) {
+	l, err := ops.Listen(variable, addr)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return l, err
+	}
+	host, _, _ := net.SplitHostPort(addr)
+	free, err := ops.Listen(variable, net.JoinHostPort(host, "0"))
+	if err == nil {
+		_, _ = fmt.Fprintf(out, "%s is taken (%s), using %s\n", addr, variable, free.Addr())
+	}
+	return free, err
+}
+
+func adminOn(addr string, reg *prometheus.Registry, log *slog.Logger, out io.Writer) (*ops.Admin, error) {
+	admin, err := ops.NewAdmin(addr, reg, log)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return admin, err
+	}
+	host, _, _ := net.SplitHostPort(addr)
+	if admin, err = ops.NewAdmin(net.JoinHostPort(host, "0"), reg, log); err == nil {
+		_, _ = fmt.Fprintf(out, "%s is taken (SLUICE_ADMIN_ADDR), using %s\n", addr, admin.Addr())
+	}
+	return admin, err
+}
+
+// introduce tells a newcomer what to do.
+func introduce(out io.Writer, addr, redisURL, prefix, mode string) {
+	token := "dev:alice"
+	if mode != "dev" {
+		token = "<a JWT of yours>"
+	}
+	ws := "ws://" + addr + "/v1/ws?token=" + token
+	_, _ = fmt.Fprintf(out, `
+Sluice runs. Ctrl-C stops it.
+
+  page     http://%s/
+  connect  npx wscat -c '%s'
+  add      redis-cli -u %s XADD %sevents '*' to user:alice data '{"hello":1}'
+  resume   npx wscat -c '%s&last_event_id=<id of the last event you got>'
+
+`, addr, ws, strings.TrimSuffix(ops.RedactURL(redisURL), "/"), prefix, ws)
+}

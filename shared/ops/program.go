@@ -1,0 +1,172 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// Exit codes of a Program.
+const (
+	ExitOK     = 0
+	ExitFailed = 1 // Run returned an error, or a second signal cut it short
+	ExitUsage  = 2 // the command line or a setting is wrong; nothing was started
+)
+
+// Program is an executable of Sluice.
+type Program struct {
+	Name    string
+	Summary string // one sentence, for -h
+	Config  any    // pointer to a struct as Load takes it; a LogConfig anywhere inside is used
+
+	// Defaults replace those of Config's tags, by variable.
+	Defaults map[string]string
+
+	// Run is the program. It returns when ctx ends, after an orderly stop: nil
+	// then, not ctx's error.
+	Run func(ctx context.Context, log *slog.Logger) error
+
+	// Commands are run by their name as first argument, in place of Run, with
+	// the arguments after it and Config loaded.
+	Commands map[string]Command
+}
+
+// Command is a sub-command of a Program.
+type Command struct {
+	Summary string // for -h
+	Run     func(ctx context.Context, args []string, stdout io.Writer) error
+}
+
+// UsageError is what a Command returns for arguments that it does not take.
+type UsageError string
+
+func (e UsageError) Error() string { return string(e) }
+
+// Main runs a program without sub-commands and ends the process.
+func Main(name, summary string, cfg any, run func(ctx context.Context, log *slog.Logger) error) {
+	Program{Name: name, Summary: summary, Config: cfg, Run: run}.Main()
+}
+
+// Main runs the program with this process's arguments, environment, output and
+// signals, and ends the process.
+func (p Program) Main() {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	os.Exit(p.Exec(os.Args[1:], nil, os.Stdout, os.Stderr, signals))
+}
+
+// Exec is Main for tests and for programs inside others: it returns the exit
+// code. environ is as for Load. The first signal ends Run's ctx; after a second
+// one Exec returns at once, with Run possibly still going.
+func (p Program) Exec(args []string, environ map[string]string, stdout, stderr io.Writer, signals <-chan os.Signal) int {
+	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // the sentences are ours
+	version := flags.Bool("version", false, "")
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		writeUsage(stdout, p)
+		return ExitOK
+	case err != nil:
+		return p.refuse(stderr, err.Error()+p.hint())
+	case *version:
+		fmt.Fprintln(stdout, p.Name, Version)
+		return ExitOK
+	}
+	command, isCommand := p.Commands[flags.Arg(0)]
+	switch {
+	case flags.NArg() > 0 && !isCommand:
+		return p.refuse(stderr, fmt.Sprintf("the argument %q is unknown", flags.Arg(0))+p.hint())
+	case !isCommand && p.Run == nil:
+		return p.refuse(stderr, "a command is missing"+p.hint())
+	}
+
+	environ = withoutEmpty(environ)
+	for name, value := range p.Defaults {
+		if _, set := environ[name]; !set {
+			environ[name] = value
+		}
+	}
+	if err := Load(p.Config, environ); err != nil {
+		return p.refuse(stderr, err.Error())
+	}
+	log := NewLogger(stderr, logConfig(p.Config))
+	run := func(ctx context.Context) error { return p.Run(ctx, log) }
+	if isCommand {
+		run = func(ctx context.Context) error { return command.Run(ctx, flags.Args()[1:], stdout) }
+	} else {
+		log.Info("starting", append([]any{"program", p.Name, "version", Version}, Redacted(p.Config)...)...)
+	}
+
+	err = untilSignalled(run, log, signals)
+	var usage UsageError
+	switch {
+	case errors.Is(err, errCutShort):
+		return ExitFailed
+	case isCommand && errors.As(err, &usage):
+		return p.refuse(stderr, usage.Error()+p.hint())
+	case err != nil && isCommand:
+		p.complain(stderr, scrub(err, settings(p.Config), environ))
+		return ExitFailed
+	case err != nil:
+		log.Error("ended by an error", "program", p.Name, "error", scrub(err, settings(p.Config), environ))
+		return ExitFailed
+	case !isCommand:
+		log.Info("stopped", "program", p.Name)
+	}
+	return ExitOK
+}
+
+var errCutShort = errors.New("a second signal")
+
+// untilSignalled runs run, ends its ctx at the first signal, and at the second
+// leaves it behind: whoever sends two does not want to wait for it.
+func untilSignalled(run func(context.Context) error, log *slog.Logger, signals <-chan os.Signal) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+
+	for stopping := false; ; stopping = true {
+		select {
+		case err := <-done:
+			return err
+		case s := <-signals:
+			if stopping {
+				log.Error("ending at once, without an orderly stop: a second signal came", "signal", s.String())
+				return errCutShort
+			}
+			log.Info("stopping in order; a second signal ends the process at once", "signal", s.String())
+			cancel()
+		}
+	}
+}
+
+func (p Program) hint() string {
+	return fmt.Sprintf("; %q lists what there is", p.Name+" -h")
+}
+
+func (p Program) refuse(stderr io.Writer, sentences string) int {
+	p.complain(stderr, sentences)
+	return ExitUsage
+}
+
+// complain writes one line a sentence, each with the program's name before it.
+func (p Program) complain(stderr io.Writer, sentences string) {
+	for line := range strings.Lines(sentences) {
+		fmt.Fprintf(stderr, "%s: %s\n", p.Name, strings.TrimRight(line, "\n"))
+	}
+}
+
+func commandNames(commands map[string]Command) []string {
+	return slices.Sorted(maps.Keys(commands))
+}

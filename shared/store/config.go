@@ -1,0 +1,154 @@
+package store
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Config is what gateways, workers and producers must agree on.
+type Config struct {
+	RedisURL    string        `env:"SLUICE_REDIS_URL" envDefault:"redis://127.0.0.1:6379" secret:"url" help:"Redis 7.0 or newer, or Valkey. Several addresses, separated by commas, are a Cluster (one address: add ?cluster=1); with ?master_name=NAME they are Sentinels." allow:"redis://[user:password@]host:port[,host:port...][/db], or rediss:// for TLS"`
+	Prefix      string        `env:"SLUICE_PREFIX" envDefault:"sluice:" help:"Begin of every key, so that several installations can share one Redis." allow:"up to 64 characters, without braces and white space"`
+	Partitions  int           `env:"SLUICE_PARTITIONS" envDefault:"16" help:"Number of partitions. Written to <prefix>meta at the first start, the same for ever." allow:"a whole number from 1 to 1024"`
+	HistorySize int           `env:"SLUICE_HISTORY_SIZE" envDefault:"1000" help:"Events retained per target." allow:"a whole number from 1 to 1000000"`
+	HistoryTTL  time.Duration `env:"SLUICE_HISTORY_TTL" envDefault:"24h" help:"How long events are retained." allow:"a duration from 1s to 8760h, for example 24h"`
+	SessionTTL  time.Duration `env:"SLUICE_SESSION_TTL" envDefault:"60s" help:"How long a session field lives that its gateway does not renew." allow:"a duration from 1s to 1h"`
+	MaxData     int           `env:"SLUICE_MAX_FRAME_BYTES" envDefault:"65536" help:"Largest data of an event, in bytes; a client's message may be 4096 bytes longer." allow:"a whole number from 1024 to 16777216"`
+}
+
+// A Problem is a setting that cannot be used.
+type Problem struct {
+	Name, Value, Allowed string
+}
+
+func (p *Problem) Error() string {
+	return fmt.Sprintf("%s=%q is not allowed: want %s", p.Name, p.Value, p.Allowed)
+}
+
+// Validate returns a *Problem for the first setting that cannot be used.
+func (c *Config) Validate() error {
+	if _, err := c.options(); err != nil {
+		return &Problem{"SLUICE_REDIS_URL", withoutLogin(c.RedisURL), "redis://[user:password@]host:port[,host:port...][/db]: " + err.Error()}
+	}
+	for _, rule := range []struct {
+		bad                  bool
+		name, value, allowed string
+	}{
+		{len(c.Prefix) > 64 || strings.ContainsAny(c.Prefix, "{} \t\r\n"),
+			"SLUICE_PREFIX", c.Prefix, "up to 64 characters, without braces and white space"},
+		{c.Partitions < 1 || c.Partitions > 1024,
+			"SLUICE_PARTITIONS", strconv.Itoa(c.Partitions), "a whole number from 1 to 1024"},
+		{c.HistorySize < 1 || c.HistorySize > 1_000_000,
+			"SLUICE_HISTORY_SIZE", strconv.Itoa(c.HistorySize), "a whole number from 1 to 1000000"},
+		{c.HistoryTTL < time.Second || c.HistoryTTL > 8760*time.Hour,
+			"SLUICE_HISTORY_TTL", c.HistoryTTL.String(), "a duration from 1s to 8760h, for example 24h"},
+		{c.SessionTTL < time.Second || c.SessionTTL > time.Hour,
+			"SLUICE_SESSION_TTL", c.SessionTTL.String(), "a duration from 1s to 1h"},
+		{c.MaxData < 1024 || c.MaxData > 16<<20,
+			"SLUICE_MAX_FRAME_BYTES", strconv.Itoa(c.MaxData), "a whole number from 1024 to 16777216"},
+	} {
+		if rule.bad {
+			return &Problem{rule.name, rule.value, rule.allowed}
+		}
+	}
+	return nil
+}
+
+// withoutLogin is a URL that may be shown.
+func withoutLogin(u string) string {
+	begin := strings.Index(u, "://") + len("://")
+	if end := strings.LastIndexByte(u, '@'); begin >= len("://") && end > begin {
+		return u[:begin] + "***" + u[end:]
+	}
+	return u
+}
+
+// options reads RedisURL. Errors never quote it: it may hold a password.
+func (c *Config) options() (*redis.UniversalOptions, error) {
+	scheme, rest, ok := strings.Cut(c.RedisURL, "://")
+	if !ok {
+		return nil, fmt.Errorf("there is no ://")
+	}
+	rest, query, _ := strings.Cut(rest, "?")
+	rest, path, _ := strings.Cut(rest, "/")
+	userinfo := ""
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		userinfo, rest = rest[:i+1], rest[i+1:]
+	}
+	hosts := strings.Split(rest, ",")
+	params, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, fmt.Errorf("the part after ? is malformed")
+	}
+	master := params.Get("master_name")
+	cluster := params.Get("cluster") == "1" || (len(hosts) > 1 && master == "")
+	params.Del("master_name")
+	params.Del("cluster")
+
+	u := &redis.UniversalOptions{MasterName: master, IsClusterMode: cluster}
+	for _, host := range hosts {
+		one := scheme + "://" + userinfo + host
+		if path != "" {
+			one += "/" + path
+		}
+		if len(params) > 0 {
+			one += "?" + params.Encode()
+		}
+		o, err := redis.ParseURL(one)
+		if err != nil {
+			if strings.Contains(err.Error(), "invalid URL scheme") {
+				return nil, fmt.Errorf("the scheme is redis or rediss")
+			}
+			if strings.Contains(err.Error(), "port") {
+				return nil, fmt.Errorf("the port is no number from 1 to 65535")
+			}
+			return nil, fmt.Errorf("user, host, database number or an option after ? is malformed")
+		}
+		if o.Network != "tcp" && o.Network != "" {
+			return nil, fmt.Errorf("the scheme is redis or rediss")
+		}
+		u.Addrs = append(u.Addrs, o.Addr)
+		u.Username, u.Password, u.DB, u.TLSConfig = o.Username, o.Password, o.DB, o.TLSConfig
+		u.DialTimeout, u.ReadTimeout, u.WriteTimeout, u.PoolSize = o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolSize
+	}
+	if cluster && u.DB != 0 {
+		return nil, fmt.Errorf("a Cluster has no database numbers")
+	}
+	// A command whose reply was lost must not be sent again behind our back: an XADD
+	// would be two entries. Who calls decides what is repeatable.
+	u.MaxRetries = -1
+	u.DialerRetries = 1
+	u.ContextTimeoutEnabled = true
+	u.Protocol = 2
+	u.DisableIdentity = true
+	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	if u.DialTimeout == 0 {
+		u.DialTimeout = 2 * time.Second
+	}
+	if u.ReadTimeout == 0 {
+		u.ReadTimeout = 3 * time.Second
+	}
+	if u.WriteTimeout == 0 {
+		u.WriteTimeout = 3 * time.Second
+	}
+	return u, nil
+}
+
+// connect makes a client; nothing is sent yet. Each blocking reader has one of its
+// own, so that nothing waits behind it.
+func (c *Config) connect(pool int) (redis.UniversalClient, error) {
+	u, err := c.options()
+	if err != nil {
+		return nil, err
+	}
+	if pool > 0 {
+		u.PoolSize = pool
+	}
+	return redis.NewUniversalClient(u), nil
+}

@@ -1,0 +1,17 @@
+// Package store is the only one that speaks Redis. It knows every key, every
+// script, and which command may be repeated; it decides nothing.
+//
+//	config.go    what Redis, which prefix, how many partitions, how much history
+//	keys.go      every key
+//	store.go     opening, the check of sluice:meta, Redis's clock
+//	errors.go    which failures are worth a repeat
+//	scripts.go   the scripts under lua/
+//	ingress.go   appending to partitions, forwarding the intake, reading, trimming
+//	reign.go     leases and reigns
+//	step.go      the worker's step: prepare, append and route, commit
+//	history.go   what is retained of a target, and whether it is complete
+//	session.go   which gateway holds whom
+//	bus.go       one Pub/Sub channel per gateway
+//	member.go    who lives
+//	dead.go      dead letters
+package store

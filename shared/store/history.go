@@ -1,0 +1,190 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/wire"
+)
+
+// Fields of a history's entry. The entry's id is the event's.
+const (
+	fieldPrev   = "prev"
+	fieldData   = "data"
+	fieldKind   = "kind" // how data stands in the frame, so that nobody looks again
+	fieldName   = "event"
+	fieldFrom   = "from"
+	fieldExcept = "except"
+	fieldTrace  = "traceparent"
+)
+
+func historyFields(e *wire.Event) []string {
+	f := make([]string, 0, 14)
+	f = append(f, fieldPrev, e.Prev.String(), fieldData, e.Data, fieldKind, string(rune(e.Kind)))
+	if e.Name != "" {
+		f = append(f, fieldName, e.Name)
+	}
+	if e.From != "" {
+		f = append(f, fieldFrom, e.From)
+	}
+	if e.Except != "" {
+		f = append(f, fieldExcept, e.Except)
+	}
+	if e.Trace != "" {
+		f = append(f, fieldTrace, e.Trace)
+	}
+	return f
+}
+
+// historyEvent reads an entry. Entries that no worker wrote are refused.
+func historyEvent(to string, m redis.XMessage) (wire.Event, error) {
+	e := wire.Event{To: to}
+	text := func(name string) string { s, _ := m.Values[name].(string); return s }
+	var err error
+	if e.ID, err = parseRedisID(m.ID); err != nil {
+		return e, err
+	}
+	if e.Prev, err = wire.ParseID(text(fieldPrev)); err != nil {
+		return e, fmt.Errorf("history of %s, entry %s: field prev: %w", to, m.ID, err)
+	}
+	e.Data, e.Name, e.From = text(fieldData), text(fieldName), text(fieldFrom)
+	e.Except, e.Trace = text(fieldExcept), text(fieldTrace)
+	if kind := text(fieldKind); kind != "" {
+		e.Kind = wire.DataKind(kind[0])
+	} else {
+		e.Kind = wire.KindOf(e.Data)
+	}
+	return e, nil
+}
+
+// Edges are the ends of a history.
+type Edges struct {
+	Oldest, OldestPrev wire.ID // zero when it is empty
+	Newest             wire.ID
+	Empty              bool
+}
+
+// Page is a piece of a history.
+type Page struct {
+	Events []wire.Event
+	More   bool // there may be more after the last one
+}
+
+// Query is one target's part of a History call.
+type Query struct {
+	Target string
+	After  wire.ID
+	Edges  bool // ask for the edges
+	Limit  int  // events at most, 0: none wanted
+
+	Got  Edges // results
+	Page Page
+}
+
+// History reads pieces of histories, in one round trip. In each query the edges
+// are read before the page, so an id that was ever given to a client and is above
+// Newest is none that this history knows.
+func (s *Store) History(ctx context.Context, queries ...*Query) error {
+	pipe := s.rdb.Pipeline()
+	type cmds struct{ first, last, page *redis.XMessageSliceCmd }
+	sent := make([]cmds, len(queries))
+	for i, q := range queries {
+		key := s.keys.history(s.keys.partition(q.Target), q.Target)
+		if q.Edges {
+			sent[i].first = pipe.XRangeN(ctx, key, "-", "+", 1)
+			sent[i].last = pipe.XRevRangeN(ctx, key, "+", "-", 1)
+		}
+		if q.Limit > 0 && q.After != wire.MaxID {
+			sent[i].page = pipe.XRangeN(ctx, key, q.After.Next().String(), "+", int64(q.Limit))
+		}
+	}
+	if pipe.Len() == 0 {
+		return nil
+	}
+	all, err := pipe.Exec(ctx)
+	if err := firstFailure(all, err); err != nil {
+		return fmt.Errorf("cannot read histories: %w", err)
+	}
+	for i, q := range queries {
+		q.Got, q.Page = Edges{Empty: true}, Page{}
+		if q.Edges && len(sent[i].first.Val()) > 0 && len(sent[i].last.Val()) > 0 {
+			first, err := historyEvent(q.Target, sent[i].first.Val()[0])
+			if err != nil {
+				return err
+			}
+			newest, err := parseRedisID(sent[i].last.Val()[0].ID)
+			if err != nil {
+				return err
+			}
+			q.Got = Edges{Oldest: first.ID, OldestPrev: first.Prev, Newest: newest}
+		}
+		if sent[i].page == nil {
+			continue
+		}
+		for _, m := range sent[i].page.Val() {
+			e, err := historyEvent(q.Target, m)
+			if err != nil {
+				return err
+			}
+			q.Page.Events = append(q.Page.Events, e)
+		}
+		q.Page.More = len(q.Page.Events) == q.Limit
+	}
+	return nil
+}
+
+// Position is what a reader knows when it asks whether a history is complete.
+type Position struct {
+	After wire.ID
+	// Own: After was an event of this very target, or its position. Otherwise it is
+	// another target's id, used as a time.
+	Own bool
+	// Since is the time, in Unix ms by Redis's clock, up to which the reader missed
+	// nothing: that of After for a client that was away, later for a live flow.
+	Since int64
+}
+
+// Complete reports whether everything after p is in the history whose edges were
+// read at nowMs, and if not, the reason for a gap.
+//
+// Every entry holds prev, so as long as there is one the answer is exact. A history
+// that begins anew (prev "0") or is empty says nothing about what was before: then
+// an event of this target that is younger than the time to live should still be
+// there, and if it is not, the history was lost; older, the history may just have
+// expired, with or without events that the reader has not seen.
+func Complete(p Position, e Edges, nowMs int64, ttlMs int64) (ok bool, gap string) {
+	if e.Empty || (e.OldestPrev.IsZero() && p.After.Less(e.Oldest)) {
+		switch {
+		case p.After.IsZero() && p.Own:
+			return true, ""
+		case p.Own && int64(p.After.Ms) > nowMs-ttlMs:
+			return false, wire.GapUnknown
+		case !p.Own && !e.Empty:
+			return true, "" // older than the target's first event
+		case p.Since > nowMs-ttlMs:
+			return true, "" // what came since would still be there
+		}
+		return false, wire.GapExpired
+	}
+	if e.Newest.Less(p.After) {
+		if !p.Own && int64(p.After.Ms) <= nowMs {
+			return true, "" // a time at which there was nothing newer
+		}
+		return false, wire.GapUnknown
+	}
+	if p.After.Less(e.OldestPrev) {
+		return false, wire.GapTrimmed
+	}
+	return true, ""
+}
+
+// HistoryTTLMs is the time to live of events, in ms.
+func (s *Store) HistoryTTLMs() int64 { return s.cfg.HistoryTTL.Milliseconds() }
+
+// expiresAt formats a session's value.
+func sessionValue(server string, expiresMs int64) string {
+	return server + " " + strconv.FormatInt(expiresMs, 10)
+}

@@ -1,0 +1,179 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/wire"
+)
+
+// Entry is one entry of an ingress stream.
+type Entry struct {
+	Partition int // or Intake
+	ID        wire.ID
+	Fields    map[string]any // values are strings
+}
+
+// Publication is an event to be appended to its partition.
+type Publication struct {
+	To     string
+	Fields []string // names and values, "to" among them
+}
+
+// Publish appends events to their partitions' streams in one pipeline, in order,
+// and returns an error for each. An error that is no reply (IsReply) leaves open
+// whether the event was appended: only an idempotency key makes a repeat safe.
+func (s *Store) Publish(ctx context.Context, pubs []Publication) []error {
+	pipe := s.rdb.Pipeline()
+	cmds := make([]*redis.StringCmd, len(pubs))
+	for i, p := range pubs {
+		stream := s.keys.events(s.keys.partition(p.To))
+		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: stream, Values: p.Fields})
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	errs := make([]error, len(pubs))
+	for i, c := range cmds {
+		if err := c.Err(); err != nil {
+			errs[i] = fmt.Errorf("cannot append to the stream of %s: %w", pubs[i].To, err)
+		}
+	}
+	return errs
+}
+
+// Forwarding are intake entries for one partition, in the order of the intake.
+type Forwarding struct {
+	Partition int
+	Entries   []Entry
+	Appended  int // result: fewer than Entries when some had been forwarded before
+}
+
+// Forward appends intake entries to their partitions, once each: a transaction per
+// partition appends and moves `forwarded` on, so it may be repeated, also by two
+// owners at once.
+func (s *Store) Forward(ctx context.Context, batch []*Forwarding) error {
+	calls := make([]call, len(batch))
+	for i, f := range batch {
+		c := call{keys: []string{s.keys.forwarded(f.Partition), s.keys.events(f.Partition)}}
+		for _, e := range f.Entries {
+			c.args = append(c.args, e.ID.String(), 0)
+			n := len(c.args)
+			for _, name := range wire.Fields { // Lua can unpack only so many
+				if v, ok := e.Fields[name]; ok {
+					c.args = append(c.args, name, v)
+				}
+			}
+			c.args[n-1] = len(c.args) - n
+		}
+		calls[i] = c
+	}
+	cmds, err := runAll(ctx, s.rdb, forward, calls)
+	if err != nil {
+		return fmt.Errorf("cannot forward the intake: %w", err)
+	}
+	for i, cmd := range cmds {
+		batch[i].Appended, _ = cmd.Int()
+	}
+	return nil
+}
+
+// Trim removes the entries of ingress streams up to and with the given ids. They
+// must have been acknowledged: what is trimmed is gone.
+func (s *Store) Trim(ctx context.Context, acked map[int]wire.ID) error {
+	if len(acked) == 0 {
+		return nil
+	}
+	pipe := s.rdb.Pipeline()
+	for p, id := range acked {
+		pipe.XTrimMinID(ctx, s.keys.events(p), id.Next().String())
+	}
+	cmds, err := pipe.Exec(ctx)
+	if err := firstFailure(cmds, err); err != nil {
+		return fmt.Errorf("cannot trim ingress streams: %w", err)
+	}
+	return nil
+}
+
+// Backlog is how many entries of a stream wait for workers.
+type Backlog struct {
+	Partition int   // or Intake
+	Lag       int64 // not yet read
+	Pending   int64 // read, not yet acknowledged
+}
+
+// Backlogs asks for all partitions and the intake. Where there never was a worker,
+// everything in the stream is lag.
+func (s *Store) Backlogs(ctx context.Context) ([]Backlog, error) {
+	pipe := s.rdb.Pipeline()
+	groups := make([]*redis.XInfoGroupsCmd, 0, s.cfg.Partitions+1)
+	lengths := make([]*redis.IntCmd, 0, s.cfg.Partitions+1)
+	for p := Intake; p < s.cfg.Partitions; p++ {
+		groups = append(groups, pipe.XInfoGroups(ctx, s.keys.events(p)))
+		lengths = append(lengths, pipe.XLen(ctx, s.keys.events(p)))
+	}
+	_, err := pipe.Exec(ctx)
+	if err != nil && !IsReply(err) { // a stream that is not there answers with an error
+		return nil, fmt.Errorf("cannot read the backlog: %w", err)
+	}
+	out := make([]Backlog, 0, len(groups))
+	for i, g := range groups {
+		b := Backlog{Partition: i + Intake, Lag: lengths[i].Val()}
+		for _, info := range g.Val() {
+			if len(info.Name) > len(groupPrefix) && info.Name[:len(groupPrefix)] == groupPrefix {
+				b.Lag, b.Pending = info.Lag, info.Pending
+			}
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// read is XREADGROUP in a pipeline; its answer is taken apart by entries.
+func (s *Store) read(ctx context.Context, pipe redis.Pipeliner, r Read) *redis.XStreamSliceCmd {
+	streams := make([]string, 0, 2*len(r.Partitions))
+	for _, p := range r.Partitions {
+		streams = append(streams, s.keys.events(p))
+	}
+	for range r.Partitions {
+		streams = append(streams, ">")
+	}
+	block := r.Block
+	if block < time.Millisecond {
+		block = -1 // below 1 ms go-redis would send 0: for ever
+	}
+	return pipe.XReadGroup(ctx, &redis.XReadGroupArgs{
+		Group: groupPrefix + r.Tenure, Consumer: r.Consumer,
+		Streams: streams, Count: int64(r.Count), Block: block,
+	})
+}
+
+func (s *Store) entries(cmd *redis.XStreamSliceCmd, r Read, buf []Entry) ([]Entry, error) {
+	streams, err := cmd.Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return buf, nil
+	case isNoGroup(err):
+		return buf, ErrFenced
+	case err != nil:
+		return buf, fmt.Errorf("cannot read ingress streams: %w", err)
+	}
+	for _, st := range streams {
+		p := Intake
+		for _, candidate := range r.Partitions {
+			if s.keys.events(candidate) == st.Stream {
+				p = candidate
+			}
+		}
+		for _, m := range st.Messages {
+			id, err := parseRedisID(m.ID)
+			if err != nil {
+				return buf, fmt.Errorf("stream %s gave the id %q: %w", st.Stream, m.ID, err)
+			}
+			buf = append(buf, Entry{Partition: p, ID: id, Fields: m.Values})
+		}
+	}
+	return buf, nil
+}

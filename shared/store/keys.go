@@ -1,0 +1,67 @@
+package store
+
+import (
+	"strconv"
+
+	"sluice/shared/wire"
+)
+
+// Intake in the place of a partition's number stands for the intake stream, which
+// has a lease and reigns of its own.
+const Intake = -1
+
+// keys builds every key of an installation. A partition's keys carry its number as
+// hash tag: they lie on one node of a Cluster. So do the intake's, whose tag is the
+// name of its stream.
+type keys struct {
+	prefix string
+	parts  []string // "sluice:{3}:"
+}
+
+func newKeys(prefix string, partitions int) keys {
+	k := keys{prefix: prefix, parts: make([]string, partitions)}
+	for p := range k.parts {
+		k.parts[p] = prefix + "{" + strconv.Itoa(p) + "}:"
+	}
+	return k
+}
+
+func (k *keys) intake() string { return k.prefix + "events" }
+
+// of is the begin of the keys of a partition or of the intake.
+func (k *keys) of(p int) string {
+	if p == Intake {
+		return k.prefix + "{" + k.intake() + "}:"
+	}
+	return k.parts[p]
+}
+
+func (k *keys) events(p int) string {
+	if p == Intake {
+		return k.intake()
+	}
+	return k.parts[p] + "events"
+}
+
+func (k *keys) lease(p int) string     { return k.of(p) + "lease" }
+func (k *keys) epoch(p int) string     { return k.of(p) + "epoch" }
+func (k *keys) forwarded(p int) string { return k.parts[p] + "forwarded" }
+
+func (k *keys) partition(target string) int { return wire.Partition(target, len(k.parts)) }
+
+func (k *keys) history(p int, target string) string { return k.parts[p] + "history:" + target }
+func (k *keys) session(p int, target string) string { return k.parts[p] + "session:" + target }
+func (k *keys) idem(p int, target, key string) string {
+	return k.parts[p] + "idem:" + target + ":" + key
+}
+
+func (k *keys) channel(server string) string { return k.prefix + "server:" + server }
+func (k *keys) members(kind Kind) string     { return k.prefix + string(kind) }
+func (k *keys) dead() string                 { return k.prefix + "dead" }
+func (k *keys) meta() string                 { return k.prefix + "meta" }
+
+// deadMark says that an entry has become a dead letter; it lies on the node of the
+// dead letters.
+func (k *keys) deadMark(stream string, id wire.ID) string {
+	return k.prefix + "{" + k.dead() + "}:mark:" + stream + ":" + id.String()
+}

@@ -1,0 +1,32 @@
+-- Appends intake entries to a partition, once: what is not above the last id that
+-- was forwarded has been appended before.
+--
+-- KEYS[1] forwarded   KEYS[2] the partition's stream
+-- ARGV: for each entry its intake id, the number of its fields and values, and these
+-- Result: how many were appended.
+local function above(a, b)
+  local ams, aseq = string.match(a, '^(%d+)-(%d+)$')
+  local bms, bseq = string.match(b, '^(%d+)-(%d+)$')
+  local function gt(x, y)
+    if #x ~= #y then return #x > #y end
+    return x > y
+  end
+  if ams ~= bms then return gt(ams, bms) end
+  return gt(aseq, bseq)
+end
+
+local last = redis.call('GET', KEYS[1]) or '0-0'
+local appended, i = 0, 1
+while i <= #ARGV do
+  local id, n = ARGV[i], tonumber(ARGV[i + 1])
+  if above(id, last) then
+    redis.call('XADD', KEYS[2], '*', unpack(ARGV, i + 2, i + 1 + n))
+    last = id
+    appended = appended + 1
+  end
+  i = i + 2 + n
+end
+if appended > 0 then
+  redis.call('SET', KEYS[1], last)
+end
+return appended

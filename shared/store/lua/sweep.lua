@@ -1,0 +1,13 @@
+-- Removes the expired fields of a session hash.
+--
+-- KEYS[1] session hash   ARGV[1] Redis's time in ms
+-- Result: how many were removed.
+local removed = 0
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  local expires = tonumber(string.match(all[i + 1], ' (%d+)$'))
+  if not expires or expires < tonumber(ARGV[1]) then
+    removed = removed + redis.call('HDEL', KEYS[1], all[i])
+  end
+end
+return removed

@@ -1,0 +1,76 @@
+-- Takes a stream's lease and moves its reign: from here on only the new group can
+-- read, and a deposed owner's next read answers NOGROUP.
+--
+-- KEYS[1] lease     KEYS[2] epoch     KEYS[3] stream
+-- ARGV[1] worker    ARGV[2] lease in ms
+-- ARGV[3] new consumer group          ARGV[4] prefix of all workers' groups
+-- ARGV[5] Redis's time in seconds: the first epoch of a stream that has none, so
+--         that epochs still grow when the key was lost
+-- Result: {epoch, last id that an earlier owner may have seen}, or {0, owner} when
+-- another worker holds the lease.
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then
+  return {0, owner}
+end
+
+-- a number in decimal without leading zeros is larger when it is longer
+local function above(a, b)
+  local ams, aseq = string.match(a, '^(%d+)-(%d+)$')
+  local bms, bseq = string.match(b, '^(%d+)-(%d+)$')
+  local function gt(x, y)
+    if #x ~= #y then return #x > #y end
+    return x > y
+  end
+  if ams ~= bms then return gt(ams, bms) end
+  return gt(aseq, bseq)
+end
+
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local epoch = redis.call('GET', KEYS[2])
+epoch = epoch and tonumber(epoch) and tonumber(epoch) + 1 or tonumber(ARGV[5])
+redis.call('SET', KEYS[2], string.format('%.0f', epoch))
+
+local from, seen = nil, '0-0'
+local groups = {}
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  groups = redis.call('XINFO', 'GROUPS', KEYS[3])
+end
+local old = {}
+for _, g in ipairs(groups) do
+  local f = {}
+  for i = 1, #g, 2 do f[g[i]] = g[i + 1] end
+  if string.sub(f['name'], 1, #ARGV[4]) == ARGV[4] then
+    local start = f['last-delivered-id']
+    if above(start, seen) then seen = start end
+    local read = f['entries-read']
+    local pending = redis.call('XPENDING', KEYS[3], f['name'])
+    if pending[1] > 0 then
+      -- the group starts after an entry: the one before the oldest pending
+      local before = redis.call('XREVRANGE', KEYS[3], '(' .. pending[2], '-', 'COUNT', 1)
+      if read then
+        read = read - #redis.call('XRANGE', KEYS[3], pending[2], start)
+      end
+      start = before[1] and before[1][1] or '0-0'
+    end
+    if not from or above(from.start, start) then
+      from = {start = start, read = read}
+    end
+    old[#old + 1] = f['name']
+  end
+end
+from = from or {start = '0-0'}
+
+-- entries-read keeps the lag that XINFO reports from becoming nil; where it is not
+-- known, or the server does not know the option, the group works all the same
+local created = false
+if from.read and from.start ~= '0-0' then
+  local r = redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[3], from.start, 'MKSTREAM', 'ENTRIESREAD', from.read)
+  created = not (type(r) == 'table' and r.err)
+end
+if not created then
+  redis.call('XGROUP', 'CREATE', KEYS[3], ARGV[3], from.start, 'MKSTREAM')
+end
+for _, name in ipairs(old) do
+  redis.call('XGROUP', 'DESTROY', KEYS[3], name)
+end
+return {epoch, seen}

@@ -1,0 +1,49 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Kind is a kind of process: the name of the sorted set of its living members.
+type Kind string
+
+// The kinds.
+const (
+	Servers Kind = "servers"
+	Workers Kind = "workers"
+)
+
+// Announce says that a process lives for ttl from now on, forgets those whose
+// time is over, and tells who lives. fresh means that it was not known: at its
+// start, after it was silent for too long, or because Redis lost its data.
+func (s *Store) Announce(ctx context.Context, kind Kind, id string, ttl time.Duration) (live []string, fresh bool, err error) {
+	if err := s.SyncClock(ctx); err != nil {
+		return nil, false, err
+	}
+	now := s.NowMs()
+	key := s.keys.members(kind)
+	pipe := s.rdb.Pipeline()
+	pipe.ZRemRangeByScore(ctx, key, "-inf", strconv.FormatInt(now, 10))
+	added := pipe.ZAdd(ctx, key, redis.Z{Score: float64(now + ttl.Milliseconds()), Member: id})
+	members := pipe.ZRange(ctx, key, 0, -1)
+	pipe.HSetNX(ctx, s.keys.meta(), "version", schemaVersion)
+	pipe.HSetNX(ctx, s.keys.meta(), "partitions", s.cfg.Partitions)
+	cmds, err := pipe.Exec(ctx)
+	if err := firstFailure(cmds, err); err != nil {
+		return nil, false, fmt.Errorf("cannot announce %s %s: %w", kind, id, err)
+	}
+	return members.Val(), added.Val() > 0, nil
+}
+
+// Leave takes a process off the list of the living.
+func (s *Store) Leave(ctx context.Context, kind Kind, id string) error {
+	if err := s.rdb.ZRem(ctx, s.keys.members(kind), id).Err(); err != nil {
+		return fmt.Errorf("cannot take %s %s off the list: %w", kind, id, err)
+	}
+	return nil
+}

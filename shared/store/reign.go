@@ -1,0 +1,119 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/wire"
+)
+
+// groupPrefix begins the names of the workers' consumer groups on ingress streams.
+const groupPrefix = "workers-"
+
+// Reign is what a takeover gave.
+type Reign struct {
+	Partition int
+	Taken     bool
+	Owner     string  // who holds the lease, if not taken
+	Epoch     uint64  // number of this reign
+	Seen      wire.ID // entries up to here may have been worked on by earlier owners
+}
+
+// TakeOver takes the leases of the partitions that are free or the worker's own
+// and moves their reigns to the consumer group of tenure. One pipeline; each
+// partition is atomic by itself and repeatable: a repeat only makes one more reign.
+func (s *Store) TakeOver(ctx context.Context, worker, tenure string, lease time.Duration, partitions []int) ([]Reign, error) {
+	calls := make([]call, len(partitions))
+	for i, p := range partitions {
+		calls[i] = call{
+			[]string{s.keys.lease(p), s.keys.epoch(p), s.keys.events(p)},
+			[]any{worker, lease.Milliseconds(), groupPrefix + tenure, groupPrefix, s.NowMs() / 1000},
+		}
+	}
+	cmds, err := runAll(ctx, s.rdb, takeover, calls)
+	if err != nil {
+		return nil, fmt.Errorf("cannot take partitions over: %w", err)
+	}
+	out := make([]Reign, len(partitions))
+	for i, cmd := range cmds {
+		r := Reign{Partition: partitions[i]}
+		res, err := cmd.Slice()
+		if err != nil || len(res) != 2 {
+			return nil, fmt.Errorf("takeover of partition %d answered %v: %w", r.Partition, res, err)
+		}
+		epoch, _ := res[0].(int64)
+		text, _ := res[1].(string)
+		if epoch == 0 {
+			r.Owner = text
+		} else {
+			r.Taken, r.Epoch = true, uint64(epoch)
+			r.Seen, _ = parseRedisID(text)
+		}
+		out[i] = r
+	}
+	return out, nil
+}
+
+// Free reports which of the partitions the worker can take: those without an
+// owner, and those whose lease is still its own.
+func (s *Store) Free(ctx context.Context, worker string, partitions []int) ([]int, error) {
+	pipe := s.rdb.Pipeline()
+	owners := make([]*redis.StringCmd, len(partitions))
+	for i, p := range partitions {
+		owners[i] = pipe.Get(ctx, s.keys.lease(p))
+	}
+	cmds, err := pipe.Exec(ctx)
+	if err := firstFailure(cmds, err); err != nil {
+		return nil, fmt.Errorf("cannot read leases: %w", err)
+	}
+	var free []int
+	for i, o := range owners {
+		if errors.Is(o.Err(), redis.Nil) || o.Val() == worker {
+			free = append(free, partitions[i])
+		}
+	}
+	return free, nil
+}
+
+// Renew renews the worker's leases and returns those that it no longer has.
+func (s *Store) Renew(ctx context.Context, worker string, lease time.Duration, partitions []int) (lost []int, err error) {
+	calls := make([]call, len(partitions))
+	for i, p := range partitions {
+		calls[i] = call{[]string{s.keys.lease(p)}, []any{worker, lease.Milliseconds()}}
+	}
+	cmds, err := runAll(ctx, s.rdb, renew, calls)
+	if err != nil {
+		return nil, fmt.Errorf("cannot renew leases: %w", err)
+	}
+	for i, cmd := range cmds {
+		if n, _ := cmd.Int64(); n == 0 {
+			lost = append(lost, partitions[i])
+		}
+	}
+	return lost, nil
+}
+
+// Release gives leases up that are still the worker's own, so that others need not
+// wait for them to expire.
+func (s *Store) Release(ctx context.Context, worker string, partitions []int) error {
+	calls := make([]call, len(partitions))
+	for i, p := range partitions {
+		calls[i] = call{[]string{s.keys.lease(p)}, []any{worker}}
+	}
+	if _, err := runAll(ctx, s.rdb, release, calls); err != nil {
+		return fmt.Errorf("cannot release leases: %w", err)
+	}
+	return nil
+}
+
+// parseRedisID reads an id as Redis writes it, with "0-0" for the zero id.
+func parseRedisID(s string) (wire.ID, error) {
+	if s == "0-0" {
+		return wire.ID{}, nil
+	}
+	return wire.ParseID(s)
+}

@@ -1,0 +1,70 @@
+package store
+
+import (
+	"context"
+	_ "embed" // the scripts
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	//go:embed lua/takeover.lua
+	takeoverLua string
+	//go:embed lua/renew.lua
+	renewLua string
+	//go:embed lua/release.lua
+	releaseLua string
+	//go:embed lua/forward.lua
+	forwardLua string
+	//go:embed lua/dead.lua
+	deadLua string
+	//go:embed lua/unregister.lua
+	unregisterLua string
+	//go:embed lua/sweep.lua
+	sweepLua string
+
+	takeover   = redis.NewScript(takeoverLua)
+	renew      = redis.NewScript(renewLua)
+	release    = redis.NewScript(releaseLua)
+	forward    = redis.NewScript(forwardLua)
+	dead       = redis.NewScript(deadLua)
+	unregister = redis.NewScript(unregisterLua)
+	sweep      = redis.NewScript(sweepLua)
+)
+
+// call is one run of a script in a pipeline.
+type call struct {
+	keys []string
+	args []any
+}
+
+// runAll runs one script for each call in one pipeline. Scripts are repeatable, so
+// when the server has lost the script (SCRIPT FLUSH, restart, another node) it is
+// sent in full.
+func runAll(ctx context.Context, rdb redis.UniversalClient, script *redis.Script, calls []call) ([]*redis.Cmd, error) {
+	if len(calls) == 0 {
+		return nil, nil
+	}
+	run := func(whole bool) ([]*redis.Cmd, error) {
+		pipe := rdb.Pipeline()
+		out := make([]*redis.Cmd, len(calls))
+		for i, c := range calls {
+			if whole {
+				out[i] = script.Eval(ctx, pipe, c.keys, c.args...)
+			} else {
+				out[i] = script.EvalSha(ctx, pipe, c.keys, c.args...)
+			}
+		}
+		cmds, err := pipe.Exec(ctx)
+		return out, firstFailure(cmds, err)
+	}
+	out, err := run(false)
+	if isNoScript(err) {
+		out, err = run(true)
+	}
+	if err != nil {
+		return out, fmt.Errorf("redis script: %w", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,280 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/wire"
+)
+
+// Lane is a connection of its own for the step of a worker: it blocks while it
+// waits for entries. One goroutine uses it.
+type Lane struct {
+	s   *Store
+	rdb redis.UniversalClient
+}
+
+// Read says what a lane reads next.
+type Read struct {
+	Tenure, Consumer string
+	Partitions       []int // on a Cluster one
+	Count            int   // entries per partition at most
+	Block            time.Duration
+}
+
+// NewLane makes a lane; Close ends it.
+func (s *Store) NewLane() (*Lane, error) {
+	rdb, err := s.cfg.connect(2)
+	if err != nil {
+		return nil, err
+	}
+	return &Lane{s, rdb}, nil
+}
+
+// Close ends the lane's connections; a blocked read fails.
+func (l *Lane) Close() error { return l.rdb.Close() }
+
+// PerPartition reports whether a lane can read only one partition: on a Cluster
+// one command cannot name keys of several slots.
+func (s *Store) PerPartition() bool {
+	_, ok := s.rdb.(*redis.ClusterClient)
+	return ok
+}
+
+// Claim is an idempotency key to be claimed by an event.
+type Claim struct {
+	Partition int
+	To, Key   string
+	ID        wire.ID // who claims
+	First     wire.ID // result: who has it; ID itself if the claim is its own
+}
+
+// End asks for the newest event of a target.
+type End struct {
+	Partition int
+	Target    string
+	Newest    wire.ID // result
+}
+
+// Prepare does claims and looks up ends, in one round trip. Repeatable.
+func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep time.Duration) error {
+	pipe := l.rdb.Pipeline()
+	claimed := make([]*redis.StatusCmd, len(claims))
+	for i, c := range claims {
+		claimed[i] = pipe.SetArgs(ctx, l.s.keys.idem(c.Partition, c.To, c.Key), c.ID.String(),
+			redis.SetArgs{Mode: "NX", Get: true, TTL: keep})
+	}
+	newest := make([]*redis.XMessageSliceCmd, len(ends))
+	for i, e := range ends {
+		newest[i] = pipe.XRevRangeN(ctx, l.s.keys.history(e.Partition, e.Target), "+", "-", 1)
+	}
+	cmds, err := pipe.Exec(ctx)
+	if err := firstFailure(cmds, err); err != nil && !isWrongType(err) {
+		return fmt.Errorf("cannot prepare a batch: %w", err)
+	}
+	for i, c := range claims {
+		c.First = c.ID
+		if id, err := parseRedisID(claimed[i].Val()); claimed[i].Err() == nil && err == nil {
+			c.First = id
+		}
+	}
+	for i, e := range ends {
+		if m := newest[i].Val(); len(m) > 0 { // a wrong type shows at the append
+			e.Newest, _ = parseRedisID(m[0].ID)
+		}
+	}
+	return nil
+}
+
+// Append is an event to be added to its target's history under its own id.
+type Append struct {
+	Partition int
+	Event     *wire.Event
+	Touch     bool // also renew the history's expiry and trim what is too old
+
+	// Results.
+	Repeat bool  // an earlier try has appended it; Event.Prev is what stands there
+	Err    error // it cannot be appended, now or later: ErrNotStream or ErrOrder
+}
+
+// ErrOrder says that the history already ends above the event's id and does not
+// hold it.
+var ErrOrder = errors.New("the history is already past the event's id")
+
+// Route asks who holds a target.
+type Route struct {
+	Partition int
+	Target    string
+
+	Servers []string // result: gateways with a live session, once each
+	Expired bool     // result: there are expired fields to be swept
+}
+
+// AppendAndRoute appends the events and then reads the session Hashes, in one
+// pipeline: since a gateway writes the Hash before it reads the history, one of the
+// two always sees the other. Repeatable: Redis refuses an id that it has.
+func (l *Lane) AppendAndRoute(ctx context.Context, appends []*Append, routes []*Route) error {
+	s := l.s
+	pipe := l.rdb.Pipeline()
+	added := make([]*redis.StringCmd, len(appends))
+	for i, a := range appends {
+		key := s.keys.history(a.Partition, a.Event.To)
+		added[i] = pipe.XAdd(ctx, &redis.XAddArgs{
+			Stream: key, ID: a.Event.ID.String(), Values: historyFields(a.Event),
+			MaxLen: int64(s.cfg.HistorySize), Approx: s.cfg.HistorySize >= approxFrom,
+		})
+		if a.Touch {
+			s.touch(ctx, pipe, key)
+		}
+	}
+	sessions := make([]*redis.StringSliceCmd, len(routes))
+	for i, r := range routes {
+		sessions[i] = pipe.HVals(ctx, s.keys.session(r.Partition, r.Target))
+	}
+	_, err := pipe.Exec(ctx)
+	if err != nil && !IsReply(err) && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("cannot append a batch: %w", err)
+	}
+	var repeats []*Append
+	for i, a := range appends {
+		a.Repeat, a.Err = false, nil
+		switch err := added[i].Err(); {
+		case err == nil:
+		case isNotAbove(err):
+			repeats = append(repeats, a)
+		case isTransientReply(err):
+			return fmt.Errorf("cannot append to the history of %s: %w", a.Event.To, err)
+		default:
+			a.Err = ErrNotStream
+		}
+	}
+	for i, r := range routes {
+		if err := sessions[i].Err(); isTransientReply(err) {
+			return fmt.Errorf("cannot read the sessions of %s: %w", r.Target, err)
+		}
+		r.Servers, r.Expired = liveServers(sessions[i].Val(), s.NowMs(), r.Servers[:0])
+	}
+	return l.stored(ctx, repeats)
+}
+
+// approxFrom is the history size from which Redis may keep up to one block of 100
+// entries more than it must: exact trimming costs half as much again as the append.
+const approxFrom = 500
+
+// touchSlack is the part of the history's time to live by which it may live longer,
+// so that its expiry need not be renewed at every event.
+const touchSlack = 8
+
+// TouchEvery is how often a target's history should be touched, in ms.
+func (s *Store) TouchEvery() int64 { return s.cfg.HistoryTTL.Milliseconds() / touchSlack }
+
+func (s *Store) touch(ctx context.Context, pipe redis.Pipeliner, key string) {
+	ttl := s.cfg.HistoryTTL
+	pipe.PExpire(ctx, key, ttl+ttl/touchSlack)
+	oldest := s.NowMs() - ttl.Milliseconds()
+	pipe.XTrimMinIDApprox(ctx, key, strconv.FormatInt(oldest, 10), 0)
+}
+
+// stored reads what stands in the histories for events that were refused.
+func (l *Lane) stored(ctx context.Context, repeats []*Append) error {
+	if len(repeats) == 0 {
+		return nil
+	}
+	pipe := l.rdb.Pipeline()
+	there := make([]*redis.XMessageSliceCmd, len(repeats))
+	for i, a := range repeats {
+		id := a.Event.ID.String()
+		there[i] = pipe.XRange(ctx, l.s.keys.history(a.Partition, a.Event.To), id, id)
+	}
+	cmds, err := pipe.Exec(ctx)
+	if err := firstFailure(cmds, err); err != nil {
+		return fmt.Errorf("cannot read what was appended before: %w", err)
+	}
+	for i, a := range repeats {
+		m := there[i].Val()
+		if len(m) == 0 {
+			a.Err = ErrOrder
+			continue
+		}
+		a.Repeat = true
+		prev, _ := m[0].Values[fieldPrev].(string)
+		if a.Event.Prev, err = wire.ParseID(prev); err != nil {
+			a.Err = ErrOrder
+		}
+	}
+	return nil
+}
+
+// liveServers reads session fields "<serverID> <expires-unix-ms>".
+func liveServers(fields []string, nowMs int64, out []string) (servers []string, expired bool) {
+	for _, f := range fields {
+		server, exp, _ := strings.Cut(f, " ")
+		if ms, err := strconv.ParseInt(exp, 10, 64); err != nil || ms < nowMs {
+			expired = true
+			continue
+		}
+		if !slices.Contains(out, server) {
+			out = append(out, server)
+		}
+	}
+	return out, expired
+}
+
+// Outgoing is a message for one gateway.
+type Outgoing struct {
+	Server  string
+	Payload []byte
+}
+
+// Ack are entries of one partition that are done.
+type Ack struct {
+	Partition int
+	IDs       []string
+	Last      wire.ID // the highest of them
+}
+
+// Commit publishes, acknowledges and waits for the next entries, in one round trip
+// and in this order. It returns the entries appended to buf. ErrFenced: the reign
+// is over. With any other error it is open what was done.
+func (l *Lane) Commit(ctx context.Context, out []Outgoing, acks []Ack, next Read, buf []Entry) ([]Entry, error) {
+	pipe := l.rdb.Pipeline()
+	for _, o := range out {
+		pipe.Publish(ctx, l.s.keys.channel(o.Server), o.Payload)
+	}
+	if len(out) > 0 && l.s.PerPartition() {
+		// The channel may belong to another node: there only the order of two
+		// pipelines keeps the acknowledgement behind the publication.
+		if cmds, err := pipe.Exec(ctx); firstFailure(cmds, err) != nil {
+			return buf, fmt.Errorf("cannot publish: %w", firstFailure(cmds, err))
+		}
+		pipe = l.rdb.Pipeline()
+	}
+	for _, a := range acks {
+		pipe.XAck(ctx, l.s.keys.events(a.Partition), groupPrefix+next.Tenure, a.IDs...)
+	}
+	var read *redis.XStreamSliceCmd
+	if len(next.Partitions) > 0 {
+		read = l.s.read(ctx, pipe, next)
+	}
+	if pipe.Len() == 0 {
+		return buf, nil
+	}
+	cmds, err := pipe.Exec(ctx)
+	if read != nil && isNoGroup(read.Err()) {
+		return buf, ErrFenced
+	}
+	if err := firstFailure(cmds, err); err != nil {
+		return buf, fmt.Errorf("cannot publish, acknowledge and read: %w", err)
+	}
+	if read == nil {
+		return buf, nil
+	}
+	return l.s.entries(read, next, buf)
+}

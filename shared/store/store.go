@@ -1,0 +1,121 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// schemaVersion is of the keys and their contents.
+const schemaVersion = "1"
+
+// Store is one process's way to Redis. Its methods may be called by any number of
+// goroutines.
+type Store struct {
+	cfg  Config
+	keys keys
+	rdb  redis.UniversalClient
+
+	start  time.Time    // with a monotonic reading
+	offset atomic.Int64 // Redis's Unix time in ms at start
+}
+
+// Open makes a Store. Nothing is sent to Redis yet: call Ready before use.
+func Open(cfg Config) (*Store, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	rdb, err := cfg.connect(0)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{cfg: cfg, keys: newKeys(cfg.Prefix, cfg.Partitions), rdb: rdb, start: time.Now()}
+	s.offset.Store(s.start.UnixMilli())
+	return s, nil
+}
+
+// Close ends all connections; commands under way fail.
+func (s *Store) Close() error { return s.rdb.Close() }
+
+// Config is what the Store was opened with.
+func (s *Store) Config() Config { return s.cfg }
+
+// Partition is the partition of a target.
+func (s *Store) Partition(target string) int { return s.keys.partition(target) }
+
+// ErrMeta says that this Redis holds an installation of another shape. It is of no
+// use to try again.
+var ErrMeta = errors.New("configuration does not fit the installation in Redis")
+
+// Ready asks Redis for its clock and checks that sluice:meta fits the
+// configuration, writing it at the first start.
+func (s *Store) Ready(ctx context.Context) error {
+	pipe := s.rdb.Pipeline()
+	pipe.HSetNX(ctx, s.keys.meta(), "version", schemaVersion)
+	pipe.HSetNX(ctx, s.keys.meta(), "partitions", s.cfg.Partitions)
+	meta := pipe.HGetAll(ctx, s.keys.meta())
+	cmds, err := pipe.Exec(ctx)
+	if err := firstFailure(cmds, err); err != nil {
+		return fmt.Errorf("cannot read %s: %w", s.keys.meta(), err)
+	}
+	if v := meta.Val()["version"]; v != schemaVersion {
+		return fmt.Errorf("%w: %s has version %q, this program speaks %s; use the program's version that fits, or another SLUICE_PREFIX",
+			ErrMeta, s.keys.meta(), v, schemaVersion)
+	}
+	if p := meta.Val()["partitions"]; p != strconv.Itoa(s.cfg.Partitions) {
+		return fmt.Errorf("%w: SLUICE_PARTITIONS=%d, but %s was made with %s partitions; set SLUICE_PARTITIONS=%s, or use another SLUICE_PREFIX",
+			ErrMeta, s.cfg.Partitions, s.keys.meta(), p, p)
+	}
+	return s.SyncClock(ctx)
+}
+
+// Await calls Ready until Redis answers; processes may be started in any order.
+// It gives up when ctx ends or nothing but a change of the configuration helps.
+// failed is told of each failure.
+func (s *Store) Await(ctx context.Context, failed func(error)) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := s.Ready(ctx)
+		if err == nil || errors.Is(err, ErrMeta) || ctx.Err() != nil {
+			return err
+		}
+		failed(err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// SyncClock measures how far Redis's clock is from this process's.
+func (s *Store) SyncClock(ctx context.Context) error {
+	before := time.Since(s.start)
+	t, err := s.rdb.Time(ctx).Result()
+	if err != nil {
+		return fmt.Errorf("cannot ask Redis for its time: %w", err)
+	}
+	middle := (before + time.Since(s.start)) / 2
+	s.offset.Store(t.UnixMilli() - middle.Milliseconds())
+	return nil
+}
+
+// NowMs is Redis's clock in Unix milliseconds, as far as known. Everything that
+// expires is compared with it, so that a process with a wrong clock harms nobody.
+func (s *Store) NowMs() int64 {
+	return s.offset.Load() + time.Since(s.start).Milliseconds()
+}
+
+// Check reports whether Redis answers within a second; for readiness.
+func (s *Store) Check() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := s.rdb.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("Redis does not answer: %w", err)
+	}
+	return nil
+}

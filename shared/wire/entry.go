@@ -1,0 +1,121 @@
+package wire
+
+import (
+	"encoding/json"
+	"unicode/utf8"
+)
+
+// Limits of a producer's fields other than data, in bytes. They keep the record
+// and the frame around an event small.
+const (
+	maxEventName = 128
+	maxField     = 256
+)
+
+// Reasons why an entry becomes a dead letter.
+const (
+	ReasonNoTarget       = "no_to"           // field to is missing
+	ReasonBadTarget      = "bad_to"          // field to is no target
+	ReasonNoData         = "no_data"         // field data is missing
+	ReasonTooLarge       = "too_large"       // data is larger than SLUICE_MAX_FRAME_BYTES
+	ReasonBadName        = "bad_event"       // field event is too long, not UTF-8 or has control characters
+	ReasonBadKey         = "bad_id"          // field id (idempotency key) is too long
+	ReasonBadFrom        = "bad_from"        // field from is too long, not UTF-8 or has control characters
+	ReasonBadExcept      = "bad_except"      // field except is too long
+	ReasonWrongPartition = "wrong_partition" // appended to the stream of a partition that is not the target's
+	ReasonOrder          = "out_of_order"    // the history already ends above the entry's id, and does not hold it
+	ReasonHistory        = "history_failed"  // the history's key holds something that is no stream
+)
+
+// Entry is one producer's XADD, checked.
+type Entry struct {
+	Event
+	Key   string // idempotency key, "" for none
+	Reply Reply  // who waits for `published`
+}
+
+// ParseEntry checks the fields of a stream entry. It returns "" or the reason for
+// which the entry is a dead letter. maxData bounds data, in bytes. Unknown fields
+// are ignored. Kind is left to KindOf, since only who renders the event needs it.
+func ParseEntry(id ID, fields map[string]any, maxData int) (e Entry, reason string) {
+	get := func(name string) (string, bool) {
+		s, ok := fields[name].(string)
+		return s, ok
+	}
+	e.ID = id
+	if reply, ok := get("reply"); ok {
+		e.Reply, _ = ParseReply(reply)
+	}
+	to, ok := get("to")
+	if !ok {
+		return e, ReasonNoTarget
+	}
+	if CheckTarget(to) != nil {
+		return e, ReasonBadTarget
+	}
+	e.To = to
+	data, ok := get("data")
+	if !ok {
+		return e, ReasonNoData
+	}
+	if len(data) > maxData {
+		return e, ReasonTooLarge
+	}
+	e.Data = data
+	if e.Name, ok = get("event"); ok && !plainText(e.Name, maxEventName) {
+		return e, ReasonBadName
+	}
+	if e.From, ok = get("from"); ok && !plainText(e.From, maxField) {
+		return e, ReasonBadFrom
+	}
+	if e.Key, _ = get("id"); len(e.Key) > maxField {
+		return e, ReasonBadKey
+	}
+	if e.Except, _ = get("except"); len(e.Except) > maxField {
+		return e, ReasonBadExcept
+	}
+	e.Trace, _ = get("traceparent")
+	if len(e.Trace) > maxField {
+		e.Trace = "" // tracing is a courtesy: a bad one never costs the event
+	}
+	retain, ok := get("retain")
+	e.Live = ok && (retain == "0" || retain == "false")
+	return e, ""
+}
+
+// Fields are those of an entry that mean something; whoever passes an entry on
+// leaves out the others.
+var Fields = []string{"to", "data", "event", "id", "retain", "except", "from", "reply", "traceparent"}
+
+func plainText(s string, limit int) bool {
+	if len(s) > limit || !utf8.ValidString(s) {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// DataKind says how an event's data stands in its frame.
+type DataKind byte
+
+// The kinds of data.
+const (
+	JSON   DataKind = 'j' // embedded as it is
+	Text   DataKind = 't' // UTF-8 that is no JSON: a JSON string
+	Binary DataKind = 'b' // a string in base64, and enc says so
+)
+
+// KindOf looks at the bytes: JSON, else UTF-8 text, else binary.
+func KindOf(data string) DataKind {
+	switch {
+	case !utf8.ValidString(data): // json.Valid does not look at UTF-8
+		return Binary
+	case json.Valid(view(data)):
+		return JSON
+	}
+	return Text
+}

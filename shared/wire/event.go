@@ -1,0 +1,141 @@
+package wire
+
+import (
+	"encoding/base64"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// DefaultName is the name of an event whose producer gave none.
+const DefaultName = "message"
+
+// Event is one event as clients see it.
+type Event struct {
+	To     string
+	ID     ID       // that of the ingress entry; not shown for live-only events
+	Prev   ID       // the event before it for the same target; zero for the first
+	Name   string   // "" is DefaultName
+	Data   string   // bytes as the producer gave them
+	Kind   DataKind // how Data stands in the frame
+	From   string   // "user:<id>" for events that clients published
+	Except string   // connection that gets `skip` instead
+	Trace  string   // traceparent, passed on in the history
+	Live   bool     // retain 0: delivered live only, no history, no id on the wire
+}
+
+// AppendEvent adds the frame `event` as JSON to dst.
+func AppendEvent(dst []byte, e *Event) []byte {
+	dst = append(dst, `{"type":"event","to":"`...)
+	dst = append(dst, e.To...) // targets have no character that JSON escapes
+	if !e.Live {
+		dst = append(dst, `","id":"`...)
+		dst = e.ID.Append(dst)
+		dst = append(dst, `","prev":"`...)
+		dst = e.Prev.Append(dst)
+	}
+	dst = append(dst, `","event":`...)
+	if e.Name == "" {
+		dst = append(dst, `"`+DefaultName+`"`...)
+	} else {
+		dst = appendString(dst, e.Name)
+	}
+	if e.From != "" {
+		dst = append(dst, `,"from":`...)
+		dst = appendString(dst, e.From)
+	}
+	dst = append(dst, `,"data":`...)
+	switch e.Kind {
+	case JSON:
+		dst = append(dst, e.Data...)
+	case Text:
+		dst = appendString(dst, e.Data)
+	default:
+		dst = append(dst, '"')
+		dst = base64.StdEncoding.AppendEncode(dst, view(e.Data))
+		dst = append(dst, `","enc":"base64"`...)
+	}
+	return append(dst, '}')
+}
+
+// AppendSkip adds the frame `skip`: what the connection that an event leaves out
+// gets in its place, so that its chain of prev stays whole.
+func AppendSkip(dst []byte, to string, id, prev ID) []byte {
+	dst = append(dst, `{"type":"skip","to":"`...)
+	dst = append(dst, to...)
+	dst = append(dst, `","id":"`...)
+	dst = id.Append(dst)
+	dst = append(dst, `","prev":"`...)
+	dst = prev.Append(dst)
+	return append(dst, `"}`...)
+}
+
+// AppendText adds one unmasked WebSocket text frame with this payload to dst
+// (RFC 6455, 5.2): the bytes that every socket gets.
+func AppendText(dst, payload []byte) []byte {
+	const textFrame = 0x81 // FIN, opcode 1
+	n := len(payload)
+	switch {
+	case n < 126:
+		dst = append(dst, textFrame, byte(n))
+	case n < 1<<16:
+		dst = append(dst, textFrame, 126, byte(n>>8), byte(n))
+	default:
+		dst = append(dst, textFrame, 127, 0, 0, 0, 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	}
+	return append(dst, payload...)
+}
+
+// Payload is the JSON within a frame that AppendText made.
+func Payload(frame []byte) []byte {
+	switch frame[1] {
+	case 126:
+		return frame[4:]
+	case 127:
+		return frame[10:]
+	}
+	return frame[2:]
+}
+
+const hex = "0123456789abcdef"
+
+// appendString adds s as a JSON string (RFC 8259, 7). Bytes that are no UTF-8
+// become U+FFFD, so that a frame is always valid text.
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = append(append(dst, s[start:i]...), "\ufffd"...)
+				start = i + 1
+			}
+			i += size
+			continue
+		}
+		if c >= 0x20 && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+		i++
+		start = i
+	}
+	return append(append(dst, s[start:]...), '"')
+}
+
+// view is s as bytes that must not be written to: no copy on the hot path.
+func view(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

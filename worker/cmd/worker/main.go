@@ -1,0 +1,50 @@
+// Command worker brings events from Redis Streams to the gateways.
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"golang.org/x/sync/errgroup"
+
+	"sluice/shared/ops"
+	"sluice/shared/store"
+	"sluice/worker"
+)
+
+type config struct {
+	Worker    worker.Config
+	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9091" help:"Where /healthz, /readyz, /metrics and /debug/pprof are." allow:"host:port"`
+	Log       ops.LogConfig
+}
+
+func main() {
+	var cfg config
+	ops.Main("worker", "Brings events from Redis Streams to the gateways: fan-out, history, order.", &cfg,
+		func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) })
+}
+
+func run(ctx context.Context, log *slog.Logger, cfg config) error {
+	reg := ops.NewRegistry("worker")
+	admin, err := ops.NewAdmin(cfg.AdminAddr, reg, log)
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(cfg.Worker.Store)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = st.Close() }()
+	admin.AddReadyCheck("redis", st.Check)
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return admin.Run(ctx) })
+	g.Go(func() error {
+		err := st.Await(ctx, func(err error) { log.Warn("waits for Redis", "err", err) })
+		if err != nil {
+			return ops.UnlessStopped(ctx, err)
+		}
+		return worker.New(worker.Options{Store: st, Config: cfg.Worker, Log: log, Registry: reg}).Run(ctx)
+	})
+	return g.Wait()
+}

@@ -1,0 +1,76 @@
+package worker
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"sluice/shared/store"
+)
+
+type metrics struct {
+	events, duplicates, repeats, forwarded, messages prometheus.Counter
+	reigns, failures, retries, swept                 prometheus.Counter
+	owned                                            prometheus.Gauge
+	batch, duration                                  prometheus.Histogram
+	dead                                             *prometheus.CounterVec
+	lag, pending                                     *prometheus.GaugeVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: "sluice_worker_" + name, Help: help})
+	}
+	gauges := func(name, help string) *prometheus.GaugeVec {
+		return f.NewGaugeVec(prometheus.GaugeOpts{Name: "sluice_worker_" + name, Help: help}, []string{"partition"})
+	}
+	return &metrics{
+		events:     counter("events_total", "Events that went through the step."),
+		duplicates: counter("duplicates_total", "Events left out, since their idempotency key was taken."),
+		repeats:    counter("repeats_total", "Events that an earlier try had appended already."),
+		forwarded:  counter("forwarded_total", "Intake entries brought to their partitions."),
+		messages:   counter("messages_total", "Messages published to gateways."),
+		reigns:     counter("reigns_total", "Reigns begun, over partitions and the intake."),
+		failures:   counter("failures_total", "Tenures ended by a failure or by another worker."),
+		retries:    counter("retries_total", "Batches tried again because Redis refused for now."),
+		swept:      counter("sessions_swept_total", "Expired session fields removed."),
+		owned: f.NewGauge(prometheus.GaugeOpts{Name: "sluice_worker_owned",
+			Help: "Partitions owned, the intake counted as one."}),
+		batch: f.NewHistogram(prometheus.HistogramOpts{Name: "sluice_worker_batch_entries",
+			Help: "Entries in a batch.", Buckets: prometheus.ExponentialBuckets(1, 2, 11)}),
+		duration: f.NewHistogram(prometheus.HistogramOpts{Name: "sluice_worker_step_seconds",
+			Help: "From having read a batch to having appended and rendered it.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
+		dead: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_dead_letters_total",
+			Help: "Entries that became dead letters."}, []string{"reason"}),
+		lag:     gauges("lag", "Entries that no worker has read yet."),
+		pending: gauges("pending", "Entries read and not yet acknowledged."),
+	}
+}
+
+func (m *metrics) step(entries int, d time.Duration) {
+	m.batch.Observe(float64(entries))
+	m.duration.Observe(d.Seconds())
+}
+
+func (m *metrics) backlog(all []store.Backlog) {
+	for _, b := range all {
+		name := strconv.Itoa(b.Partition)
+		if b.Partition == store.Intake {
+			name = "intake"
+		}
+		m.lag.WithLabelValues(name).Set(float64(b.Lag))
+		m.pending.WithLabelValues(name).Set(float64(b.Pending))
+	}
+}
+
+// buried counts dead letters and says so: somebody should look.
+func (w *Worker) buried(letters []store.DeadLetter) {
+	for _, l := range letters {
+		w.metrics.dead.WithLabelValues(l.Reason).Inc()
+	}
+	w.log.Warn("entries became dead letters", "count", len(letters),
+		"first_reason", letters[0].Reason, "first_entry", letters[0].ID.String(), "partition", letters[0].Partition)
+}

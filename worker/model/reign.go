@@ -1,0 +1,38 @@
+package model
+
+// dead is the lease value of a process that died; its lease runs out in its own time.
+const dead = 3
+
+// reign is what Redis holds about who reads a stream. Entries are numbered from 1; sets of entries are bit masks.
+type reign struct {
+	lease   uint8 // the owner's process, 0: free
+	epoch   uint8
+	group   uint8 // the tenure that the one consumer group is named for
+	read    uint8 // the group's last-delivered id
+	pending uint8 // the group's pending entries
+}
+
+// takeover is one script: the new group starts before the oldest pending entry of the old one, and the old one is gone.
+// worker: reign.go, take.
+func (r *reign) takeover(process, tenure uint8) {
+	r.lease = process
+	r.epoch++
+	r.group = tenure
+	if r.pending != 0 {
+		r.read = lowest(r.pending) - 1
+	}
+	r.pending = 0
+}
+
+// deliver is XREADGROUP of count new entries.
+func (r *reign) deliver(count uint8) (from, to uint8) {
+	from = r.read
+	for ; count > 0; count-- {
+		r.read++
+		r.pending |= bit(r.read)
+	}
+	return from, r.read
+}
+
+// free says whether a process may take the lease.
+func (r *reign) free(process uint8) bool { return r.lease == 0 || r.lease == process }

@@ -1,0 +1,356 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+const (
+	leaseTTL     = 3 * time.Second
+	renewEvery   = leaseTTL / 3
+	balanceEvery = 200 * time.Millisecond
+	blockFor     = 100 * time.Millisecond // bounds how long a taken partition waits for its first read
+	batchEntries = 512                    // of all partitions together
+	batchLeast   = 16                     // of each partition
+	maxBackoff   = time.Second
+)
+
+// batcher is the work that a lane does for what it reads.
+type batcher interface {
+	// process does everything with the entries but the last part. An error leaves
+	// it to the lane to call again with the same entries.
+	process(ctx context.Context, conn *store.Lane, entries []store.Entry) ([]store.Outgoing, error)
+	// begin and end tell of reigns. Whatever was known of a partition is void.
+	begin(r store.Reign)
+	end(partition int)
+	// upkeep is called about once a second, between batches.
+	upkeep(ctx context.Context) []store.Outgoing
+}
+
+// lane is a goroutine that reads some partitions together, or the intake, under
+// one tenure.
+//
+// The tenure names the consumer group. It is fresh after every failure of which the
+// effect is not known: a read on a broken connection may still run, and would take
+// entries into the group's pending list that nobody looks at. By then the group is
+// gone, and the new one begins before everything that was not acknowledged.
+type lane struct {
+	w     *Worker
+	conn  *store.Lane
+	log   *slog.Logger
+	batch batcher
+
+	candidates []int // partitions that it may own
+	counted    bool  // they count in the worker's fair share
+	tenure     string
+	owned      []int           // sorted
+	leaving    []int           // no longer read, to be released after the next commit
+	acked      map[int]wire.ID // acknowledged, to be trimmed
+
+	renewAt, balanceAt, upkeepAt time.Time
+}
+
+func newLane(w *Worker, conn *store.Lane, candidates []int, b batcher) *lane {
+	return &lane{
+		w: w, conn: conn, log: w.log, batch: b,
+		candidates: candidates, counted: candidates[0] != store.Intake,
+		tenure: newTenure(), acked: make(map[int]wire.ID),
+	}
+}
+
+func newTenure() string { return rand.Text()[:12] }
+
+// run is the loop: keep the leases, read, process, and publish, acknowledge and read
+// again in one round trip.
+func (l *lane) run(ctx context.Context) error {
+	defer func() { _ = l.conn.Close() }()
+	// What is begun is finished: only the choice to go on looks at ctx. Every command
+	// has its own time limit.
+	work := context.WithoutCancel(ctx)
+	var (
+		out     []store.Outgoing
+		acks    []store.Ack
+		entries []store.Entry
+		backoff time.Duration
+	)
+	for ctx.Err() == nil {
+		if err := l.keep(work, &out); err != nil {
+			backoff = l.failed(ctx, err, backoff)
+			out, acks = nil, nil
+			continue
+		}
+		if len(l.owned) == 0 && len(out) == 0 && len(acks) == 0 {
+			pause(ctx, balanceEvery/2)
+			continue
+		}
+		read := store.Read{
+			Tenure: l.tenure, Consumer: l.w.id, Partitions: l.owned,
+			Count: max(batchLeast, batchEntries/max(1, len(l.owned))), Block: blockFor,
+		}
+		var err error
+		entries, err = l.conn.Commit(work, out, acks, read, entries[:0])
+		if err != nil {
+			backoff = l.failed(ctx, err, backoff)
+			out, acks = nil, nil
+			continue
+		}
+		if err := l.done(work, acks); err != nil {
+			l.log.Warn("could not release its leases; they expire by themselves", "after", leaseTTL, "err", err)
+		}
+		backoff, out, acks = 0, nil, nil
+		if len(entries) == 0 {
+			continue
+		}
+		if out, err = l.process(ctx, work, entries); err != nil {
+			backoff = l.failed(ctx, err, backoff)
+			out = nil
+			continue
+		}
+		acks = ackAll(entries)
+	}
+	l.stop(work, out, acks)
+	return nil
+}
+
+// process repeats the batch while Redis answers that it cannot now: the entries are
+// ours, and every part of the work may be done again. Other failures end the tenure.
+func (l *lane) process(ctx, work context.Context, entries []store.Entry) ([]store.Outgoing, error) {
+	var wait time.Duration
+	for {
+		out, err := l.batch.process(work, l.conn, entries)
+		if err == nil || !store.IsReply(err) || ctx.Err() != nil {
+			return out, err
+		}
+		if wait == 0 {
+			l.log.Error("Redis refuses the work on a batch; trying on, producers wait", "err", err)
+		}
+		l.w.metrics.retries.Inc()
+		wait = min(max(2*wait, 20*time.Millisecond), maxBackoff)
+		pause(ctx, wait)
+		if err := l.keep(work, nil); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// keep does what is due between batches: renew, balance, upkeep.
+func (l *lane) keep(ctx context.Context, out *[]store.Outgoing) error {
+	now := time.Now()
+	if now.After(l.renewAt) && len(l.owned) > 0 {
+		lost, err := l.w.store.Renew(ctx, l.w.id, leaseTTL, l.owned)
+		if err != nil {
+			return err
+		}
+		if len(lost) > 0 {
+			return store.ErrFenced
+		}
+		l.renewAt = now.Add(renewEvery)
+	}
+	if out == nil {
+		return nil // in the middle of a batch: what is owned stays
+	}
+	if now.After(l.balanceAt) {
+		l.balanceAt = now.Add(balanceEvery)
+		l.shed()
+		if err := l.gather(ctx); err != nil {
+			return err
+		}
+	}
+	if now.After(l.upkeepAt) {
+		l.upkeepAt = now.Add(time.Second)
+		if err := l.w.store.Trim(ctx, l.acked); err != nil {
+			return err
+		}
+		clear(l.acked)
+		*out = append(*out, l.batch.upkeep(ctx)...)
+	}
+	return nil
+}
+
+// shed picks partitions to give away that are more than the fair share. They are
+// read no more; what was read of them is still to be acknowledged, so they are
+// released after the next commit.
+func (l *lane) shed() {
+	if !l.counted || len(l.leaving) > 0 {
+		return
+	}
+	n := int(l.w.share.surplus(int32(len(l.owned))))
+	if n == 0 {
+		return
+	}
+	keep := len(l.owned) - n
+	l.leaving = slices.Clone(l.owned[keep:])
+	l.owned = l.owned[:keep]
+	l.w.metrics.owned.Sub(float64(n))
+	l.log.Info("gives partitions to other workers", "partitions", l.leaving)
+}
+
+// gather takes free partitions up to the fair share.
+func (l *lane) gather(ctx context.Context) error {
+	var missing []int
+	for _, p := range l.candidates {
+		if !slices.Contains(l.owned, p) && !slices.Contains(l.leaving, p) {
+			missing = append(missing, p)
+		}
+	}
+	if len(missing) == 0 || (l.counted && l.w.share.fair() <= l.w.share.owned.Load()) {
+		return nil
+	}
+	free, err := l.w.store.Free(ctx, l.w.id, missing)
+	if err != nil || len(free) == 0 {
+		return err
+	}
+	if l.counted {
+		free = free[:l.w.share.reserve(int32(len(free)))]
+	}
+	return l.take(ctx, free)
+}
+
+// take takes the reserved partitions over, as far as nobody was quicker.
+func (l *lane) take(ctx context.Context, partitions []int) error {
+	if len(partitions) == 0 {
+		return nil
+	}
+	reigns, err := l.w.store.TakeOver(ctx, l.w.id, l.tenure, leaseTTL, partitions)
+	var taken []int
+	for _, r := range reigns {
+		if r.Taken {
+			taken = append(taken, r.Partition)
+			l.batch.begin(r)
+		}
+	}
+	if l.counted {
+		l.w.share.back(int32(len(partitions) - len(taken)))
+	}
+	if err != nil {
+		return err
+	}
+	if len(taken) > 0 {
+		l.owned = append(l.owned, taken...)
+		slices.Sort(l.owned)
+		l.w.metrics.owned.Add(float64(len(taken)))
+		l.w.metrics.reigns.Add(float64(len(taken)))
+		l.log.Info("took partitions", "partitions", names(taken), "tenure", l.tenure)
+	}
+	return nil
+}
+
+// failed ends all reigns of the tenure, which may be over already, and begins
+// anew under a fresh one: with the partitions whose leases are still this worker's,
+// at once. It returns the pause for a next failure.
+func (l *lane) failed(ctx context.Context, err error, backoff time.Duration) time.Duration {
+	if errors.Is(err, store.ErrFenced) {
+		l.log.Warn("lost a partition; begins a fresh tenure", "err", err)
+	} else if backoff == 0 {
+		l.log.Error("lost the link to Redis in the middle of the work; trying on under a fresh tenure", "err", err)
+	}
+	l.w.metrics.failures.Inc()
+	had := l.owned
+	l.forget()
+	pause(ctx, backoff)
+	if ctx.Err() == nil && len(had) > 0 {
+		if l.counted {
+			l.w.share.owned.Add(int32(len(had)))
+		}
+		if err := l.take(context.WithoutCancel(ctx), had); err != nil {
+			// gather comes back to them.
+			l.w.log.Debug("cannot take partitions anew yet", "err", err)
+		}
+	}
+	return min(max(2*backoff, 20*time.Millisecond), maxBackoff)
+}
+
+func (l *lane) forget() {
+	for _, p := range slices.Concat(l.owned, l.leaving) {
+		l.batch.end(p)
+	}
+	if l.counted {
+		l.w.share.back(int32(len(l.owned)))
+	}
+	l.w.metrics.owned.Sub(float64(len(l.owned)))
+	l.owned, l.leaving, l.tenure = nil, nil, newTenure()
+	clear(l.acked)
+	l.renewAt = time.Time{}
+}
+
+// stop finishes: publish and acknowledge what is done, then let others go on.
+func (l *lane) stop(ctx context.Context, out []store.Outgoing, acks []store.Ack) {
+	if len(out) > 0 || len(acks) > 0 {
+		if _, err := l.conn.Commit(ctx, out, acks, store.Read{Tenure: l.tenure}, nil); err != nil {
+			l.log.Warn("stops with a batch that is not acknowledged; the next owner does it again", "err", err)
+		}
+	}
+	if had := slices.Concat(l.owned, l.leaving); len(had) > 0 {
+		if err := l.w.store.Release(ctx, l.w.id, had); err != nil {
+			l.log.Warn("could not release its leases; they expire by themselves", "after", leaseTTL, "err", err)
+		}
+	}
+	l.forget()
+}
+
+// done notes what is acknowledged for the next trimming, and lets go of what is
+// given away.
+func (l *lane) done(ctx context.Context, acks []store.Ack) error {
+	for _, a := range acks {
+		l.acked[a.Partition] = a.Last
+	}
+	if len(l.leaving) == 0 {
+		return nil
+	}
+	give := l.leaving
+	l.leaving = nil
+	for _, p := range give {
+		l.batch.end(p)
+		delete(l.acked, p)
+	}
+	return l.w.store.Release(ctx, l.w.id, give)
+}
+
+// ackAll are the acknowledgements of a batch. Entries stand in it partition by
+// partition, each in order.
+func ackAll(entries []store.Entry) []store.Ack {
+	byPartition := make(map[int]*store.Ack)
+	for _, e := range entries {
+		a := byPartition[e.Partition]
+		if a == nil {
+			a = &store.Ack{Partition: e.Partition}
+			byPartition[e.Partition] = a
+		}
+		a.IDs = append(a.IDs, e.ID.String())
+		a.Last = e.ID
+	}
+	var acks []store.Ack
+	for _, p := range slices.Sorted(maps.Keys(byPartition)) {
+		acks = append(acks, *byPartition[p])
+	}
+	return acks
+}
+
+// names are partitions as people read them.
+func names(partitions []int) any {
+	if len(partitions) == 1 && partitions[0] == store.Intake {
+		return "intake"
+	}
+	return partitions
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

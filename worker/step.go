@@ -1,0 +1,296 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+// idemTTL is how long an idempotency key is remembered.
+const idemTTL = 10 * time.Minute
+
+// step is the way of a batch: validate, claim, append, route, render. What it has to
+// publish goes out with the acknowledgement (lane.run). Every part may be done
+// again: by a retry, by the next owner, or by a deposed one that wakes up late.
+type step struct {
+	w     *Worker
+	parts map[int]*part
+	stale map[string]struct{} // targets with expired sessions, to be swept
+	frame []byte
+	json  []byte
+}
+
+// part is what is known of a partition in this reign.
+type part struct {
+	ends ends
+	out  *outbox
+}
+
+// item is one valid entry of a batch.
+type item struct {
+	wire.Entry
+	source    store.Entry
+	part      *part
+	claim     *store.Claim
+	append    *store.Append
+	route     *store.Route
+	duplicate bool
+}
+
+func newStep(w *Worker) *step {
+	return &step{w: w, parts: make(map[int]*part), stale: make(map[string]struct{})}
+}
+
+func (s *step) begin(r store.Reign) {
+	s.parts[r.Partition] = &part{out: newOutbox(r.Partition, r.Epoch)}
+}
+
+func (s *step) end(partition int) { delete(s.parts, partition) }
+
+func (s *step) process(ctx context.Context, conn *store.Lane, entries []store.Entry) ([]store.Outgoing, error) {
+	start := time.Now()
+	for _, p := range s.parts {
+		p.out.drop() // of a try that failed
+	}
+	items, letters := s.validate(entries)
+	if err := s.prepare(ctx, conn, items); err != nil {
+		return nil, err
+	}
+	appends, routes := s.plan(items)
+	if err := conn.AppendAndRoute(ctx, appends, routes); err != nil {
+		return nil, err
+	}
+	letters = append(letters, s.refused(items)...)
+	if len(letters) > 0 {
+		if err := s.w.store.Bury(ctx, letters); err != nil {
+			return nil, err
+		}
+		s.w.buried(letters)
+	}
+	out := s.publications(items)
+	s.learn(items, routes)
+	s.w.metrics.step(len(entries), time.Since(start))
+	return out, nil
+}
+
+// validate tells events from dead letters.
+func (s *step) validate(entries []store.Entry) (items []*item, letters []store.DeadLetter) {
+	backing := make([]item, len(entries)) // one allocation for the batch
+	items = make([]*item, 0, len(entries))
+	for i, e := range entries {
+		entry, reason := wire.ParseEntry(e.ID, e.Fields, s.w.store.Config().MaxData)
+		if reason == "" && s.w.store.Partition(entry.To) != e.Partition {
+			reason = wire.ReasonWrongPartition
+		}
+		if reason != "" {
+			letters = append(letters, store.DeadLetter{Entry: e, Reason: reason})
+			if entry.Reply.Conn != "" {
+				s.refuse(e.Partition, entry.Reply)
+			}
+			continue
+		}
+		it := &backing[i]
+		it.Entry, it.source, it.part = entry, e, s.parts[e.Partition]
+		items = append(items, it)
+	}
+	return items, letters
+}
+
+// refuse tells the client that published what became a dead letter.
+func (s *step) refuse(partition int, to wire.Reply) {
+	s.parts[partition].out.add(to.Server, &wire.Record{
+		Kind: wire.RecRefused, Conn: to.Conn, Ref: to.Ref, Code: wire.CodeBadRequest,
+	})
+}
+
+// prepare claims idempotency keys and looks up the histories' ends that are not
+// known. Most batches need neither.
+func (s *step) prepare(ctx context.Context, conn *store.Lane, items []*item) error {
+	var claims []*store.Claim
+	var missing []*store.End
+	asked := make(map[string]struct{})
+	for _, it := range items {
+		if it.Key != "" {
+			it.claim = &store.Claim{Partition: it.source.Partition, To: it.To, Key: it.Key, ID: it.ID}
+			claims = append(claims, it.claim)
+		}
+		if it.Live {
+			continue
+		}
+		if _, known := it.part.ends.get(it.To); !known {
+			if _, again := asked[it.To]; !again {
+				asked[it.To] = struct{}{}
+				missing = append(missing, &store.End{Partition: it.source.Partition, Target: it.To})
+			}
+		}
+	}
+	if len(claims) == 0 && len(missing) == 0 {
+		return nil
+	}
+	if err := conn.Prepare(ctx, claims, missing, idemTTL); err != nil {
+		return err
+	}
+	for _, m := range missing {
+		s.parts[m.Partition].ends.put(m.Target, end{newest: m.Newest})
+	}
+	for _, it := range items {
+		it.duplicate = it.claim != nil && it.claim.First != it.ID
+	}
+	return nil
+}
+
+// plan gives every event its prev and every target its place in the routing.
+func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
+	appends := make([]*store.Append, 0, len(items))
+	var routes []*store.Route
+	byTarget := make(map[string]*store.Route, len(items))
+	newest := make(map[string]end, len(items))
+	now, every := s.w.store.NowMs(), s.w.store.TouchEvery()
+	for _, it := range items {
+		if it.duplicate {
+			continue
+		}
+		it.Kind = wire.KindOf(it.Data)
+		if it.route = byTarget[it.To]; it.route == nil {
+			it.route = &store.Route{Partition: it.source.Partition, Target: it.To}
+			byTarget[it.To] = it.route
+			routes = append(routes, it.route)
+		}
+		if it.Live {
+			continue
+		}
+		last, ok := newest[it.To]
+		if !ok {
+			last, _ = it.part.ends.get(it.To)
+		}
+		it.append = &store.Append{Partition: it.source.Partition, Event: &it.Event}
+		it.Prev = last.newest
+		if last.newest.Less(it.ID) {
+			last.newest = it.ID
+		} // else it is there already, and Redis will tell its prev
+		if now-last.touched >= every {
+			it.append.Touch, last.touched = true, now
+		}
+		newest[it.To] = last
+		appends = append(appends, it.append)
+	}
+	return appends, routes
+}
+
+// refused are the events that Redis cannot append to their history, now or later.
+func (s *step) refused(items []*item) (letters []store.DeadLetter) {
+	for _, it := range items {
+		if it.append == nil || it.append.Err == nil {
+			continue
+		}
+		reason := wire.ReasonHistory
+		if errors.Is(it.append.Err, store.ErrOrder) {
+			reason = wire.ReasonOrder
+		}
+		letters = append(letters, store.DeadLetter{Entry: it.source, Reason: reason})
+	}
+	return letters
+}
+
+// publications renders each event once and puts it into the message of each
+// gateway that holds somebody.
+func (s *step) publications(items []*item) []store.Outgoing {
+	for _, it := range items {
+		out := it.part.out
+		switch {
+		case it.duplicate:
+			s.w.metrics.duplicates.Inc()
+		case it.append != nil && it.append.Err != nil:
+			if it.Reply.Conn != "" {
+				s.refuse(it.source.Partition, it.Reply)
+			}
+			continue
+		default:
+			if it.append != nil && it.append.Repeat {
+				s.w.metrics.repeats.Inc()
+			}
+			s.w.metrics.events.Inc()
+			s.deliver(out, it)
+		}
+		if it.Reply.Conn != "" {
+			id := it.ID
+			if it.duplicate {
+				id = it.claim.First
+			}
+			out.add(it.Reply.Server, &wire.Record{
+				Kind: wire.RecPublished, Conn: it.Reply.Conn, Ref: it.Reply.Ref,
+				To: it.To, ID: id, Duplicate: it.duplicate,
+			})
+		}
+	}
+	var messages []store.Outgoing
+	for _, p := range s.parts {
+		messages = p.out.seal(messages)
+	}
+	s.w.metrics.messages.Add(float64(len(messages)))
+	return messages
+}
+
+func (s *step) deliver(out *outbox, it *item) {
+	if len(it.route.Servers) == 0 {
+		return // nobody is there: the history has it
+	}
+	s.json = wire.AppendEvent(s.json[:0], &it.Event)
+	s.frame = wire.AppendText(s.frame[:0], s.json)
+	r := wire.Record{Kind: wire.RecEvent, To: it.To, ID: it.ID, Prev: it.Prev, Except: it.Except, Frame: s.frame}
+	if it.Live {
+		r.Kind = wire.RecLive
+	}
+	for _, server := range it.route.Servers {
+		out.add(server, &r)
+	}
+}
+
+// learn remembers the new ends, and the Hashes that want sweeping.
+func (s *step) learn(items []*item, routes []*store.Route) {
+	now := s.w.store.NowMs()
+	for _, it := range items {
+		if it.append == nil || it.append.Err != nil {
+			continue
+		}
+		e, _ := it.part.ends.get(it.To)
+		if e.newest.Less(it.ID) {
+			e.newest = it.ID
+		}
+		if it.append.Touch {
+			e.touched = now
+		}
+		it.part.ends.put(it.To, e)
+	}
+	for _, r := range routes {
+		if r.Expired && len(s.stale) < 1000 {
+			s.stale[r.Target] = struct{}{}
+		}
+	}
+}
+
+// upkeep sweeps expired sessions and repeats the latest sequence numbers.
+func (s *step) upkeep(ctx context.Context) []store.Outgoing {
+	if len(s.stale) > 0 {
+		targets := make([]string, 0, len(s.stale))
+		for t := range s.stale {
+			targets = append(targets, t)
+		}
+		clear(s.stale)
+		if n, err := s.w.store.Sweep(ctx, targets); err == nil {
+			s.w.metrics.swept.Add(float64(n))
+		} // else they are found again
+	}
+	beats := make(map[string][]wire.Head)
+	for _, p := range s.parts {
+		p.out.beats(beats)
+	}
+	var out []store.Outgoing
+	for server, heads := range beats {
+		out = append(out, store.Outgoing{Server: server, Payload: wire.AppendBeats(nil, heads)})
+	}
+	return out
+}

@@ -1,0 +1,145 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"sluice/shared/ops"
+	"sluice/shared/store"
+)
+
+// Options are what a worker is made of.
+type Options struct {
+	Store    *store.Store // opened and ready; the caller closes it after Run
+	Config   Config
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+}
+
+// Worker is one worker of an installation.
+type Worker struct {
+	store   *store.Store
+	id      string
+	log     *slog.Logger
+	metrics *metrics
+	share   *share
+}
+
+// New makes a worker; Run starts it.
+func New(o Options) *Worker {
+	id := o.Config.ServerID
+	if id == "" {
+		id = ops.ProcessName()
+	}
+	return &Worker{
+		store:   o.Store,
+		id:      id,
+		log:     o.Log.With("worker", id),
+		metrics: newMetrics(o.Registry),
+		share:   &share{partitions: o.Store.Config().Partitions},
+	}
+}
+
+// Run works until ctx ends, then finishes the batches that it has, gives its
+// leases up and returns nil. It survives Redis being away.
+func (w *Worker) Run(ctx context.Context) error {
+	lanes, err := w.lanes()
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, l := range lanes {
+		g.Go(func() error { return l.run(ctx) })
+	}
+	g.Go(func() error { return w.announce(ctx) })
+	g.Go(func() error { return w.measure(ctx) })
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("worker %s: %w", w.id, err)
+	}
+	return nil
+}
+
+// lanes are one for the intake, and one for all partitions; on a Cluster, where a
+// command cannot name keys of several partitions, one for each.
+func (w *Worker) lanes() ([]*lane, error) {
+	all := make([]int, w.store.Config().Partitions)
+	for p := range all {
+		all[p] = p
+	}
+	sets := [][]int{all}
+	if w.store.PerPartition() {
+		sets = sets[:0]
+		for _, p := range all {
+			sets = append(sets, []int{p})
+		}
+	}
+	var lanes []*lane
+	add := func(set []int, b batcher) error {
+		conn, err := w.store.NewLane()
+		if err != nil {
+			return fmt.Errorf("worker %s: %w", w.id, err)
+		}
+		lanes = append(lanes, newLane(w, conn, set, b))
+		return nil
+	}
+	for _, set := range sets {
+		if err := add(set, newStep(w)); err != nil {
+			return nil, err
+		}
+	}
+	return lanes, add([]int{store.Intake}, &intake{w: w})
+}
+
+const (
+	announceEvery = 200 * time.Millisecond
+	memberTTL     = 3 * time.Second
+)
+
+// announce tells the others that this worker lives, and learns who else does: the
+// fair share of partitions follows from it.
+func (w *Worker) announce(ctx context.Context) error {
+	tick := time.NewTicker(announceEvery)
+	defer tick.Stop()
+	failing := false
+	for {
+		live, _, err := w.store.Announce(ctx, store.Workers, w.id, memberTTL)
+		if err == nil {
+			w.share.workers.Store(int32(len(live)))
+		} else if ctx.Err() == nil && !failing {
+			w.log.Warn("cannot tell the other workers that this one lives; trying on", "err", err)
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			if err := w.store.Leave(leave, store.Workers, w.id); err != nil {
+				w.log.Warn("left without saying so; the others notice in a few seconds", "err", err)
+			}
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// measure keeps the gauges of the backlog.
+func (w *Worker) measure(ctx context.Context) error {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		if backlog, err := w.store.Backlogs(ctx); err == nil {
+			w.metrics.backlog(backlog)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
