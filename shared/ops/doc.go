@@ -14,6 +14,8 @@
 //	admin.go     Admin: health, readiness, metrics, profiles
 //	metrics.go   NewRegistry: what every process exports
 //	version.go   Version
+//	hostid.go    ProcessName: a name that no other process has
+//	stopped.go   UnlessStopped: what fails because of the stop is no failure
 //
 // It imports no other package of Sluice.
 package ops

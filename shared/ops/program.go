@@ -32,7 +32,7 @@ type Program struct {
 	Defaults map[string]string
 
 	// Run is the program. It returns when ctx ends, after an orderly stop: nil
-	// then, not ctx's error.
+	// then, not ctx's error. An Invalid counts as a mistake in the settings.
 	Run func(ctx context.Context, log *slog.Logger) error
 
 	// Commands are run by their name as first argument, in place of Run, with
@@ -109,11 +109,14 @@ func (p Program) Exec(args []string, environ map[string]string, stdout, stderr i
 
 	err = untilSignalled(run, log, signals)
 	var usage UsageError
+	var invalid Invalid
 	switch {
 	case errors.Is(err, errCutShort):
 		return ExitFailed
 	case isCommand && errors.As(err, &usage):
 		return p.refuse(stderr, usage.Error()+p.hint())
+	case errors.As(err, &invalid): // an address that cannot be one, say: seen only when it was used
+		return p.refuse(stderr, presentable(invalid, settings(p.Config), environ).Error())
 	case err != nil && isCommand:
 		p.complain(stderr, scrub(err, settings(p.Config), environ))
 		return ExitFailed

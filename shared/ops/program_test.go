@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -189,6 +190,57 @@ func TestExecFails(t *testing.T) {
 	if got.code != ExitFailed || strings.Count(got.err, "level=ERROR") != 1 || !strings.Contains(got.err, "refused") ||
 		strings.Contains(got.err, "geheim") || strings.Contains(got.err, "stopped") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A mistake in a setting that shows only when it is used reads like the others.
+func TestExecFailsByASetting(t *testing.T) {
+	p := example(func(context.Context, *slog.Logger) error {
+		return fmt.Errorf("starting: %w", Invalid{Name: "SLUICE_JWT_SECRET", Value: "geheim-geheim", Allowed: "a better one"})
+	})
+	got := execute(p, map[string]string{"SLUICE_LOG_LEVEL": "error"}, nil)
+	want := result{ExitUsage, "", "example: SLUICE_JWT_SECRET=(hidden) is not allowed: want a better one\n"}
+	if got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestDefaultsOfAProgram(t *testing.T) {
+	var c exampleConfig
+	p := example(func(context.Context, *slog.Logger) error { return nil })
+	p.Config = &c
+	p.Defaults = map[string]string{"SLUICE_PARTITIONS": "4", "SLUICE_AUTH": "dev"}
+	for _, tc := range []struct {
+		set  string
+		want int
+	}{{"", 4}, {"5", 5}} {
+		c = exampleConfig{}
+		if got := execute(p, map[string]string{"SLUICE_PARTITIONS": tc.set}, nil); got.code != ExitOK || c.Partitions != tc.want || c.Auth.Mode != "dev" {
+			t.Errorf("%q: %d partitions, auth %s, want %d and dev: %+v", tc.set, c.Partitions, c.Auth.Mode, tc.want, got)
+		}
+	}
+	c = exampleConfig{}
+	if got := execute(p, nil, nil, "-h"); !strings.Contains(got.out, "1 to 1024\n                            default: 4\n") {
+		t.Errorf("-h does not show the program's default:\n%s", got.out)
+	}
+}
+
+func TestUnlessStopped(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	failure := errors.New("a failure")
+	if got := UnlessStopped(ctx, failure); !errors.Is(got, failure) {
+		t.Errorf("before: %v", got)
+	}
+	cancel()
+	if got := UnlessStopped(ctx, failure); got != nil {
+		t.Errorf("after: %v", got)
+	}
+}
+
+func TestProcessName(t *testing.T) {
+	a, b := ProcessName(), ProcessName()
+	if a == b || !regexp.MustCompile(`^[A-Za-z0-9.-]+-[a-z0-9]{8}$`).MatchString(a) {
+		t.Errorf("%q and %q", a, b)
 	}
 }
 

@@ -115,7 +115,7 @@ func (s *Store) Check() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if err := s.rdb.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("Redis does not answer: %w", err)
+		return fmt.Errorf("no answer from Redis: %w", err)
 	}
 	return nil
 }

@@ -10,14 +10,14 @@ import (
 type Step struct {
 	Who   string
 	What  string
-	ID    uint8 // the event or the count the step is about; 0: none
+	ID    uint8 // the newest event that the step is about, for a beat its seq; 0: none
 	Fault bool
 }
 
 func (t Step) String() string {
 	text := fmt.Sprintf("%-8s %s", t.Who, t.What)
 	if t.ID != 0 {
-		text += fmt.Sprintf(" %d", t.ID)
+		text += fmt.Sprintf(" (%d)", t.ID)
 	}
 	if t.Fault {
 		text += "   <- fault"

@@ -45,17 +45,17 @@ func (m Config) gatewaySteps(s state, emit emitter) {
 		to := s
 		to.gateway.reading = answered
 		to.gateway.answer = highest(s.history)
-		emit(Step{Who: "gateway", What: "its read of the history finds all up to", ID: to.gateway.answer}, to, "")
+		emit(Step{Who: "gateway", What: "has its history read", ID: to.gateway.answer}, to, "")
 	}
 	if g.reading == answered {
 		to := s
 		broken := m.caughtUp(&to)
-		emit(Step{Who: "gateway", What: "gives the history, then what it held, up to", ID: to.gateway.last}, to, broken)
+		emit(Step{Who: "gateway", What: "gives the history, then what it held", ID: to.gateway.last}, to, broken)
 	}
 	if g.held < s.queued {
 		to := s
 		broken := m.arrives(&to)
-		emit(Step{Who: "gateway", What: "receives epoch, seq, newest:", ID: s.queue[g.held].epoch}, to, broken)
+		emit(Step{Who: "gateway", What: "receives a message", ID: highest(s.queue[g.held].ids)}, to, broken)
 	}
 }
 

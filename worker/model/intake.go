@@ -100,7 +100,7 @@ func (m Intake) execute(s intakeState, who int, emit func(t Step, to intakeState
 		s.takeover(c.process, c.tenure)
 		s.epoch = 0
 	case c.phase == intakeAcking && c.sent == 0: // worker: intake.go, forward
-		step.What, step.ID = "ACK to", c.to
+		step.What, step.ID = "ACK", c.to
 		c.sent++
 		if s.group == c.tenure {
 			acked := below(c.to+1) &^ below(c.from+1) & s.pending
@@ -120,19 +120,19 @@ func (m Intake) execute(s intakeState, who int, emit func(t Step, to intakeState
 			to := s
 			c := &to.client[who]
 			c.from, c.to = to.deliver(count)
-			done(Step{Who: step.Who, What: "READ to", ID: c.to}, to)
+			done(Step{Who: step.Who, What: "READ", ID: c.to}, to)
 		}
 		if s.read < m.Events || c.rejected == 0 {
 			return
 		}
 		step.What = "READ: nothing new"
 	case c.phase == intakeComparing:
-		step.What, step.ID = "GET forwarded:", s.forwarded
+		step.What, step.ID = "GET forwarded", s.forwarded
 		c.sent++
 		c.marker = s.forwarded
 	case m.Defect == ForwardedApart && c.from+c.sent+1 <= c.to:
 		id := c.from + c.sent + 1
-		step.What, step.ID = "APPEND unless forwarded,", id
+		step.What, step.ID = "APPEND unless forwarded", id
 		c.sent++
 		if id > c.marker {
 			broken = s.forward(id)
@@ -142,7 +142,7 @@ func (m Intake) execute(s intakeState, who int, emit func(t Step, to intakeState
 		c.sent++
 		s.forwarded = c.to
 	default: // worker: intake.go, forward: one script
-		step.What, step.ID = "FORWARD to", c.to
+		step.What, step.ID = "FORWARD", c.to
 		c.sent++
 		for id := max(c.from, s.forwarded) + 1; id <= c.to && broken == ""; id++ {
 			broken = s.forward(id)

@@ -100,8 +100,8 @@ const (
 	ack
 )
 
-var commandNames = [...]string{"", "TAKEOVER", "READ own pending to", "READ to", "CLAIM", "MULTI CLAIM EXEC to", "LOOKUP", "APPEND",
-	"MULTI APPEND EXEC to", "SESSIONS", "PUBLISH to", "ACK to"}
+var commandNames = [...]string{"", "TAKEOVER", "READ own pending", "READ", "CLAIM", "MULTI CLAIM EXEC", "LOOKUP", "APPEND",
+	"MULTI APPEND EXEC", "SESSIONS", "PUBLISH", "ACK"}
 
 // pipeline is what a client sends in its phase: commands, and the event that each is about.
 func (m Config) pipeline(c client) (list [8]command, ids [8]uint8, n uint8) {

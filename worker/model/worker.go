@@ -78,7 +78,7 @@ func (m Config) execute(s state, who int, emit emitter) {
 		q := message{c.epoch, c.seq, c.own}
 		c.sent, c.own, c.routed = 0, 0, 0 // what is left of the pipeline: ACK and READ
 		if to := s; to.left.spend(&to.left.Drop) {
-			done(Step{step.Who, "PUBLISH, lost by Pub/Sub, to", step.ID, true}, to)
+			done(Step{step.Who, "PUBLISH, lost by Pub/Sub", step.ID, true}, to)
 		}
 		s.queue[s.queued] = q
 		s.queued++
@@ -193,7 +193,7 @@ func (m Config) faults(s state, who int, emit emitter) {
 			to.client[who].sent++
 			to.client[who].rejected = 1
 			m.receive(&to, who)
-			emit(Step{name, commandNames[list[c.sent]] + " refused (no memory, loading, busy)", ids[c.sent], true}, to, "")
+			emit(Step{name, commandNames[list[c.sent]] + ": error (no memory, loading, busy, ...)", ids[c.sent], true}, to, "")
 		}
 	}
 	if to := s; to.left.spend(&to.left.Lose) {
@@ -219,7 +219,7 @@ func (m Config) beat(s state, who int, emit emitter) {
 	if c := s.client[who]; c.phase == reading && s.queued < queueLen && m.beatDue(s, c) {
 		s.queue[s.queued] = message{epoch: c.epoch, seq: c.seq}
 		s.queued++
-		emit(Step{Who: clientNames[who], What: "BEAT with seq", ID: c.seq}, s, "")
+		emit(Step{Who: clientNames[who], What: "BEAT", ID: c.seq}, s, "")
 	}
 }
 

@@ -39,7 +39,7 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 		return err
 	}
 	if w := cfg.Gateway.Auth.Warning(); w != "" {
-		log.Warn(w)
+		log.Warn("a setting should not stay as it is", "why", w)
 	}
 	st, err := store.Open(cfg.Gateway.Store)
 	if err != nil {
