@@ -102,19 +102,15 @@ func (r *rereads) run(ctx context.Context) error {
 			continue
 		}
 		r.signal() // another one may help
-		for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		wait := 10 * time.Millisecond
+		for len(batch) > 0 && ctx.Err() == nil {
 			again, err := r.read(ctx, batch)
-			if err == nil {
-				batch = again
-			} else if ctx.Err() != nil {
-				return nil
-			} else {
+			if err != nil {
 				r.gw.log.Debug("cannot re-read histories; trying on", "targets", len(batch), "err", err)
 				sleep(ctx, wait)
+				wait = min(2*wait, time.Second)
 			}
-			if len(batch) == 0 {
-				break
-			}
+			batch = again
 		}
 	}
 }

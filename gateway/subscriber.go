@@ -120,9 +120,7 @@ func (g *Gateway) heartbeat(ctx context.Context, current *atomic.Pointer[store.S
 		}
 		select {
 		case <-ctx.Done():
-			leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
-			if err := g.store.Leave(leave, store.Servers, g.id); err != nil {
+			if err := g.store.Leave(store.Servers, g.id); err != nil {
 				g.log.Debug("left without saying so", "err", err)
 			}
 			return nil

@@ -117,9 +117,7 @@ func (w *Worker) announce(ctx context.Context) error {
 		failing = err != nil
 		select {
 		case <-ctx.Done():
-			leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-			defer cancel()
-			if err := w.store.Leave(leave, store.Workers, w.id); err != nil {
+			if err := w.store.Leave(store.Workers, w.id); err != nil {
 				w.log.Warn("left without saying so; the others notice in a few seconds", "err", err)
 			}
 			return nil

@@ -40,8 +40,11 @@ func (s *Store) Announce(ctx context.Context, kind Kind, id string, ttl time.Dur
 	return members.Val(), added.Val() > 0, nil
 }
 
-// Leave takes a process off the list of the living.
-func (s *Store) Leave(ctx context.Context, kind Kind, id string) error {
+// Leave takes a process that ends off the list of the living. It takes a second at
+// most.
+func (s *Store) Leave(kind Kind, id string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
 	if err := s.rdb.ZRem(ctx, s.keys.members(kind), id).Err(); err != nil {
 		return fmt.Errorf("cannot take %s %s off the list: %w", kind, id, err)
 	}
