@@ -26,6 +26,7 @@ const asProgram = "SLUICE_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if atStop := os.Getenv(asProgram); atStop != "" {
+		time.AfterFunc(2*deadline, func() { os.Exit(3) }) // the test that waited for it may have died
 		Main("example", "stands in for a real program", &exampleConfig{}, func(ctx context.Context, _ *slog.Logger) error {
 			fmt.Println("running")
 			<-ctx.Done()

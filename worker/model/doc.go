@@ -16,5 +16,15 @@
 // Nothing is assumed of time: a lease may end at any moment, a worker may sleep between any two steps, and what was sent on
 // a connection that the worker gave up may be executed much later, partly, or never.
 //
+// Four rules are easy to leave out, and each alone breaks a promise (see Defect):
+//
+//   - A batch's appends go in one MULTI, and so do its claims. In a plain pipeline Redis can refuse one command (no memory, loading,
+//     busy, read-only) and execute the next; XADD ids only grow, so what was refused can never be appended.
+//   - Both MULTIs are under a WATCH of the epoch that was sent before the read. Else an owner that slept until an idempotency key
+//     expired appends what its successor has answered as a duplicate.
+//   - An owner beats to every live gateway from the start of its reign, not only to those that it has published to: the lost
+//     message may have been its predecessor's last.
+//   - A gap that a gateway notices while it reads a target's history makes it read once more.
+//
 // Not in the model: several targets, trimming and expiry of the history, events that are not retained, more than one gateway.
 package model
