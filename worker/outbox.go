@@ -1,23 +1,20 @@
 package worker
 
 import (
+	"slices"
+
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
 
-const (
-	// beatRounds is how many seconds the latest sequence number is repeated to a
-	// gateway after the last message: a lost last message shows by it.
-	beatRounds = 3
-	// peerRounds is how many seconds a gateway that gets nothing is remembered. If it
-	// comes back, its numbers begin anew, and it looks into the histories once.
-	peerRounds = 600
-)
+// peerRounds is how many seconds a gateway that gets nothing is remembered after it
+// has died. If it comes back, its numbers begin anew, and it looks into the histories.
+const peerRounds = 60
 
 // peer counts the messages of one partition to one gateway within a reign.
 type peer struct {
 	seq  uint64
-	idle int // rounds since the last message
+	idle int // seconds since the last message
 }
 
 // outbox collects what one partition has for each gateway in a batch.
@@ -68,13 +65,19 @@ func (o *outbox) seal(out []store.Outgoing) []store.Outgoing {
 	return out
 }
 
-// beats adds the latest sequence numbers to those of other partitions.
-func (o *outbox) beats(into map[string][]wire.Head) {
-	for server, p := range o.peers {
-		if p.idle < beatRounds && p.seq > 0 {
-			into[server] = append(into[server], wire.Head{Partition: o.partition, Epoch: o.epoch, Seq: p.seq})
+// beats adds the latest sequence number for every living gateway, 0 where nothing
+// was sent in this reign: so a gateway sees that the last message of this reign, or of
+// the one before, was lost, without waiting for the next one.
+func (o *outbox) beats(live []string, into map[string][]wire.Head) {
+	for _, server := range live {
+		head := wire.Head{Partition: o.partition, Epoch: o.epoch}
+		if p := o.peers[server]; p != nil {
+			head.Seq = p.seq
 		}
-		if p.idle++; p.idle > peerRounds {
+		into[server] = append(into[server], head)
+	}
+	for server, p := range o.peers {
+		if p.idle++; p.idle > peerRounds && !slices.Contains(live, server) {
 			delete(o.peers, server)
 		}
 	}

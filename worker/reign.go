@@ -52,6 +52,7 @@ type lane struct {
 	counted    bool  // they count in the worker's fair share
 	tenure     string
 	owned      []int           // sorted
+	epochs     map[int]uint64  // of the reigns
 	leaving    []int           // no longer read, to be released after the next commit
 	acked      map[int]wire.ID // acknowledged, to be trimmed
 
@@ -62,7 +63,7 @@ func newLane(w *Worker, conn *store.Lane, candidates []int, b batcher) *lane {
 	return &lane{
 		w: w, conn: conn, log: w.log, batch: b,
 		candidates: candidates, counted: candidates[0] != store.Intake,
-		tenure: newTenure(), acked: make(map[int]wire.ID),
+		tenure: newTenure(), epochs: make(map[int]uint64), acked: make(map[int]wire.ID),
 	}
 }
 
@@ -92,7 +93,7 @@ func (l *lane) run(ctx context.Context) error {
 			continue
 		}
 		read := store.Read{
-			Tenure: l.tenure, Consumer: l.w.id, Partitions: l.owned,
+			Tenure: l.tenure, Consumer: l.w.id, Partitions: l.owned, Epochs: l.rights(),
 			Count: max(batchLeast, batchEntries/max(1, len(l.owned))), Block: blockFor,
 		}
 		var err error
@@ -224,6 +225,7 @@ func (l *lane) take(ctx context.Context, partitions []int) error {
 	for _, r := range reigns {
 		if r.Taken {
 			taken = append(taken, r.Partition)
+			l.epochs[r.Partition] = r.Epoch
 			l.batch.begin(r)
 		}
 	}
@@ -241,6 +243,15 @@ func (l *lane) take(ctx context.Context, partitions []int) error {
 		l.log.Info("took partitions", "partitions", names(taken), "tenure", l.tenure)
 	}
 	return nil
+}
+
+// rights are the epochs of the partitions owned.
+func (l *lane) rights() []uint64 {
+	epochs := make([]uint64, len(l.owned))
+	for i, p := range l.owned {
+		epochs[i] = l.epochs[p]
+	}
+	return epochs
 }
 
 // failed ends all reigns of the tenure, which may be over already, and begins
@@ -278,6 +289,7 @@ func (l *lane) forget() {
 	l.w.metrics.owned.Sub(float64(len(l.owned)))
 	l.owned, l.leaving, l.tenure = nil, nil, newTenure()
 	clear(l.acked)
+	clear(l.epochs)
 	l.renewAt = time.Time{}
 }
 

@@ -285,8 +285,12 @@ func (s *step) upkeep(ctx context.Context) []store.Outgoing {
 		} // else they are found again
 	}
 	beats := make(map[string][]wire.Head)
+	live := s.w.gateways.Load()
+	if live == nil {
+		return nil
+	}
 	for _, p := range s.parts {
-		p.out.beats(beats)
+		p.out.beats(*live, beats)
 	}
 	var out []store.Outgoing
 	for server, heads := range beats {

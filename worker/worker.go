@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +30,8 @@ type Worker struct {
 	log     *slog.Logger
 	metrics *metrics
 	share   *share
+	// gateways that live, as of a second ago.
+	gateways atomic.Pointer[[]string]
 }
 
 // New makes a worker; Run starts it.
@@ -97,8 +100,9 @@ func (w *Worker) lanes() ([]*lane, error) {
 }
 
 const (
-	announceEvery = 200 * time.Millisecond
-	memberTTL     = 3 * time.Second
+	announcesPerSecond = 5
+	announceEvery      = time.Second / announcesPerSecond
+	memberTTL          = 3 * time.Second
 )
 
 // announce tells the others that this worker lives, and learns who else does: the
@@ -107,14 +111,21 @@ func (w *Worker) announce(ctx context.Context) error {
 	tick := time.NewTicker(announceEvery)
 	defer tick.Stop()
 	failing := false
-	for {
+	for n := 0; ; n++ {
 		live, _, err := w.store.Announce(ctx, store.Workers, w.id, memberTTL)
 		if err == nil {
 			w.share.workers.Store(int32(len(live)))
+			if n%announcesPerSecond == 0 {
+				live, err = w.store.Live(ctx, store.Servers)
+				w.gateways.Store(&live)
+			}
+		}
+		if err == nil {
+			failing = false
 		} else if ctx.Err() == nil && !failing {
 			w.log.Warn("cannot tell the other workers that this one lives; trying on", "err", err)
 		}
-		failing = err != nil
+		failing = failing || err != nil
 		select {
 		case <-ctx.Done():
 			if err := w.store.Leave(store.Workers, w.id); err != nil {

@@ -8,6 +8,7 @@
 //	scripts.go   the scripts under lua/
 //	ingress.go   appending to partitions, forwarding the intake, reading, trimming
 //	reign.go     leases and reigns
+//	lane.go      a connection that watches the epochs by whose right it writes
 //	step.go      the worker's step: prepare, append and route, commit
 //	history.go   what is retained of a target, and whether it is complete
 //	session.go   which gateway holds whom

@@ -46,6 +46,10 @@ func isNoGroup(err error) bool {
 		strings.Contains(err.Error(), "UNBLOCKED"))
 }
 
+func isMoved(err error) bool {
+	return strings.HasPrefix(err.Error(), "MOVED") || strings.HasPrefix(err.Error(), "ASK")
+}
+
 func isNoScript(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") }
 
 func isWrongType(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE") }

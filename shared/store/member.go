@@ -40,6 +40,17 @@ func (s *Store) Announce(ctx context.Context, kind Kind, id string, ttl time.Dur
 	return members.Val(), added.Val() > 0, nil
 }
 
+// Live are the living members of a kind.
+func (s *Store) Live(ctx context.Context, kind Kind) ([]string, error) {
+	live, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
+		Key: s.keys.members(kind), ByScore: true, Start: s.NowMs(), Stop: "+inf",
+	}).Result()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read who lives of the %s: %w", kind, err)
+	}
+	return live, nil
+}
+
 // Leave takes a process that ends off the list of the living. It takes a second at
 // most.
 func (s *Store) Leave(kind Kind, id string) error {

@@ -14,38 +14,13 @@ import (
 	"sluice/shared/wire"
 )
 
-// Lane is a connection of its own for the step of a worker: it blocks while it
-// waits for entries. One goroutine uses it.
-type Lane struct {
-	s   *Store
-	rdb redis.UniversalClient
-}
-
-// Read says what a lane reads next.
+// Read says what a lane reads next, and by which right.
 type Read struct {
 	Tenure, Consumer string
-	Partitions       []int // on a Cluster one
-	Count            int   // entries per partition at most
+	Partitions       []int    // on a Cluster one
+	Epochs           []uint64 // of the reigns over these partitions
+	Count            int      // entries per partition at most
 	Block            time.Duration
-}
-
-// NewLane makes a lane; Close ends it.
-func (s *Store) NewLane() (*Lane, error) {
-	rdb, err := s.cfg.connect(2)
-	if err != nil {
-		return nil, err
-	}
-	return &Lane{s, rdb}, nil
-}
-
-// Close ends the lane's connections; a blocked read fails.
-func (l *Lane) Close() error { return l.rdb.Close() }
-
-// PerPartition reports whether a lane can read only one partition: on a Cluster
-// one command cannot name keys of several slots.
-func (s *Store) PerPartition() bool {
-	_, ok := s.rdb.(*redis.ClusterClient)
-	return ok
 }
 
 // Claim is an idempotency key to be claimed by an event.
@@ -63,28 +38,53 @@ type End struct {
 	Newest    wire.ID // result
 }
 
-// Prepare does claims and looks up ends, in one round trip. Repeatable.
+// Prepare does claims and looks up ends, in one round trip. The claims of a batch are
+// one transaction: were one refused and a later one with the same key taken, the
+// first event would count as a repeat of an event that is not there yet. Repeatable;
+// ErrFenced when the reign is over.
 func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep time.Duration) error {
-	pipe := l.rdb.Pipeline()
-	claimed := make([]*redis.StatusCmd, len(claims))
-	for i, c := range claims {
-		claimed[i] = pipe.SetArgs(ctx, l.s.keys.idem(c.Partition, c.To, c.Key), c.ID.String(),
-			redis.SetArgs{Mode: "NX", Get: true, TTL: keep})
+	conn, err := l.watching(ctx)
+	if err != nil {
+		return err
+	}
+	pipe := conn.Pipeline()
+	var exec *redis.Cmd
+	var epochs []*redis.StringCmd
+	if len(claims) > 0 {
+		pipe.Do(ctx, "MULTI")
+		for _, c := range claims {
+			pipe.Do(ctx, "SET", l.s.keys.idem(c.Partition, c.To, c.Key), c.ID.String(), "NX", "GET", "PX", keep.Milliseconds())
+		}
+		exec = pipe.Do(ctx, "EXEC")
+		epochs = l.watch(ctx, pipe) // the transaction has used the watch up
 	}
 	newest := make([]*redis.XMessageSliceCmd, len(ends))
 	for i, e := range ends {
 		newest[i] = pipe.XRevRangeN(ctx, l.s.keys.history(e.Partition, e.Target), "+", "-", 1)
 	}
+	l.watched = false
 	cmds, err := pipe.Exec(ctx)
-	if err := firstFailure(cmds, err); err != nil && !isWrongType(err) {
+	if err := l.failed(cmds, err); err != nil && !isWrongType(err) {
 		return fmt.Errorf("cannot prepare a batch: %w", err)
 	}
-	for i, c := range claims {
-		c.First = c.ID
-		if id, err := parseRedisID(claimed[i].Val()); claimed[i].Err() == nil && err == nil {
-			c.First = id
+	if exec != nil {
+		first, err := exec.Slice() // nil: the watch saw a new reign
+		if errors.Is(err, redis.Nil) || !l.mine(epochs) {
+			return ErrFenced
+		}
+		if err != nil || len(first) != len(claims) {
+			return fmt.Errorf("cannot claim idempotency keys: %d answers for %d claims: %w", len(first), len(claims), err)
+		}
+		for i, c := range claims {
+			c.First = c.ID
+			if text, ok := first[i].(string); ok {
+				if id, err := parseRedisID(text); err == nil {
+					c.First = id
+				}
+			}
 		}
 	}
+	l.watched = true
 	for i, e := range ends {
 		if m := newest[i].Val(); len(m) > 0 { // a wrong type shows at the append
 			e.Newest, _ = parseRedisID(m[0].ID)
@@ -117,12 +117,21 @@ type Route struct {
 	Expired bool     // result: there are expired fields to be swept
 }
 
-// AppendAndRoute appends the events and then reads the session Hashes, in one
-// pipeline: since a gateway writes the Hash before it reads the history, one of the
-// two always sees the other. Repeatable: Redis refuses an id that it has.
+// AppendAndRoute appends the events and then reads the session Hashes, in one round
+// trip: since a gateway writes the Hash before it reads the history, one of the two
+// always sees the other. It is one transaction: were one append refused for now and a
+// later one taken, the first could never be appended under its id any more.
+// Repeatable: Redis refuses an id that it has. ErrFenced when the reign is over.
 func (l *Lane) AppendAndRoute(ctx context.Context, appends []*Append, routes []*Route) error {
+	if len(appends) == 0 && len(routes) == 0 {
+		return nil
+	}
 	s := l.s
-	pipe := l.rdb.Pipeline()
+	conn, err := l.watching(ctx)
+	if err != nil {
+		return err
+	}
+	pipe := conn.TxPipeline()
 	added := make([]*redis.StringCmd, len(appends))
 	for i, a := range appends {
 		key := s.keys.history(a.Partition, a.Event.To)
@@ -138,9 +147,13 @@ func (l *Lane) AppendAndRoute(ctx context.Context, appends []*Append, routes []*
 	for i, r := range routes {
 		sessions[i] = pipe.HVals(ctx, s.keys.session(r.Partition, r.Target))
 	}
-	_, err := pipe.Exec(ctx)
-	if err != nil && !IsReply(err) && !errors.Is(err, redis.Nil) {
-		return fmt.Errorf("cannot append a batch: %w", err)
+	l.watched = false // used up by the transaction
+	cmds, err := pipe.Exec(ctx)
+	switch {
+	case errors.Is(err, redis.TxFailedErr):
+		return ErrFenced
+	case err != nil && (!IsReply(err) || isTransientReply(err)): // nothing was appended, or it is open
+		return fmt.Errorf("cannot append a batch: %w", l.failed(cmds, err))
 	}
 	var repeats []*Append
 	for i, a := range appends {
@@ -187,14 +200,18 @@ func (l *Lane) stored(ctx context.Context, repeats []*Append) error {
 	if len(repeats) == 0 {
 		return nil
 	}
-	pipe := l.rdb.Pipeline()
+	conn, err := l.link(ctx)
+	if err != nil {
+		return err
+	}
+	pipe := conn.Pipeline()
 	there := make([]*redis.XMessageSliceCmd, len(repeats))
 	for i, a := range repeats {
 		id := a.Event.ID.String()
 		there[i] = pipe.XRange(ctx, l.s.keys.history(a.Partition, a.Event.To), id, id)
 	}
 	cmds, err := pipe.Exec(ctx)
-	if err := firstFailure(cmds, err); err != nil {
+	if err := l.failed(cmds, err); err != nil {
 		return fmt.Errorf("cannot read what was appended before: %w", err)
 	}
 	for i, a := range repeats {
@@ -242,37 +259,41 @@ type Ack struct {
 
 // Commit publishes, acknowledges and waits for the next entries, in one round trip
 // and in this order. It returns the entries appended to buf. ErrFenced: the reign
-// is over. With any other error it is open what was done.
+// is over. With any other error it is open what was done. From here on the lane
+// watches the epochs of next: its transactions fail when one of them has moved.
 func (l *Lane) Commit(ctx context.Context, out []Outgoing, acks []Ack, next Read, buf []Entry) ([]Entry, error) {
-	pipe := l.rdb.Pipeline()
+	l.rights(next)
+	conn, err := l.link(ctx)
+	if err != nil {
+		return buf, err
+	}
+	pipe := conn.Pipeline()
 	for _, o := range out {
 		pipe.Publish(ctx, l.s.keys.channel(o.Server), o.Payload)
-	}
-	if len(out) > 0 && l.s.PerPartition() {
-		// The channel may belong to another node: there only the order of two
-		// pipelines keeps the acknowledgement behind the publication.
-		if cmds, err := pipe.Exec(ctx); firstFailure(cmds, err) != nil {
-			return buf, fmt.Errorf("cannot publish: %w", firstFailure(cmds, err))
-		}
-		pipe = l.rdb.Pipeline()
 	}
 	for _, a := range acks {
 		pipe.XAck(ctx, l.s.keys.events(a.Partition), groupPrefix+next.Tenure, a.IDs...)
 	}
 	var read *redis.XStreamSliceCmd
 	if len(next.Partitions) > 0 {
+		// The read succeeds only while the reign lasts, so what is watched from just
+		// before it is our own epoch: if a later reign moves it, transactions fail.
+		pipe.Do(ctx, "UNWATCH")
+		pipe.Do(ctx, l.watchArgs()...)
 		read = l.s.read(ctx, pipe, next)
 	}
 	if pipe.Len() == 0 {
 		return buf, nil
 	}
+	l.watched = false
 	cmds, err := pipe.Exec(ctx)
 	if read != nil && isNoGroup(read.Err()) {
 		return buf, ErrFenced
 	}
-	if err := firstFailure(cmds, err); err != nil {
+	if err := l.failed(cmds, err); err != nil {
 		return buf, fmt.Errorf("cannot publish, acknowledge and read: %w", err)
 	}
+	l.watched = read != nil
 	if read == nil {
 		return buf, nil
 	}

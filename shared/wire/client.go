@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -20,36 +21,41 @@ const Earliest = "earliest"
 // ClientFrame is a frame from a client, checked by ParseClientFrame: what its
 // type requires is there and well formed.
 type ClientFrame struct {
-	Type   string          `json:"type"`
-	Ref    string          `json:"ref"`
-	To     string          `json:"to"`
-	After  string          `json:"after"` // an id, Earliest, or "" for now
-	Token  string          `json:"token"`
-	Device string          `json:"device"`
-	Resume Resume          `json:"resume"`
-	Data   json.RawMessage `json:"data"`
-	Event  string          `json:"event"`
-	ID     string          `json:"id"` // publish: idempotency key; ack: event id
-	Retain Retain          `json:"retain"`
+	Type   string
+	Ref    string
+	To     string
+	After  string // an id, Earliest, or "" for now
+	Token  string
+	Device string
+	Resume Resume
+	Data   json.RawMessage
+	Event  string
+	ID     string // publish: idempotency key; ack: event id
+	Retain Retain
 }
 
 // Resume are the positions of `connect`, as the client wrote them: each one is
 // checked by itself, since a bad one must not harm the others.
 type Resume struct {
 	Device    bool              // "device": from the cursors kept for this device
-	Positions map[string]string // target to id
+	Positions map[string]string // target to id; "", which is none, for what is no string
 }
 
-// UnmarshalJSON reads an object of strings or "device".
+// UnmarshalJSON reads an object of strings, "device", or null.
 func (r *Resume) UnmarshalJSON(b []byte) error {
-	if bytes.Equal(b, []byte(`"device"`)) {
+	*r = Resume{}
+	switch {
+	case string(b) == `"device"`:
 		r.Device = true
-		return nil
-	}
-	if len(b) > 0 && b[0] == '"' {
+	case len(b) > 0 && b[0] == '{':
+		err := json.Unmarshal(b, &r.Positions)
+		if typ := (*json.UnmarshalTypeError)(nil); !errors.As(err, &typ) {
+			return err
+		}
+	case string(b) != "null":
 		return errors.New(`resume is {target: id, ...} or "device"`)
 	}
-	return json.Unmarshal(b, &r.Positions)
+	return nil
 }
 
 // Retain is publish's retain: absent or 1 or true keeps history, 0 or false does not.
@@ -61,6 +67,7 @@ func (r *Retain) UnmarshalJSON(b []byte) error {
 	case "0", "false":
 		r.Off = true
 	case "1", "true", "null":
+		r.Off = false
 	default:
 		return errors.New("retain is 0 or 1")
 	}
@@ -81,15 +88,42 @@ func badRequest(format string, args ...any) *FrameError {
 
 // ParseClientFrame decodes one message of a client. With an error, which is always
 // a *FrameError, the frame holds at least the ref if there was one to be read.
+//
+// Names of fields are matched exactly, each may stand once, and unknown ones are
+// ignored. It does not use encoding/json's structs: those take names in any case and
+// the last of several, and stop, before the ref was read, at the first bad value.
 func ParseClientFrame(msg []byte) (ClientFrame, error) {
 	var f ClientFrame
-	err := json.Unmarshal(msg, &f)
+	if !json.Valid(msg) {
+		return f, badRequest("a frame is one JSON object: this is no valid JSON")
+	}
+	if bytes.TrimLeft(msg, " \t\r\n")[0] != '{' {
+		return f, badRequest("a frame is one JSON object")
+	}
+	var wrong error
+	var seen uint
+	for name, value := range members(msg) {
+		i := slices.Index(clientFields[:], name)
+		if i < 0 {
+			continue
+		}
+		err := error(nil)
+		if seen&(1<<i) != 0 {
+			err = badRequest("field %q stands twice", name)
+		} else {
+			err = f.set(name, value)
+		}
+		seen |= 1 << i
+		if wrong == nil {
+			wrong = err
+		}
+	}
 	if utf8.RuneCountInString(f.Ref) > MaxRef {
 		f.Ref = ""
 		return f, badRequest("ref is longer than %d characters", MaxRef)
 	}
-	if err != nil {
-		return f, badRequest("%s", describe(err))
+	if wrong != nil {
+		return f, wrong
 	}
 	if ferr := f.check(); ferr != nil {
 		return f, ferr
@@ -97,19 +131,48 @@ func ParseClientFrame(msg []byte) (ClientFrame, error) {
 	return f, nil
 }
 
-// describe says what is wrong with JSON without telling Go's names.
-func describe(err error) string {
-	var typ *json.UnmarshalTypeError
-	var syn *json.SyntaxError
-	switch {
-	case errors.As(err, &typ) && typ.Field != "":
-		return fmt.Sprintf("field %.64q has the wrong type", typ.Field)
-	case errors.As(err, &typ):
-		return "a frame is one JSON object"
-	case errors.As(err, &syn):
-		return "a frame is one JSON object: this is no valid JSON"
+var clientFields = [...]string{"type", "ref", "to", "after", "token", "device", "resume", "data", "event", "id", "retain"}
+
+// set reads one of clientFields. null is as good as absent, except as data.
+func (f *ClientFrame) set(name string, value []byte) error {
+	var text *string
+	var err error
+	switch name {
+	case "type":
+		text = &f.Type
+	case "ref":
+		text = &f.Ref
+	case "to":
+		text = &f.To
+	case "after":
+		text = &f.After
+	case "token":
+		text = &f.Token
+	case "device":
+		text = &f.Device
+	case "event":
+		text = &f.Event
+	case "id":
+		text = &f.ID
+	case "data":
+		f.Data = bytes.Clone(value) // the message's memory is the caller's
+		return nil
+	case "resume":
+		err = f.Resume.UnmarshalJSON(value)
+	case "retain":
+		err = f.Retain.UnmarshalJSON(value)
 	}
-	return err.Error()
+	if err != nil {
+		return badRequest("%v", err)
+	}
+	if text == nil {
+		return nil
+	}
+	var ok bool
+	if *text, ok = unquote(value); !ok {
+		return badRequest("field %q is a string", name)
+	}
+	return nil
 }
 
 func (f *ClientFrame) check() *FrameError {

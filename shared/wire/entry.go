@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"encoding/json"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // Limits of a producer's fields other than data, in bytes. They keep the record
 // and the frame around an event small.
@@ -114,7 +111,7 @@ func KindOf(data string) DataKind {
 	switch {
 	case !utf8.ValidString(data): // json.Valid does not look at UTF-8
 		return Binary
-	case json.Valid(view(data)):
+	case embeddable(data):
 		return JSON
 	}
 	return Text

@@ -60,6 +60,12 @@ for _, g in ipairs(groups) do
 end
 from = from or {start = '0-0'}
 
+-- The old group may have the new one's name: a worker took back what it had given
+-- away.
+for _, name in ipairs(old) do
+  redis.call('XGROUP', 'DESTROY', KEYS[3], name)
+end
+
 -- entries-read keeps the lag that XINFO reports from becoming nil; where it is not
 -- known, or the server does not know the option, the group works all the same
 local created = false
@@ -69,8 +75,5 @@ if from.read and from.start ~= '0-0' then
 end
 if not created then
   redis.call('XGROUP', 'CREATE', KEYS[3], ARGV[3], from.start, 'MKSTREAM')
-end
-for _, name in ipairs(old) do
-  redis.call('XGROUP', 'DESTROY', KEYS[3], name)
 end
 return {epoch, seen}

@@ -1,0 +1,26 @@
+// Package torture tries to break the promises: while producers append numbered events and recording clients come and
+// go, a schedule drawn from a seed kills, freezes and cuts off every part of a real system. When all is quiet again, the
+// checker compares what was appended, what Redis retained and what every client saw.
+//
+//	log.go       what a run leaves behind: appends, histories, dead letters, frames, faults
+//	checker.go   the judgement on the appends: histories, keys, answers, dead letters
+//	client.go    the judgement on what one client saw
+//	verdict.go   the outcome as one line, and the history of one target as far as it explains a failure
+//
+// The rest is the torture itself, in the order in which it is set up:
+//
+//	torture_test.go   the run: start, faults, settling, judgement; what the environment says
+//	defects_test.go   the checker finds deliberate defects
+//	process_test.go   binaries, signals, what they print
+//	system_test.go    Redis, gateways and workers, with a link between every two parts
+//	link_test.go      a TCP proxy that cuts, delays, stalls, falls silent, and splits
+//	producer_test.go  appends over the intake and over partitions
+//	recorder_test.go  a client that writes down what it sees
+//	publish_test.go   what recording clients publish
+//	schedule_test.go  faults drawn from the seed
+//	faults_test.go    what each fault does
+//	settle_test.go    the wait for the end, and what is read then
+//
+// A failure prints its seed; `make torture SEED=...` draws the same schedule again. When processes, links and producers
+// meet it is another moment, so that one seed may need several runs.
+package torture

@@ -1,0 +1,150 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Lane is a connection of its own for the step of a worker: it blocks while it
+// waits for entries, and it watches the epochs of the reigns by whose right it
+// writes. One goroutine uses it.
+type Lane struct {
+	s    *Store
+	rdb  redis.UniversalClient
+	conn *redis.Conn // nil until used, and after a failure of the link
+
+	partitions []int
+	epochs     []uint64
+	watched    bool // the connection watches the epochs, and they were ours
+}
+
+// NewLane makes a lane; Close ends it.
+func (s *Store) NewLane() (*Lane, error) {
+	rdb, err := s.cfg.connect(2)
+	if err != nil {
+		return nil, err
+	}
+	return &Lane{s: s, rdb: rdb}, nil
+}
+
+// Close ends the lane's connections; a blocked read fails.
+func (l *Lane) Close() error {
+	l.drop()
+	return l.rdb.Close()
+}
+
+// PerPartition reports whether a lane can read only one partition: on a Cluster
+// one command cannot name keys of several slots.
+func (s *Store) PerPartition() bool {
+	_, ok := s.rdb.(*redis.ClusterClient)
+	return ok
+}
+
+// link is the lane's connection: always the same one, since what is watched belongs
+// to it. On a Cluster it is one to the node of the lane's partition, which also
+// passes publications on to the other nodes.
+func (l *Lane) link(ctx context.Context) (*redis.Conn, error) {
+	if l.conn != nil {
+		return l.conn, nil
+	}
+	l.watched = false
+	switch rdb := l.rdb.(type) {
+	case *redis.Client:
+		l.conn = rdb.Conn()
+	case *redis.ClusterClient:
+		key := l.s.keys.meta()
+		if len(l.partitions) > 0 {
+			key = l.s.keys.events(l.partitions[0])
+		}
+		node, err := rdb.MasterForKey(ctx, key)
+		if err != nil {
+			return nil, fmt.Errorf("cannot find the node of %s: %w", key, err)
+		}
+		l.conn = node.Conn()
+	default:
+		return nil, fmt.Errorf("no lane over a client of type %T", l.rdb)
+	}
+	return l.conn, nil
+}
+
+// failed is firstFailure; after a failure of the link, or when the partition has
+// moved to another node, the connection is given up.
+func (l *Lane) failed(cmds []redis.Cmder, err error) error {
+	err = firstFailure(cmds, err)
+	if err != nil && (!IsReply(err) || isMoved(err)) {
+		l.drop()
+	}
+	return err
+}
+
+func (l *Lane) drop() {
+	if l.conn != nil {
+		_ = l.conn.Close()
+		l.conn, l.watched = nil, false
+	}
+}
+
+// rights notes the reigns by which the lane writes.
+func (l *Lane) rights(next Read) {
+	if l.s.PerPartition() && len(next.Partitions) > 0 && !slices.Equal(l.partitions, next.Partitions) {
+		l.drop() // connected for another partition, maybe to another node
+	}
+	l.partitions = append(l.partitions[:0], next.Partitions...)
+	l.epochs = append(l.epochs[:0], next.Epochs...)
+}
+
+// watching is the lane's connection while it watches the epochs. Usually it does
+// so since the last read; after a transaction it begins again, and looks whether the
+// reigns are still its own.
+func (l *Lane) watching(ctx context.Context) (*redis.Conn, error) {
+	conn, err := l.link(ctx)
+	if err != nil || l.watched {
+		return conn, err
+	}
+	pipe := conn.Pipeline()
+	epochs := l.watch(ctx, pipe)
+	cmds, err := pipe.Exec(ctx)
+	if err := l.failed(cmds, err); err != nil {
+		return nil, fmt.Errorf("cannot watch the epochs: %w", err)
+	}
+	if !l.mine(epochs) {
+		return nil, ErrFenced
+	}
+	l.watched = true
+	return conn, nil
+}
+
+// watch asks for the watch and then for the epochs, which mine compares.
+func (l *Lane) watch(ctx context.Context, pipe redis.Pipeliner) []*redis.StringCmd {
+	if len(l.partitions) == 0 {
+		return nil
+	}
+	pipe.Do(ctx, l.watchArgs()...)
+	epochs := make([]*redis.StringCmd, len(l.partitions))
+	for i, p := range l.partitions {
+		epochs[i] = pipe.Get(ctx, l.s.keys.epoch(p))
+	}
+	return epochs
+}
+
+func (l *Lane) watchArgs() []any {
+	args := make([]any, 1, 1+len(l.partitions))
+	args[0] = "WATCH"
+	for _, p := range l.partitions {
+		args = append(args, l.s.keys.epoch(p))
+	}
+	return args
+}
+
+func (l *Lane) mine(epochs []*redis.StringCmd) bool {
+	for i, e := range epochs {
+		if e.Val() != strconv.FormatUint(l.epochs[i], 10) {
+			return false
+		}
+	}
+	return true
+}
