@@ -15,6 +15,7 @@
 //	held.go        live records that wait for the history before them
 //	catchup.go     one subscription that reads the history until it meets the live flow
 //	reread.go      targets that may have missed something read the history
+//	backlog.go     what waits for workers
 //	drain.go       the end
 //	metrics.go     counters
 //

@@ -108,6 +108,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.sessions.run(inner2) })
 	work.Go(func() error { return g.publisher.run(inner2) })
 	work.Go(func() error { return g.listen(inner2) })
+	work.Go(func() error { return g.watchBacklog(inner2) })
 	for range rereaders {
 		work.Go(func() error { return g.reread.run(inner2) })
 	}

@@ -18,7 +18,7 @@ const (
 )
 
 type metrics struct {
-	connections                                    prometheus.Gauge
+	connections, backlog                           prometheus.Gauge
 	records, deliveries, publishes                 prometheus.Counter
 	holes, rereads, mended, lagging, subscriptions prometheus.Counter
 	sessionFailures                                prometheus.Counter
@@ -34,6 +34,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_gateway_" + name, Help: help}, []string{label})
 	}
 	return &metrics{
+		backlog:         f.NewGauge(prometheus.GaugeOpts{Name: "sluice_backlog", Help: "Entries in all ingress streams that are not acknowledged."}),
 		connections:     f.NewGauge(prometheus.GaugeOpts{Name: "sluice_gateway_connections", Help: "Open sockets with or before a token."}),
 		records:         counter("records_total", "Records that came on the channel."),
 		deliveries:      counter("deliveries_total", "Events queued for sockets."),

@@ -190,7 +190,7 @@ func (s *step) refused(items []*item) (letters []store.DeadLetter) {
 		if errors.Is(it.append.Err, store.ErrOrder) {
 			reason = wire.ReasonOrder
 		}
-		letters = append(letters, store.DeadLetter{Entry: it.source, Reason: reason})
+		letters = append(letters, store.DeadLetter{Entry: it.source, Reason: reason, Claim: it.claim})
 	}
 	return letters
 }

@@ -103,6 +103,7 @@ type Client struct {
 // Fault is one thing that was done to the system.
 type Fault struct {
 	Kind, Place string
+	Calm        bool // it touches nothing that publishes: no live-only event may come twice
 	Begin, End  time.Time
 }
 

@@ -2,8 +2,14 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/wire"
 )
 
 const (
@@ -20,11 +26,13 @@ const (
 type DeadLetter struct {
 	Entry
 	Reason string
+	Claim  *Claim // that the entry holds, if any: it is given up
 }
 
 // Bury adds dead letters, each entry once. Repeatable.
 func (s *Store) Bury(ctx context.Context, letters []DeadLetter) error {
 	calls := make([]call, len(letters))
+	var claims []call
 	for i, l := range letters {
 		stream := s.keys.events(l.Partition)
 		args := []any{deadMarkTTL.Milliseconds(), deadKept,
@@ -37,9 +45,116 @@ func (s *Store) Bury(ctx context.Context, letters []DeadLetter) error {
 			args = append(args, "f:"+name, value)
 		}
 		calls[i] = call{[]string{s.keys.deadMark(stream, l.ID), s.keys.dead()}, args}
+		if c := l.Claim; c != nil {
+			claims = append(claims, call{[]string{s.keys.idem(c.Partition, c.To, c.Key)}, []any{c.ID.String()}})
+		}
+	}
+	if _, err := runAll(ctx, s.rdb, unclaim, claims); err != nil {
+		return fmt.Errorf("cannot give up the idempotency keys of dead letters: %w", err)
 	}
 	if _, err := runAll(ctx, s.rdb, dead, calls); err != nil {
 		return fmt.Errorf("cannot add dead letters: %w", err)
+	}
+	return nil
+}
+
+// Buried is a dead letter as it lies in Redis.
+type Buried struct {
+	ID     string // of the dead letter
+	Reason string
+	Stream string // where the entry was
+	Entry  string // its id there
+	Fields map[string]string
+}
+
+// ErrNoDeadLetter says that there is no dead letter of this id.
+var ErrNoDeadLetter = errors.New("no such dead letter")
+
+// DeadLetters reads up to count dead letters, oldest first, from the one after the
+// given id on; "" begins with the oldest.
+func (s *Store) DeadLetters(ctx context.Context, after string, count int) ([]Buried, error) {
+	from := "-"
+	if after != "" {
+		from = "(" + after
+	}
+	messages, err := s.rdb.XRangeN(ctx, s.keys.dead(), from, "+", int64(count)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", s.keys.dead(), err)
+	}
+	letters := make([]Buried, len(messages))
+	for i, m := range messages {
+		letters[i] = buried(m)
+	}
+	return letters, nil
+}
+
+func buried(m redis.XMessage) Buried {
+	b := Buried{ID: m.ID, Fields: make(map[string]string)}
+	for name, value := range m.Values {
+		text, _ := value.(string)
+		switch name {
+		case "reason":
+			b.Reason = text
+		case "stream":
+			b.Stream = text
+		case "entry":
+			b.Entry = text
+		default:
+			if field, ok := strings.CutPrefix(name, "f:"); ok {
+				b.Fields[field] = text
+			}
+		}
+	}
+	return b
+}
+
+// Requeue appends a dead letter to the stream that it came from, and deletes it. The
+// event keeps its idempotency key, or gets one of this dead letter: a requeue whose
+// outcome was not known can be done again within the time that keys are kept.
+func (s *Store) Requeue(ctx context.Context, id string) error {
+	messages, err := s.rdb.XRange(ctx, s.keys.dead(), id, id).Result()
+	if err != nil {
+		return fmt.Errorf("cannot read dead letter %s: %w", id, err)
+	}
+	if len(messages) == 0 {
+		return fmt.Errorf("%w: %s", ErrNoDeadLetter, id)
+	}
+	b := buried(messages[0])
+	if !s.isIngress(b.Stream) {
+		return fmt.Errorf("dead letter %s came from %q, which is no ingress stream of this installation", id, b.Stream)
+	}
+	if b.Fields["id"] == "" {
+		b.Fields["id"] = "requeued:" + id
+	}
+	fields := make([]string, 0, 2*len(wire.Fields))
+	for _, name := range wire.Fields {
+		if value, ok := b.Fields[name]; ok && name != "reply" { // who waited has gone
+			fields = append(fields, name, value)
+		}
+	}
+	if err := s.rdb.XAdd(ctx, &redis.XAddArgs{Stream: b.Stream, Values: fields}).Err(); err != nil {
+		return fmt.Errorf("cannot append dead letter %s to %s: %w", id, b.Stream, err)
+	}
+	return s.DropDead(ctx, id)
+}
+
+func (s *Store) isIngress(stream string) bool {
+	for p := Intake; p < s.cfg.Partitions; p++ {
+		if s.keys.events(p) == stream {
+			return true
+		}
+	}
+	return false
+}
+
+// DropDead deletes a dead letter.
+func (s *Store) DropDead(ctx context.Context, id string) error {
+	n, err := s.rdb.XDel(ctx, s.keys.dead(), id).Result()
+	if err != nil {
+		return fmt.Errorf("cannot delete dead letter %s: %w", id, err)
+	}
+	if n == 0 {
+		return fmt.Errorf("%w: %s", ErrNoDeadLetter, id)
 	}
 	return nil
 }

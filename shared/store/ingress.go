@@ -123,7 +123,10 @@ func (s *Store) Backlogs(ctx context.Context) ([]Backlog, error) {
 		b := Backlog{Partition: i + Intake, Lag: lengths[i].Val()}
 		for _, info := range g.Val() {
 			if len(info.Name) > len(groupPrefix) && info.Name[:len(groupPrefix)] == groupPrefix {
-				b.Lag, b.Pending = info.Lag, info.Pending
+				b.Pending = info.Pending
+				if b.Lag -= info.Pending; info.Lag >= 0 { // nil after an XDEL by somebody
+					b.Lag = info.Lag
+				}
 			}
 		}
 		out = append(out, b)

@@ -23,6 +23,8 @@ var (
 	unregisterLua string
 	//go:embed lua/sweep.lua
 	sweepLua string
+	//go:embed lua/unclaim.lua
+	unclaimLua string
 
 	takeover   = redis.NewScript(takeoverLua)
 	renew      = redis.NewScript(renewLua)
@@ -31,6 +33,7 @@ var (
 	dead       = redis.NewScript(deadLua)
 	unregister = redis.NewScript(unregisterLua)
 	sweep      = redis.NewScript(sweepLua)
+	unclaim    = redis.NewScript(unclaimLua)
 )
 
 // call is one run of a script in a pipeline.

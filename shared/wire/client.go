@@ -103,20 +103,15 @@ func ParseClientFrame(msg []byte) (ClientFrame, error) {
 	var wrong error
 	var seen uint
 	for name, value := range members(msg) {
-		i := slices.Index(clientFields[:], name)
+		i := clientField(name)
 		if i < 0 {
 			continue
 		}
-		err := error(nil)
-		if seen&(1<<i) != 0 {
-			err = badRequest("field %q stands twice", name)
-		} else {
-			err = f.set(name, value)
-		}
-		seen |= 1 << i
+		err := f.set(clientFields[i], value, seen&(1<<i) != 0)
 		if wrong == nil {
 			wrong = err
 		}
+		seen |= 1 << i
 	}
 	if utf8.RuneCountInString(f.Ref) > MaxRef {
 		f.Ref = ""
@@ -133,46 +128,59 @@ func ParseClientFrame(msg []byte) (ClientFrame, error) {
 
 var clientFields = [...]string{"type", "ref", "to", "after", "token", "device", "resume", "data", "event", "id", "retain"}
 
+// clientField is a name's place in clientFields, -1 for unknown ones.
+func clientField(quoted []byte) int {
+	if !isPlain(quoted) {
+		name, _ := unquote(quoted)
+		return slices.Index(clientFields[:], name)
+	}
+	return slices.IndexFunc(clientFields[:], func(name string) bool { return name == string(quoted[1:len(quoted)-1]) })
+}
+
 // set reads one of clientFields. null is as good as absent, except as data.
-func (f *ClientFrame) set(name string, value []byte) error {
-	var text *string
+func (f *ClientFrame) set(name string, value []byte, again bool) error {
+	if again {
+		return badRequest("field %q stands twice", name)
+	}
 	var err error
 	switch name {
-	case "type":
-		text = &f.Type
-	case "ref":
-		text = &f.Ref
-	case "to":
-		text = &f.To
-	case "after":
-		text = &f.After
-	case "token":
-		text = &f.Token
-	case "device":
-		text = &f.Device
-	case "event":
-		text = &f.Event
-	case "id":
-		text = &f.ID
 	case "data":
 		f.Data = bytes.Clone(value) // the message's memory is the caller's
-		return nil
 	case "resume":
 		err = f.Resume.UnmarshalJSON(value)
 	case "retain":
 		err = f.Retain.UnmarshalJSON(value)
+	default:
+		text, ok := unquote(value)
+		if !ok {
+			err = fmt.Errorf("%s is a string", name)
+		}
+		*f.text(name) = text
 	}
 	if err != nil {
 		return badRequest("%v", err)
 	}
-	if text == nil {
-		return nil
-	}
-	var ok bool
-	if *text, ok = unquote(value); !ok {
-		return badRequest("field %q is a string", name)
-	}
 	return nil
+}
+
+func (f *ClientFrame) text(name string) *string {
+	switch name {
+	case "type":
+		return &f.Type
+	case "ref":
+		return &f.Ref
+	case "to":
+		return &f.To
+	case "after":
+		return &f.After
+	case "token":
+		return &f.Token
+	case "device":
+		return &f.Device
+	case "event":
+		return &f.Event
+	}
+	return &f.ID
 }
 
 func (f *ClientFrame) check() *FrameError {

@@ -11,6 +11,7 @@
 //	event.go   an event rendered as the frame that every socket gets
 //	record.go  the message from a worker to one gateway
 //	client.go  frames from clients, decoded and checked
+//	json.go    JSON taken apart where encoding/json would be too lenient
 //	server.go  frames to clients other than events
 //	cursor.go  positions as one string
 //	close.go   close codes

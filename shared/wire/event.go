@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -69,10 +70,11 @@ func AppendSkip(dst []byte, to string, id, prev ID) []byte {
 	return append(dst, `"}`...)
 }
 
+const textFrame = 0x81 // FIN, opcode 1
+
 // AppendText adds one unmasked WebSocket text frame with this payload to dst
 // (RFC 6455, 5.2): the bytes that every socket gets.
 func AppendText(dst, payload []byte) []byte {
-	const textFrame = 0x81 // FIN, opcode 1
 	n := len(payload)
 	switch {
 	case n < 126:
@@ -83,6 +85,21 @@ func AppendText(dst, payload []byte) []byte {
 		dst = append(dst, textFrame, 127, 0, 0, 0, 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 	}
 	return append(dst, payload...)
+}
+
+// isText reports whether s is exactly one frame as AppendText makes it.
+func isText(s string) bool {
+	n := len(s)
+	if n < 2 || s[0] != textFrame {
+		return false
+	}
+	switch s[1] {
+	case 126:
+		return n >= 4+126 && n-4 == int(binary.BigEndian.Uint16(view(s[2:4])))
+	case 127:
+		return n >= 10+1<<16 && uint64(n-10) == binary.BigEndian.Uint64(view(s[2:10]))
+	}
+	return s[1] < 126 && n-2 == int(s[1])
 }
 
 // Payload is the JSON within a frame that AppendText made.

@@ -20,8 +20,8 @@ var ErrID = errors.New(`an id is "<ms>-<n>" or "0"`)
 // MaxID is above every id that Redis gives by itself.
 var MaxID = ID{Ms: 1<<64 - 1, Seq: 1<<64 - 1}
 
-// ParseID reads "<ms>-<n>" or "0". Signs, spaces and leading zeros are refused,
-// so that every id has one spelling.
+// ParseID reads "<ms>-<n>" or "0". Signs, spaces, leading zeros and "0-0" are
+// refused, so that every id has one spelling.
 func ParseID(s string) (ID, error) {
 	if s == "0" {
 		return ID{}, nil
@@ -37,6 +37,9 @@ func ParseID(s string) (ID, error) {
 	b, err := parseUint(seq)
 	if err != nil {
 		return ID{}, err
+	}
+	if a == 0 && b == 0 {
+		return ID{}, ErrID
 	}
 	return ID{a, b}, nil
 }

@@ -11,11 +11,11 @@ import (
 const jsonDepth = 10_000
 
 // members are the names and values of a JSON object, in order. The text must be
-// valid JSON, so that only what ends a name or a value has to be looked for. Values
-// share the text's memory.
-func members(object []byte) iter.Seq2[string, []byte] {
-	return func(yield func(string, []byte) bool) {
-		var name string
+// valid JSON, so that only what ends a name or a value has to be looked for. Both
+// share its memory.
+func members(object []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		var name []byte
 		depth, start := 0, 0
 		for i := 0; i < len(object); i++ {
 			switch c := object[i]; c {
@@ -31,7 +31,7 @@ func members(object []byte) iter.Seq2[string, []byte] {
 				}
 			case ':':
 				if depth == 1 {
-					name, _ = unquote(trim(object[start:i]))
+					name = trim(object[start:i])
 					start = i + 1
 				}
 			case ',', '}', ']':
@@ -54,17 +54,21 @@ func trim(b []byte) []byte { return bytes.Trim(b, " \t\r\n") }
 
 // unquote is the text of a JSON value if that is a string; null counts as "".
 func unquote(value []byte) (s string, ok bool) {
-	if value[0] == '"' {
-		plain := true
-		for _, c := range value {
-			plain = plain && c < 0x80 && c != '\\'
-		}
-		if plain {
-			return string(value[1 : len(value)-1]), true
-		}
+	if isPlain(value) {
+		return string(value[1 : len(value)-1]), true
 	}
 	ok = json.Unmarshal(value, &s) == nil
 	return s, ok
+}
+
+// isPlain reports whether a JSON value is a string that stands for itself.
+func isPlain(value []byte) bool {
+	for _, c := range value {
+		if c >= 0x80 || c == '\\' {
+			return false
+		}
+	}
+	return value[0] == '"'
 }
 
 // embeddable reports whether data is JSON also as a part of a frame, which makes it

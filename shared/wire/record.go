@@ -29,6 +29,8 @@ const (
 	RecLive      = 'l'
 	RecPublished = 'r'
 	RecRefused   = 'x'
+
+	flagDuplicate = 1
 )
 
 // ErrRecord says that bytes on a gateway's channel are no message of this version.
@@ -102,7 +104,7 @@ func AppendRecord(dst []byte, r *Record) []byte {
 		dst = appendID(dst, r.ID)
 		flags := byte(0)
 		if r.Duplicate {
-			flags = 1
+			flags = flagDuplicate
 		}
 		dst = append(dst, flags)
 	case RecRefused:
@@ -144,11 +146,13 @@ func ParseMessage(payload string) (Message, error) {
 	case msgBatch:
 		m.Head = d.place()
 	case msgBeat:
+		d.bad = d.rest == "" // a beat of nothing would look like a batch
 		for d.rest != "" && !d.bad {
 			m.Beats = append(m.Beats, d.place())
 		}
 	case msgHeartbeat:
 		m.Heartbeat, m.Nonce = true, d.uvarint()
+		d.bad = d.bad || d.rest != ""
 	default:
 		return m, ErrRecord
 	}
@@ -176,7 +180,7 @@ func (m *Message) Next(r *Record) (bool, error) {
 		r.Frame = d.frame()
 	case RecPublished:
 		r.Conn, r.Ref, r.To, r.ID = d.text(), d.text(), d.text(), d.id()
-		r.Duplicate = d.byte() == 1
+		r.Duplicate = d.byte()&flagDuplicate != 0
 	case RecRefused:
 		r.Conn, r.Ref, r.Code = d.text(), d.text(), d.text()
 	default:
@@ -216,10 +220,11 @@ func (d *decoder) text() string {
 	return s
 }
 
-// frame is a text that looks like what AppendText makes.
+// frame is a text that is one frame as AppendText makes it: sockets get these bytes
+// as they are, and a wrong length would shift all that comes after.
 func (d *decoder) frame() []byte {
 	s := d.text()
-	if len(s) < 2 || s[0] != 0x81 || (s[1] == 126 && len(s) < 4) || (s[1] == 127 && len(s) < 10) {
+	if !isText(s) {
 		d.bad = true
 		return nil
 	}
@@ -240,7 +245,7 @@ func (d *decoder) id() ID { return ID{d.uvarint(), d.uvarint()} }
 
 func (d *decoder) place() Head {
 	p := d.uvarint()
-	if p > 1<<16 {
+	if p >= 1<<16 { // crc16 has no more
 		d.bad = true
 	}
 	return Head{int(p), d.uvarint(), d.uvarint()}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,6 +48,13 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 	}
 	defer func() { _ = st.Close() }()
 	var serving atomic.Pointer[gateway.Gateway]
+	admin.Handle("GET /backlog", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if gw := serving.Load(); gw != nil {
+			gw.Backlog(w, r)
+			return
+		}
+		http.Error(w, `{"error":"waits for Redis"}`, http.StatusServiceUnavailable)
+	}))
 	admin.AddReadyCheck("redis", st.Check)
 	admin.AddReadyCheck("gateway", func() error {
 		if gw := serving.Load(); gw != nil {

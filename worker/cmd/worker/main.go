@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 
 	"golang.org/x/sync/errgroup"
@@ -20,8 +21,18 @@ type config struct {
 
 func main() {
 	var cfg config
-	ops.Main("worker", "Brings events from Redis Streams to the gateways: fan-out, history, order.", &cfg,
-		func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) })
+	ops.Program{
+		Name:    "worker",
+		Summary: "Brings events from Redis Streams to the gateways: fan-out, history, order.",
+		Config:  &cfg,
+		Run:     func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) },
+		Commands: map[string]ops.Command{"dead": {
+			Summary: "dead letters: dead list [-json], dead requeue ID... or all, dead drop ID... or all",
+			Run: func(ctx context.Context, args []string, out io.Writer) error {
+				return worker.DeadLetters(ctx, cfg.Worker.Store, args, out)
+			},
+		}},
+	}.Main()
 }
 
 func run(ctx context.Context, log *slog.Logger, cfg config) error {

@@ -1,0 +1,213 @@
+package torture
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"sluice/shared/wire"
+)
+
+// viewer follows what one client saw.
+type viewer struct {
+	*checker
+	client *Client
+	conn   string // id of the present connection
+	views  map[string]*view
+	live   map[int]time.Time // live-only events that came
+}
+
+// view is what the client saw of one target.
+type view struct {
+	to      string
+	history []Stored
+	got     []bool // per entry of the history; also what it has no claim to: before it came, told by a gap
+	has     bool   // a position
+	pos     wire.ID
+	asked   bool // and not yet answered
+	now     bool // it asked for what comes from now on
+	told    bool // a gap came since it asked
+	ready   bool // events may come
+}
+
+func (c *checker) client(client *Client) {
+	v := &viewer{checker: c, client: client, views: map[string]*view{}, live: map[int]time.Time{}}
+	for i := range client.Frames {
+		v.frame(&client.Frames[i])
+	}
+	for to, w := range v.views {
+		v.end(to, w)
+	}
+	for to := range client.At {
+		if w := v.views[to]; w == nil || !w.has {
+			v.violation(Wrong, to, wire.ID{}, -1, "it never got an answer to its subscription")
+		}
+	}
+}
+
+func (v *viewer) violation(class Class, to string, id wire.ID, n int, format string, args ...any) {
+	v.verdict.add(Violation{Class: class, To: to, Client: v.client.Name, ID: id, N: n, Text: fmt.Sprintf(format, args...)})
+}
+
+func (v *viewer) view(to string) *view {
+	w := v.views[to]
+	if w == nil {
+		history := v.log.Histories[to]
+		w = &view{to: to, history: history, got: make([]bool, len(history))}
+		v.views[to] = w
+	}
+	return w
+}
+
+func (v *viewer) frame(f *Frame) {
+	switch f.Kind {
+	case Connected:
+		v.conn = f.Text
+		return
+	case Closed:
+		for _, w := range v.views {
+			w.ready, w.asked = false, false
+		}
+		return
+	}
+	w := v.view(f.To)
+	switch f.Kind {
+	case Asked:
+		w.asked, w.now, w.told = true, !f.After && !f.Earliest, false
+		if f.After && w.has && f.ID != w.pos {
+			v.violation(Wrong, f.To, f.ID, -1, "the recorder asked for what follows it, but its position is %v", w.pos)
+		}
+		if f.Earliest {
+			w.has, w.pos = true, wire.ID{}
+		}
+	case Subscribed:
+		v.subscribed(w, f)
+	case Unsubscribed:
+		w.ready = false
+	case Event, Skip:
+		v.event(w, f)
+	case LiveOnly:
+		v.liveOnly(w, f)
+	case Gap:
+		v.gap(w, f)
+	}
+}
+
+// index is the place of an id in the history, or where it would be.
+func (w *view) index(id wire.ID) (at int, found bool) {
+	return slices.BinarySearchFunc(w.history, id, func(s Stored, id wire.ID) int { return compare(s.ID, id) })
+}
+
+// moveTo gives the client a position for which it need not have what is before.
+func (w *view) moveTo(id wire.ID) {
+	at, _ := w.index(id.Next())
+	for i := range at {
+		w.got[i] = true
+	}
+	w.has, w.pos = true, id
+}
+
+func (v *viewer) subscribed(w *view, f *Frame) {
+	if _, found := w.index(f.ID); !found && !f.ID.IsZero() {
+		v.violation(Wrong, f.To, f.ID, -1, "subscribed at a position that the history does not know")
+	}
+	if !f.OK && !w.told {
+		v.violation(UnexplainedGap, f.To, f.ID, -1, "subscribed with recovered false, and no gap before it")
+	}
+	// Who has no position gets one, and who asks for what comes from now on a new one.
+	if !w.has || (w.now && w.asked) {
+		if f.ID.Less(w.pos) {
+			v.violation(Wrong, f.To, f.ID, -1, "subscribed at a position below %v, which it has already", w.pos)
+		} else {
+			w.moveTo(f.ID)
+		}
+	}
+	w.ready, w.asked = true, false
+}
+
+func (v *viewer) event(w *view, f *Frame) {
+	v.verdict.Deliveries++
+	if !w.ready {
+		v.violation(Wrong, f.To, f.ID, f.N, "it came without a subscription")
+		return
+	}
+	at, found := w.index(f.ID)
+	if !found {
+		v.violation(Wrong, f.To, f.ID, f.N, "the history does not have it")
+		return
+	}
+	stored := w.history[at]
+	if f.Kind == Event && f.N != stored.N {
+		v.violation(Wrong, f.To, f.ID, f.N, "the history has event %d under this id", stored.N)
+	}
+	if e := v.events[stored.N]; e != nil {
+		if except := e.tries[0].Except; (except == v.conn) != (f.Kind == Skip) {
+			v.violation(Wrong, f.To, f.ID, stored.N, "connection %s got it (skip: %v), it is for all but %q", v.conn, f.Kind == Skip, except)
+		}
+	}
+	switch {
+	case w.pos.Less(f.ID):
+		if f.Prev != w.pos {
+			v.violation(UnexplainedGap, f.To, f.ID, f.N, "its prev is %v, but the client is at %v", f.Prev, w.pos)
+		}
+		w.pos = f.ID
+	case w.got[at]:
+		v.violation(Repeated, f.To, f.ID, f.N, "the client has it already, it is at %v", w.pos)
+	default:
+		v.violation(Reordered, f.To, f.ID, f.N, "the client is at %v already", w.pos)
+	}
+	w.got[at] = true
+}
+
+func (v *viewer) liveOnly(w *view, f *Frame) {
+	v.verdict.Deliveries++
+	e := v.events[f.N]
+	switch {
+	case e == nil || !e.live() || e.to() != f.To || e.poison() != "":
+		v.violation(Wrong, f.To, wire.ID{}, f.N, "nobody has appended this live-only event")
+		return
+	case !w.ready:
+		v.violation(Wrong, f.To, wire.ID{}, f.N, "live only, it came without a subscription")
+	case e.tries[0].Except == v.conn:
+		v.violation(Wrong, f.To, wire.ID{}, f.N, "live only, it is for all but this connection")
+	}
+	first, again := v.live[f.N]
+	if again && !v.mayRepeat(first, f.At) {
+		v.violation(Repeated, f.To, wire.ID{}, f.N, "live only, it came at %s already, and nothing had died", first.Format("15:04:05.000"))
+	}
+	v.live[f.N] = f.At
+}
+
+// gap checks that the first event that the client cannot have was trimmed away before it was told so.
+func (v *viewer) gap(w *view, f *Frame) {
+	w.told = true
+	if w.has && f.Prev != w.pos {
+		v.violation(Wrong, f.To, f.Prev, -1, "a gap after %v, but the client is at %v", f.Prev, w.pos)
+	}
+	next, _ := w.index(w.pos.Next())
+	if next == len(w.history) || w.history[next].Trimmed.IsZero() || w.history[next].Trimmed.After(f.At) {
+		v.violation(UnexplainedGap, f.To, f.ID, -1, "a gap (%s) after %v, but what follows was retained", f.Text, f.Prev)
+	}
+	if f.ID.Less(w.pos) {
+		v.violation(Wrong, f.To, f.ID, -1, "a gap back from %v", w.pos)
+		return
+	}
+	w.moveTo(f.ID)
+}
+
+// end checks that a client has everything that it had a claim to: up to its position, and up to the end if it was
+// subscribed when all was quiet.
+func (v *viewer) end(to string, w *view) {
+	if !w.has {
+		return
+	}
+	end, _ := w.index(w.pos.Next())
+	if v.client.At[to] {
+		end = len(w.history)
+	}
+	for i := range end {
+		if !w.got[i] {
+			v.violation(Lost, to, w.history[i].ID, w.history[i].N, "the client never got it, it is at %v", w.pos)
+		}
+	}
+}

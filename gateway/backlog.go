@@ -1,0 +1,73 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"sluice/shared/store"
+)
+
+// backlogEvery is how often the metric of the backlog is renewed.
+const backlogEvery = 5 * time.Second
+
+// backlog is what waits for workers, in entries. Gateways tell it, since whoever
+// scales workers must know it also when there is none.
+type backlog struct {
+	Total   int64 `json:"total"`
+	Lag     int64 `json:"lag"`     // not yet read
+	Pending int64 `json:"pending"` // read, not yet acknowledged
+	Intake  int64 `json:"intake"`  // of Total, still in the intake
+	// Partitions are the totals of the partitions, by number.
+	Partitions []int64 `json:"partitions"`
+}
+
+func (g *Gateway) readBacklog(ctx context.Context) (backlog, error) {
+	all, err := g.store.Backlogs(ctx)
+	if err != nil {
+		return backlog{}, err
+	}
+	sum := backlog{Partitions: make([]int64, g.cfg.Store.Partitions)}
+	for _, b := range all {
+		sum.Lag += b.Lag
+		sum.Pending += b.Pending
+		if b.Partition == store.Intake {
+			sum.Intake = b.Lag + b.Pending
+		} else {
+			sum.Partitions[b.Partition] = b.Lag + b.Pending
+		}
+	}
+	sum.Total = sum.Lag + sum.Pending
+	return sum, nil
+}
+
+// Backlog answers with the backlog as JSON; for the admin address.
+func (g *Gateway) Backlog(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), redisTimeout)
+	defer cancel()
+	b, err := g.readBacklog(ctx)
+	if err != nil {
+		g.log.Warn("cannot tell the backlog", "err", err)
+		http.Error(w, `{"error":"Redis does not answer"}`, http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(b)
+}
+
+// watchBacklog keeps the metric until ctx ends.
+func (g *Gateway) watchBacklog(ctx context.Context) error {
+	tick := time.NewTicker(backlogEvery)
+	defer tick.Stop()
+	for {
+		if b, err := g.readBacklog(ctx); err == nil {
+			g.metrics.backlog.Set(float64(b.Total))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}

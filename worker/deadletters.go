@@ -1,0 +1,110 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"sluice/shared/ops"
+	"sluice/shared/store"
+)
+
+const deadUsage = `want: dead list [-json], dead requeue ID... or all, dead drop ID... or all`
+
+// DeadLetters is the command `dead`: list, requeue and drop dead letters.
+func DeadLetters(ctx context.Context, cfg store.Config, args []string, out io.Writer) error {
+	if len(args) == 0 {
+		return ops.UsageError(deadUsage)
+	}
+	st, err := store.Open(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = st.Close() }()
+	if err := st.Ready(ctx); err != nil {
+		return err
+	}
+	verb, rest := args[0], args[1:]
+	switch {
+	case verb == "list" && len(rest) == 0:
+		return listDead(ctx, st, out)
+	case verb == "list" && len(rest) == 1 && rest[0] == "-json":
+		enc := json.NewEncoder(out)
+		return eachDead(ctx, st, func(b store.Buried) error { return enc.Encode(b) })
+	case verb == "requeue" && len(rest) > 0:
+		return changeDead(ctx, st, rest, out, "requeued", st.Requeue)
+	case verb == "drop" && len(rest) > 0:
+		return changeDead(ctx, st, rest, out, "dropped", st.DropDead)
+	}
+	return ops.UsageError(deadUsage)
+}
+
+func listDead(ctx context.Context, st *store.Store, out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(w, "ID\tREASON\tSTREAM\tENTRY\tTO\tDATA")
+	n := 0
+	err := eachDead(ctx, st, func(b store.Buried) error {
+		n++
+		_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", b.ID, b.Reason, b.Stream, b.Entry, short(b.Fields["to"]), short(b.Fields["data"]))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		_, err = fmt.Fprintln(out, "no dead letters")
+		return err
+	}
+	return w.Flush()
+}
+
+// short is a value that fits into a line and cannot harm a terminal.
+func short(s string) string {
+	const limit = 40
+	q := strings.Trim(fmt.Sprintf("%q", s[:min(len(s), limit)]), `"`)
+	if len(s) > limit {
+		q += fmt.Sprintf("... (%d bytes)", len(s))
+	}
+	return q
+}
+
+func eachDead(ctx context.Context, st *store.Store, do func(store.Buried) error) error {
+	const page = 100
+	for after := ""; ; {
+		letters, err := st.DeadLetters(ctx, after, page)
+		if err != nil {
+			return err
+		}
+		for _, b := range letters {
+			if err := do(b); err != nil {
+				return err
+			}
+			after = b.ID
+		}
+		if len(letters) < page {
+			return nil
+		}
+	}
+}
+
+// changeDead does something with the dead letters of these ids, or with all that
+// there are now.
+func changeDead(ctx context.Context, st *store.Store, ids []string, out io.Writer, did string,
+	change func(context.Context, string) error) error {
+	if len(ids) == 1 && ids[0] == "all" {
+		ids = nil
+		if err := eachDead(ctx, st, func(b store.Buried) error { ids = append(ids, b.ID); return nil }); err != nil {
+			return err
+		}
+	}
+	for i, id := range ids {
+		if err := change(ctx, id); err != nil {
+			return fmt.Errorf("%s %d of %d dead letters, then: %w", did, i, len(ids), err)
+		}
+	}
+	_, err := fmt.Fprintf(out, "%s %d dead letters\n", did, len(ids))
+	return err
+}
