@@ -32,7 +32,7 @@ func (c *Config) Validate() error {
 			"1 to 128 characters of A-Z a-z 0-9 . _ - : @ / + ="},
 		{c.SendQueueBytes < 4096 || c.SendQueueBytes > 64<<20, "SLUICE_SEND_QUEUE_BYTES", strconv.Itoa(c.SendQueueBytes),
 			"a whole number from 4096 to 67108864"},
-		{c.PingInterval < 100*time.Millisecond || c.PingInterval > c.Store.SessionTTL/2, "SLUICE_PING_INTERVAL", c.PingInterval.String(),
+		{c.PingInterval < 100*time.Millisecond || (c.PingInterval > c.Store.SessionTTL/2 && c.Store.Validate() == nil), "SLUICE_PING_INTERVAL", c.PingInterval.String(),
 			"a duration from 100ms to half of SLUICE_SESSION_TTL (" + c.Store.SessionTTL.String() + "), since pongs renew the sessions"},
 		{c.DrainTimeout < 0 || c.DrainTimeout > 10*time.Minute, "SLUICE_DRAIN_TIMEOUT", c.DrainTimeout.String(),
 			"a duration from 0s to 10m"},

@@ -9,13 +9,8 @@ import (
 	"sluice/shared/wire"
 )
 
-const (
-	// closeGap is the longest time between two closes of a drain: few clients need not
-	// wait for the whole window.
-	closeGap = 20 * time.Millisecond
-	// returnWithin spreads the clients' return.
-	returnWithin = 3 * time.Second
-)
+// returnWithin spreads the clients' return.
+const returnWithin = 3 * time.Second
 
 // drain sends all clients away: for each one its session first, then goaway and the
 // close, spread evenly. It ends within the drain timeout.
@@ -26,8 +21,9 @@ func (g *Gateway) drain() {
 	conns := g.all()
 	g.log.Info("drains", "connections", len(conns), "within", g.cfg.DrainTimeout)
 
-	window := max(0, g.cfg.DrainTimeout-closeTimeout-time.Second)
-	gapTime := min(closeGap, window/time.Duration(max(1, len(conns))))
+	// The last ones need time to answer, too.
+	window := g.cfg.DrainTimeout - min(closeTimeout+time.Second, g.cfg.DrainTimeout/4)
+	gapTime := window / time.Duration(max(1, len(conns)))
 	begin := time.Now()
 	for sent := 0; sent < len(conns); {
 		due := len(conns)
@@ -35,8 +31,9 @@ func (g *Gateway) drain() {
 			due = min(due, 1+int(time.Since(begin)/gapTime))
 		}
 		g.sendAway(ctx, conns[sent:due])
-		sent = due
-		sleep(ctx, max(gapTime, time.Millisecond))
+		if sent = due; sent < len(conns) {
+			sleep(ctx, max(gapTime, 5*time.Millisecond))
+		}
 	}
 	for _, c := range conns {
 		select {

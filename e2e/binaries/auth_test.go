@@ -165,7 +165,7 @@ func TestClaims(t *testing.T) {
 		s := dial(t, g, limited(unique("limited"))).settle()
 		s.subscribe("topic:"+room+"-1", "")
 		s.subscribe("topic:a/b/odd", "")
-		for _, target := range []string{"topic:" + room, "topic:other", "topic:x" + room + "-1", "topic:a/odd/b"} {
+		for _, target := range []string{"topic:" + room, "topic:other", "topic:x" + room + "-1", "topic:x/topic:" + room + "-1", "topic:a/odd/b"} {
 			s.mustError(s.ask(msg{"type": "subscribe", "to": target}), "forbidden")
 		}
 		s.must(s.ask(msg{"type": "publish", "to": "topic:" + room + "-1", "data": 1}), "published")

@@ -41,6 +41,7 @@ type server struct {
 // newCluster starts a Redis, gateways with dev tokens, and workers, all with the settings env.
 func newCluster(t testing.TB, k keeper, gateways, workers int, env ...string) *cluster {
 	t.Helper()
+	binary(t, "gateway") // when it cannot be built, a Redis and its log would only be noise
 	return clusterOn(t, k, startRedis(t, k, ""), gateways, workers, env...)
 }
 

@@ -84,14 +84,14 @@ func TestBadSettings(t *testing.T) {
 		{"worker", "SLUICE_HISTORY_SIZE", "-5", number},
 		{"worker", "SLUICE_HISTORY_TTL", "-24h", duration},
 		{"worker", "SLUICE_MAX_FRAME_BYTES", "64KB", number},
-		{"worker", "SLUICE_REDIS_URL", "localhost", `redis://`},
 	} {
 		t.Run(tc.binary+" "+tc.variable+"="+tc.value, func(t *testing.T) {
 			t.Parallel()
 			said := c.refusal(t, tc.binary, tc.variable+"="+tc.value)
 			var naming []string
 			for line := range strings.Lines(said) {
-				if strings.Contains(line, tc.variable) && strings.Contains(line, tc.value) {
+				isList := strings.Count(line, "SLUICE_") > 5 // all settings, as printed at the start
+				if !isList && strings.Contains(line, tc.variable) && strings.Contains(line, tc.value) {
 					naming = append(naming, line)
 				}
 			}
@@ -115,6 +115,8 @@ func TestSettingsThatDoNotGoTogether(t *testing.T) {
 		env, says    []string
 	}{
 		{"jwt without keys", "gateway", []string{"SLUICE_AUTH=jwt"}, []string{"SLUICE_JWT_SECRET"}},
+		// The value itself may be kept back: nobody can tell where a password is in it.
+		{"a Redis URL that is none", "worker", []string{"SLUICE_REDIS_URL=localhost"}, []string{"SLUICE_REDIS_URL", "redis://"}},
 		{"dev on all addresses", "gateway", []string{fmt.Sprintf("SLUICE_ADDR=0.0.0.0:%d", freePort(t))}, []string{"SLUICE_AUTH_DEV_ANYWHERE"}},
 		{"dev on all addresses, short", "gateway", []string{fmt.Sprintf("SLUICE_ADDR=:%d", freePort(t))}, []string{"SLUICE_AUTH_DEV_ANYWHERE"}},
 		{"a gateway with another P", "gateway", []string{"SLUICE_PARTITIONS=8"}, []string{"SLUICE_PARTITIONS", "8", "16"}},
@@ -124,7 +126,7 @@ func TestSettingsThatDoNotGoTogether(t *testing.T) {
 			t.Parallel()
 			said := c.refusal(t, tc.binary, tc.env...)
 			for _, text := range tc.says {
-				if !regexp.MustCompile(`\b` + text + `\b`).MatchString(said) {
+				if !regexp.MustCompile(`\b` + text + `(\b|$|\W)`).MatchString(said) {
 					t.Errorf("%s is not mentioned in:\n%s", text, said)
 				}
 			}

@@ -2,6 +2,7 @@ package binaries_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,7 +50,7 @@ func TestDeadLetters(t *testing.T) {
 			run, bad := unique("run"), badEntries(topic)
 			entries := []entry{{stream, fields(topic, number(0))}}
 			for i, b := range bad {
-				given := append(b.fields, "mark", fmt.Sprintf("%s/%d", run, i))
+				given := slices.Concat(b.fields, []string{"mark", fmt.Sprintf("%s/%d", run, i)})
 				entries = append(entries, entry{stream, given}, entry{stream, fields(topic, number(i+1))})
 			}
 			ids := c.addAll(t, entries...)

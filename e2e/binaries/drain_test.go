@@ -49,17 +49,22 @@ func TestDrain(t *testing.T) {
 	}
 
 	var first, last time.Duration
+	pauses := map[int64]bool{}
 	for _, s := range clients {
 		s.mustClose(1012)
 		f := s.waitType("goaway")
 		if f.AfterMS == nil || *f.AfterMS < 0 || f.Reason == "" {
-			t.Errorf("goaway does not say when to come back and why: %s", f)
+			t.Fatalf("goaway does not say when to come back and why: %s", f)
 		}
+		pauses[*f.AfterMS] = true
 		at := s.endAt.Sub(start)
 		if first == 0 || at < first {
 			first = at
 		}
 		last = max(last, at)
+	}
+	if len(pauses) == 1 {
+		t.Errorf("all 8 are to come back after the same time: %v", pauses)
 	}
 	if last-first < time.Second {
 		t.Errorf("8 connections were closed within %v of a drain window of 3s: they come back all at once", last-first)

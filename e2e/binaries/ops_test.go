@@ -77,7 +77,7 @@ func TestMetrics(t *testing.T) {
 				return fmt.Errorf("/metrics of %s gives %d %.300s", p.name, status, body)
 			}
 			for _, word := range words {
-				if !regexp.MustCompile(`(?im)^# TYPE \w*` + word).MatchString(body) {
+				if !regexp.MustCompile(`(?im)^# (TYPE|HELP) .*` + word).MatchString(body) {
 					return fmt.Errorf("/metrics of %s has nothing about %s", p.name, word)
 				}
 			}

@@ -37,7 +37,7 @@ var Defaults = map[string]string{
 	"SLUICE_REDIS_URL":     Embedded,
 	"SLUICE_ADDR":          "127.0.0.1:8080",
 	"SLUICE_AUTH":          "dev",
-	"SLUICE_DRAIN_TIMEOUT": "5s",
+	"SLUICE_DRAIN_TIMEOUT": "2s",
 	"SLUICE_LOG_LEVEL":     "warn",
 }
 

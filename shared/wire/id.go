@@ -45,7 +45,7 @@ func ParseID(s string) (ID, error) {
 }
 
 func parseUint(s string) (uint64, error) {
-	if s == "" || len(s) > 20 || (s[0] == '0' && len(s) > 1) {
+	if s == "" || (s[0] == '0' && len(s) > 1) {
 		return 0, ErrID
 	}
 	for i := range len(s) {

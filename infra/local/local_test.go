@@ -1,0 +1,136 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"sluice/infra/local/page/pagetest"
+	"sluice/shared/ops"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// output is what a newcomer reads.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// start runs an installation until the test ends, and returns what it said.
+func start(t *testing.T, environ map[string]string) *output {
+	t.Helper()
+	var cfg Config
+	for name, value := range Defaults {
+		if environ[name] == "" {
+			environ[name] = value
+		}
+	}
+	if err := ops.Load(&cfg, environ); err != nil {
+		t.Fatal(err)
+	}
+	out := &output{}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, cfg, out, slog.New(slog.NewTextHandler(out, nil))) }()
+	t.Cleanup(func() {
+		stop()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("Run does not end")
+		}
+	})
+	deadline := time.Now().Add(20 * time.Second)
+	for tick := time.Tick(10 * time.Millisecond); !strings.Contains(out.String(), "Ctrl-C"); <-tick {
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not start: %s", out)
+		}
+	}
+	return out
+}
+
+// word is the word after a text in the output.
+func word(t *testing.T, out *output, after string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(out.String(), after)
+	if f := strings.Fields(rest); found && len(f) > 0 {
+		return strings.Trim(f[0], "'")
+	}
+	t.Fatalf("no %q in: %s", after, out)
+	return ""
+}
+
+// TestNewcomer does what README.md says, in a browser: an event that was added
+// arrives; three that were added while away arrive on the return, exactly these.
+func TestNewcomer(t *testing.T) {
+	out := start(t, map[string]string{"SLUICE_ADDR": "127.0.0.1:0", "SLUICE_ADMIN_ADDR": "127.0.0.1:0"})
+	opts, err := redis.ParseURL(word(t, out, "redis-cli -u "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClient(opts)
+	defer func() { _ = rdb.Close() }()
+	add := func(n int) {
+		t.Helper()
+		err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "sluice:events", Values: []any{"to", "user:alice", "data", n}}).Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	v := pagetest.New(t)
+	v.Open(word(t, out, "page "))
+	v.Click("#toggle")
+	v.State("connected")
+	add(1)
+	v.WaitRows("user:alice", "1")
+	v.Click("#toggle")
+	v.State("away")
+	add(2)
+	add(3)
+	add(4)
+	v.Click("#toggle")
+	v.State("connected")
+	v.WaitRows("user:alice", "1, 2 missed, 3 missed, 4 missed")
+}
+
+func TestTakenPort(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	taken := l.Addr().String()
+	out := start(t, map[string]string{"SLUICE_ADDR": taken, "SLUICE_ADMIN_ADDR": "127.0.0.1:0"})
+	if want := fmt.Sprintf("%s is taken (SLUICE_ADDR), using 127.0.0.1:", taken); !strings.Contains(out.String(), want) {
+		t.Errorf("no %q in: %s", want, out)
+	}
+	if page := word(t, out, "page "); strings.Contains(page, taken) {
+		t.Errorf("the page's address is the taken one: %s", page)
+	}
+}
