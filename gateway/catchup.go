@@ -77,9 +77,15 @@ func (c *conn) follow(s *sub) {
 
 // left reports whether the subscription has ended.
 func (s *sub) left() bool {
+	return s.unlessLeft(func() bool { return false })
+}
+
+// unlessLeft queues something for the subscription, and is true if it has ended:
+// nothing of it may come behind `unsubscribed`.
+func (s *sub) unlessLeft(queue func() bool) bool {
 	s.target.shard.mu.Lock()
 	defer s.target.shard.mu.Unlock()
-	return s.gone
+	return s.gone || queue()
 }
 
 // replay queues what a query found for a subscription: the events, or the gap if
@@ -87,7 +93,7 @@ func (s *sub) left() bool {
 func (c *conn) replay(s *sub, q *store.Query, p store.Position) bool {
 	ok, reason := c.gw.complete(q, p)
 	if !ok {
-		if !c.sock.Send(wire.Frame(gap(q, p.After, reason))) {
+		if !s.unlessLeft(func() bool { return c.sock.Send(wire.Frame(gap(q, p.After, reason))) }) {
 			return false
 		}
 		c.gw.metrics.gaps.WithLabelValues(reason).Inc()
@@ -96,7 +102,8 @@ func (c *conn) replay(s *sub, q *store.Query, p store.Position) bool {
 		return true
 	}
 	for i := range q.Page.Events {
-		if !s.push(record(&q.Page.Events[i])) {
+		r := record(&q.Page.Events[i])
+		if !s.unlessLeft(func() bool { return s.push(r) }) {
 			return false
 		}
 	}

@@ -155,19 +155,21 @@ func (c *conn) send(f wire.ServerFrame) {
 	}
 }
 
-// sendAll queues an answer and waits for room if need be. false: the connection is
-// gone.
-func (c *conn) sendAll(f wire.ServerFrame) bool {
+// sendAll queues an answer and waits for room if need be. It runs while the socket
+// waits for the end of Message, so it must end by itself: Closed, which would end
+// c.ctx, comes only after it. ctx bounds it.
+func (c *conn) sendAll(ctx context.Context, f wire.ServerFrame) error {
 	frame := wire.Frame(f)
 	for {
 		room := c.hasRoom()
 		if c.sock.Send(frame) {
-			return true
+			return nil
 		}
 		select {
 		case <-room:
-		case <-c.ctx.Done():
-			return false
+		case <-ctx.Done():
+			c.sock.Close(wire.CloseTooSlow, "answers are not read")
+			return &wire.FrameError{Code: wire.CodeUnavailable, Message: "answers are not read"}
 		}
 	}
 }

@@ -43,6 +43,7 @@ func (g *Gateway) drain() {
 	}
 	for _, c := range g.all() { // came in the last moment, or did not close in time
 		c.goaway()
+		c.cancel() // a frame of the client may still be worked on
 		c.sock.Kill()
 		<-c.sock.Done()
 	}

@@ -136,6 +136,9 @@ func (h *hub) accept(t *target, r *wire.Record) {
 	}
 	if r.Kind == wire.RecEvent {
 		t.last, t.known = r.ID, true
+		if defect == "lost-record" && r.ID.Ms%40 == 0 {
+			return
+		}
 	}
 	for _, s := range t.subs {
 		if s.held != nil {

@@ -104,7 +104,11 @@ func (c *conn) entitled(id auth.Identity, wants []want) (list []want, mistakes [
 			code, text = wire.CodeTooMany, w.target+": more subscriptions than a connection may have"
 		}
 		if code != "" {
-			mistakes = append(mistakes, wire.Error{Code: code, Message: clip(text)})
+			if len(mistakes) < maxMistakes {
+				mistakes = append(mistakes, wire.Error{Code: code, Message: clip(text)})
+			} else if len(mistakes) == maxMistakes {
+				mistakes = append(mistakes, wire.Error{Code: code, Message: "more targets were refused than are listed here"})
+			}
 			continue
 		}
 		i, again := place[w.target]
@@ -117,6 +121,9 @@ func (c *conn) entitled(id auth.Identity, wants []want) (list []want, mistakes [
 	}
 	return list, mistakes
 }
+
+// maxMistakes bounds the errors that one request or frame can ask for.
+const maxMistakes = 50
 
 // clip keeps what a client sent from coming back at length.
 func clip(s string) string {
@@ -182,13 +189,15 @@ func (c *conn) beginAll(ctx context.Context, subs []*sub, wants []want) error {
 		return err
 	}
 	for i, w := range wants {
-		c.begin(subs[i], w, queries[i])
+		if err := c.begin(ctx, subs[i], w, queries[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // begin answers one subscription and brings it into the live flow.
-func (c *conn) begin(s *sub, w want, q *store.Query) {
+func (c *conn) begin(ctx context.Context, s *sub, w want, q *store.Query) error {
 	m := c.gw.metrics
 	answer := wire.Subscribed{Ref: w.ref, To: w.target, Position: q.Got.Newest, Recovered: true}
 	position := store.Position{After: w.start.id, Own: w.start.kind == startOwn, Since: int64(w.start.id.Ms)}
@@ -200,7 +209,9 @@ func (c *conn) begin(s *sub, w want, q *store.Query) {
 	switch {
 	case !ok:
 		m.gaps.WithLabelValues(reason).Inc()
-		c.sendAll(gap(q, w.start.id, reason))
+		if err := c.sendAll(ctx, gap(q, w.start.id, reason)); err != nil {
+			return err
+		}
 		answer.Recovered = false
 		s.pos, q.Page = q.Got.Newest, store.Page{}
 	case w.start.kind == startOwn:
@@ -210,16 +221,19 @@ func (c *conn) begin(s *sub, w want, q *store.Query) {
 	default:
 		s.pos = q.Got.Newest
 	}
-	c.sendAll(answer)
+	if err := c.sendAll(ctx, answer); err != nil {
+		return err
+	}
 	for i := range q.Page.Events {
 		if !s.push(record(&q.Page.Events[i])) {
 			c.catchUp(s)
-			return
+			return nil
 		}
 	}
 	if q.Page.More || !c.gw.hub.join(s) {
 		c.catchUp(s)
 	}
+	return nil
 }
 
 // position answers a subscription that is there already.

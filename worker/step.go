@@ -27,6 +27,9 @@ type step struct {
 type part struct {
 	ends ends
 	out  *outbox
+	// tried: entries up to here may have been appended before, by an earlier owner or by
+	// a try of this one that failed.
+	tried wire.ID
 }
 
 // item is one valid entry of a batch.
@@ -45,7 +48,7 @@ func newStep(w *Worker) *step {
 }
 
 func (s *step) begin(r store.Reign) {
-	s.parts[r.Partition] = &part{out: newOutbox(r.Partition, r.Epoch)}
+	s.parts[r.Partition] = &part{out: newOutbox(r.Partition, r.Epoch), tried: r.Seen}
 }
 
 func (s *step) end(partition int) { delete(s.parts, partition) }
@@ -60,6 +63,9 @@ func (s *step) process(ctx context.Context, conn *store.Lane, entries []store.En
 		return nil, err
 	}
 	appends, routes := s.plan(items)
+	for _, it := range items {
+		it.part.tried = later(it.part.tried, it.ID)
+	}
 	if err := conn.AppendAndRoute(ctx, appends, routes); err != nil {
 		return nil, err
 	}
@@ -88,7 +94,7 @@ func (s *step) validate(entries []store.Entry) (items []*item, letters []store.D
 		if reason != "" {
 			letters = append(letters, store.DeadLetter{Entry: e, Reason: reason})
 			if entry.Reply.Conn != "" {
-				s.refuse(e.Partition, entry.Reply)
+				s.refuse(e.Partition, entry.Reply, reason)
 			}
 			continue
 		}
@@ -100,10 +106,15 @@ func (s *step) validate(entries []store.Entry) (items []*item, letters []store.D
 }
 
 // refuse tells the client that published what became a dead letter.
-func (s *step) refuse(partition int, to wire.Reply) {
-	s.parts[partition].out.add(to.Server, &wire.Record{
-		Kind: wire.RecRefused, Conn: to.Conn, Ref: to.Ref, Code: wire.CodeBadRequest,
-	})
+func (s *step) refuse(partition int, to wire.Reply, reason string) {
+	code := wire.CodeBadRequest
+	switch reason {
+	case wire.ReasonTooLarge:
+		code = wire.CodeTooLarge
+	case wire.ReasonHistory, wire.ReasonOrder: // no fault of the client's
+		code = wire.CodeUnavailable
+	}
+	s.parts[partition].out.add(to.Server, &wire.Record{Kind: wire.RecRefused, Conn: to.Conn, Ref: to.Ref, Code: code})
 }
 
 // prepare claims idempotency keys and looks up the histories' ends that are not
@@ -166,7 +177,7 @@ func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
 		if !ok {
 			last, _ = it.part.ends.get(it.To)
 		}
-		it.append = &store.Append{Partition: it.source.Partition, Event: &it.Event}
+		it.append = &store.Append{Partition: it.source.Partition, Event: &it.Event, Tried: !it.part.tried.Less(it.ID)}
 		it.Prev = last.newest
 		if last.newest.Less(it.ID) {
 			last.newest = it.ID
@@ -186,13 +197,23 @@ func (s *step) refused(items []*item) (letters []store.DeadLetter) {
 		if it.append == nil || it.append.Err == nil {
 			continue
 		}
-		reason := wire.ReasonHistory
-		if errors.Is(it.append.Err, store.ErrOrder) {
-			reason = wire.ReasonOrder
-		}
-		letters = append(letters, store.DeadLetter{Entry: it.source, Reason: reason, Claim: it.claim})
+		letters = append(letters, store.DeadLetter{Entry: it.source, Reason: reasonOf(it.append.Err), Claim: it.claim})
 	}
 	return letters
+}
+
+func later(a, b wire.ID) wire.ID {
+	if a.Less(b) {
+		return b
+	}
+	return a
+}
+
+func reasonOf(err error) string {
+	if errors.Is(err, store.ErrOrder) {
+		return wire.ReasonOrder
+	}
+	return wire.ReasonHistory
 }
 
 // publications renders each event once and puts it into the message of each
@@ -205,7 +226,7 @@ func (s *step) publications(items []*item) []store.Outgoing {
 			s.w.metrics.duplicates.Inc()
 		case it.append != nil && it.append.Err != nil:
 			if it.Reply.Conn != "" {
-				s.refuse(it.source.Partition, it.Reply)
+				s.refuse(it.source.Partition, it.Reply, reasonOf(it.append.Err))
 			}
 			continue
 		default:

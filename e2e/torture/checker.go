@@ -20,9 +20,9 @@ type place struct {
 	index int
 }
 
-func (e *event) to() string      { return e.tries[0].To }
-func (e *event) live() bool      { return e.tries[0].Live }
-func (e *event) poison() string  { return e.tries[0].Poison }
+func (e *event) to() string     { return e.tries[0].To }
+func (e *event) live() bool     { return e.tries[0].Live }
+func (e *event) poison() string { return e.tries[0].Poison }
 func (e *event) has(o Outcome) bool {
 	return slices.ContainsFunc(e.tries, func(a *Append) bool { return a.Outcome == o })
 }

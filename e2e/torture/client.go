@@ -98,10 +98,14 @@ func (w *view) index(id wire.ID) (at int, found bool) {
 	return slices.BinarySearchFunc(w.history, id, func(s Stored, id wire.ID) int { return compare(s.ID, id) })
 }
 
-// moveTo gives the client a position for which it need not have what is before.
+// moveTo gives the client a position; what it passes over it need not have.
 func (w *view) moveTo(id wire.ID) {
-	at, _ := w.index(id.Next())
-	for i := range at {
+	from := 0
+	if w.has {
+		from, _ = w.index(w.pos.Next())
+	}
+	to, _ := w.index(id.Next())
+	for i := from; i < to; i++ {
 		w.got[i] = true
 	}
 	w.has, w.pos = true, id

@@ -90,9 +90,9 @@ func (v *Verdict) String() string {
 }
 
 const (
-	around   = 3               // entries of a history on either side of the one concerned
-	before   = 3 * time.Second // what is told of the time around it
-	mostTold = 100             // lines
+	neighbours = 3               // entries of a history on either side of the one concerned
+	around     = 3 * time.Second // what is told of the time before and after
+	mostTold   = 100             // lines
 )
 
 // Explain tells the shortest history among the targets of which a promise was broken: what was appended, retained, seen
@@ -129,7 +129,7 @@ func newStory(log *Log, about Violation) *story {
 	s := &story{log: log, about: about, ids: map[wire.ID]bool{about.ID: true}, events: map[int]bool{about.N: about.N >= 0}}
 	history := log.Histories[about.To]
 	at, _ := slices.BinarySearchFunc(history, about.ID, func(e Stored, id wire.ID) int { return compare(e.ID, id) })
-	for _, e := range history[max(0, at-around):min(len(history), at+around+1)] {
+	for _, e := range history[max(0, at-neighbours):min(len(history), at+neighbours+1)] {
 		s.ids[e.ID], s.events[e.N] = true, true
 	}
 	return s
@@ -156,10 +156,18 @@ func (s *story) tell() []string {
 		}
 	}
 	for _, c := range s.log.Clients {
-		s.seen(c)
+		s.got(c)
 	}
-	slices.SortStableFunc(s.lines, func(a, b line) int { return a.at.Compare(b.at) })
-	s.faults()
+	if len(s.lines) > 0 {
+		byTime := func(a, b line) int { return a.at.Compare(b.at) }
+		slices.SortStableFunc(s.lines, byTime)
+		begin, end := s.lines[0].at.Add(-around), s.lines[len(s.lines)-1].at.Add(around)
+		for _, c := range s.log.Clients {
+			s.did(c, begin, end)
+		}
+		s.faults(begin, end)
+		slices.SortStableFunc(s.lines, byTime)
+	}
 	told := make([]string, 0, len(s.lines))
 	for _, l := range s.lines {
 		told = append(told, l.text)
@@ -170,43 +178,47 @@ func (s *story) tell() []string {
 	return told
 }
 
-// seen tells what a client has to do with it: its connections only of the one concerned.
-func (s *story) seen(c *Client) {
-	if s.about.Client != "" && s.about.Client != c.Name {
-		return
-	}
-	concerned := s.about.Client == c.Name
-	for _, f := range c.Frames {
-		switch f.Kind {
-		case Connected, Closed:
-			if !concerned {
-				continue
-			}
-		case Event, Skip, LiveOnly:
-			if f.To != s.about.To || (!s.ids[f.ID] && !(f.Kind == LiveOnly && s.events[f.N])) {
-				continue
-			}
-		default:
-			if f.To != s.about.To {
-				continue
-			}
+// got tells which of the events concerned a client got; of all clients if it is not about one.
+func (s *story) got(c *Client) {
+	for i := range c.Frames {
+		f := &c.Frames[i]
+		event := f.Kind == Event || f.Kind == Skip || f.Kind == LiveOnly
+		if event && s.about.concerns(c) && f.To == s.about.To && (s.ids[f.ID] || (f.Kind == LiveOnly && s.events[f.N])) {
+			s.add(f.At, "client   %s on gateway %d: %v", c.Name, f.Gateway, f)
 		}
-		s.add(f.At, "client   %s on gateway %d: %v", c.Name, f.Gateway, &f)
 	}
 }
 
-// faults adds those that were on during what is told.
-func (s *story) faults() {
-	if len(s.lines) == 0 {
-		return
+// did tells what else a client saw of the target, and its connections.
+func (s *story) did(c *Client, begin, end time.Time) {
+	for i := range c.Frames {
+		f := &c.Frames[i]
+		if !s.about.concerns(c) || f.At.Before(begin) || f.At.After(end) {
+			continue
+		}
+		switch f.Kind {
+		case Event, Skip, LiveOnly:
+		case Connected, Closed:
+			if s.about.Client != "" {
+				s.add(f.At, "client   %s on gateway %d: %v", c.Name, f.Gateway, f)
+			}
+		default:
+			if f.To == s.about.To {
+				s.add(f.At, "client   %s on gateway %d: %v", c.Name, f.Gateway, f)
+			}
+		}
 	}
-	begin, end := s.lines[0].at.Add(-before), s.lines[len(s.lines)-1].at
+}
+
+func (v *Violation) concerns(c *Client) bool { return v.Client == "" || v.Client == c.Name }
+
+// faults adds those that were on during what is told.
+func (s *story) faults(begin, end time.Time) {
 	for _, f := range s.log.Faults {
 		if f.End.After(begin) && f.Begin.Before(end) {
 			s.add(f.Begin, "fault    %s of %s, %v long", f.Kind, f.Place, f.End.Sub(f.Begin).Round(time.Millisecond))
 		}
 	}
-	slices.SortStableFunc(s.lines, func(a, b line) int { return a.at.Compare(b.at) })
 }
 
 func (a *Append) outcome() string {

@@ -2,9 +2,8 @@ package socket
 
 import (
 	"encoding/binary"
-	"net"
 	"sync"
-	"time"
+	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 )
@@ -12,26 +11,48 @@ import (
 // maxQueued bounds the frames in a queue, whatever their size.
 const maxQueued = 4096
 
+const abnormal = websocket.CloseAbnormalClosure // 1006: the end without a close frame
+
 // Conn is one WebSocket.
+//
+// Two activities use its link: a turn, which reads and calls the handler, and a
+// writer. The link is given back by the last turn, once the socket is dead and no
+// writer is left: so a descriptor is never used after it was closed.
 type Conn struct {
 	group   *Group
-	ws      *websocket.Conn
-	nc      net.Conn
+	link    link
 	handler Handler
-	slot    int
-	ended   chan struct{} // closed after Handler.Closed
-	flushed chan struct{} // closed when the close frame has been written, or cannot be
+	timer   timer
 
 	mu      sync.Mutex
-	queue   [][]byte // ready frames; shared with other sockets, never written to
-	bytes   int      // of the queue and of the write under way
-	writing bool     // a goroutine writes
-	refused bool     // a Send was refused since there was room
-	closing bool     // a close frame is queued or the socket is dead: nothing more is taken
-	code    int      // of the close, once there is one
-	missed  int      // pings without pong
-	stuck   int      // rounds without progress of the writer
-	wrote   bool     // progress since the last round
+	queue   fifo[[]byte] // ready frames; shared with other sockets, never written to
+	offset  int          // bytes of the first one that have been written
+	bytes   int          // of the queue, less offset
+	code    int          // of the close, once there is one
+	missed  int8         // pings without pong
+	stuck   int8         // rounds without progress of the writer
+	wrote   bool         // progress since the last round
+	refused bool         // a Send was refused since there was room
+	unsent  bool         // died with frames in the queue
+
+	started bool
+	closing bool // a close frame is queued or the socket is dead: nothing more is taken
+	deaf    bool // what comes is thrown away
+	eof     bool // nothing more will come
+	halved  bool // nothing more will be sent, and the client knows
+	dead    bool // nothing more is read or written
+	gone    bool // the last turn is under way
+	told    bool // Closed has returned
+
+	serving  bool          // a turn is under way or waits
+	waits    bool          // for its turn
+	again    bool          // something came since the turn last looked
+	hungup   bool          // the end of the stream came, behind what has not been read
+	writing  bool          // a writer has the socket, or will
+	blocked  bool          // the kernel has no room; whoever hears of room calls the writer
+	writable bool          // the kernel had room since the writer last began
+	wake     chan struct{} // of a turn that waits for bytes
+	ended    chan struct{} // closed after Closed; made when asked for
 }
 
 // Attach sets who is told; it comes before everything else.
@@ -39,12 +60,16 @@ func (c *Conn) Attach(h Handler) { c.handler = h }
 
 // Start begins to read and to ping. No message is handed over before.
 func (c *Conn) Start() {
-	c.group.add(c)
-	c.group.wg.Add(1)
-	go func() {
-		defer c.group.wg.Done()
-		c.read()
-	}()
+	c.group.tally.add()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.started = true
+	if !c.group.wheel.start(c) {
+		c.die(abnormal)
+	} else if err := c.link.start(); err != nil {
+		c.die(abnormal) // no memory for it in the kernel
+	}
+	c.settle()
 }
 
 // Abandon ends a socket that was never started, with a close code.
@@ -71,7 +96,7 @@ func (c *Conn) Send(frame []byte) bool {
 	if c.closing {
 		return false
 	}
-	if c.bytes > 0 && (c.bytes+len(frame) > c.group.opts.QueueBytes || len(c.queue) >= maxQueued) {
+	if c.bytes > 0 && (c.bytes+len(frame) > c.group.opts.QueueBytes || c.queue.len() >= maxQueued) {
 		c.refused = true
 		return false
 	}
@@ -79,128 +104,140 @@ func (c *Conn) Send(frame []byte) bool {
 	return true
 }
 
+// answer queues a control frame, if there is room: a client that sends pings and
+// reads nothing gets no more answers.
+func (c *Conn) answer(frame []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closing && c.bytes < c.group.opts.QueueBytes && c.queue.len() < maxQueued {
+		c.push(frame)
+	}
+}
+
 // push queues a frame; c.mu is held.
 func (c *Conn) push(frame []byte) {
-	c.queue = append(c.queue, frame)
+	c.queue.push(frame)
 	c.bytes += len(frame)
-	if !c.writing {
+	if !c.writing && !c.blocked {
 		c.writing = true
-		c.group.wg.Add(1)
-		go c.write()
-	}
-}
-
-// write writes what is queued, several frames at once, until there is nothing left.
-func (c *Conn) write() {
-	defer c.group.wg.Done()
-	for {
-		c.mu.Lock()
-		batch := net.Buffers(c.queue)
-		c.queue = nil
-		if len(batch) == 0 {
-			c.writing = false
-			if c.closing {
-				c.finish()
-			}
-			c.mu.Unlock()
-			return
-		}
-		c.mu.Unlock()
-
-		n, err := batch.WriteTo(c.nc)
-		c.mu.Lock()
-		c.bytes -= int(n)
-		c.wrote = true
-		room := c.refused && c.bytes <= c.group.opts.QueueBytes/2 && !c.closing
-		if room {
-			c.refused = false
-		}
-		if err != nil {
-			c.writing, c.closing, c.queue = false, true, nil
-			c.finish()
-		}
-		c.mu.Unlock()
-		if err != nil {
-			_ = c.nc.Close() // the reader sees it and ends
-			return
-		}
-		if room {
-			c.handler.Drained()
-		}
-	}
-}
-
-// finish says that nothing will be written any more; c.mu is held.
-func (c *Conn) finish() {
-	select {
-	case <-c.flushed:
-	default:
-		close(c.flushed)
+		c.link.wantWrite()
 	}
 }
 
 // Close sends what is queued and a close frame, waits for the client's for at most
-// CloseTimeout, and ends the socket. It does not wait. Codes 1005 and 1006 mean to
-// send none.
+// CloseTimeout, and ends the socket. It does not wait. Codes 1005 and 1006 are never
+// sent: the close frame has none.
 func (c *Conn) Close(code int, reason string) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.close(code, reason)
+	c.mu.Unlock()
+}
+
+func (c *Conn) close(code int, reason string) {
 	if c.closing {
 		return
 	}
 	c.closing, c.code = true, code
 	c.push(closeFrame(code, reason))
-	deadline := time.Now().Add(c.group.opts.CloseTimeout)
-	_ = c.nc.SetDeadline(deadline) // for the writer and the reader
+	c.group.wheel.endBy(c)
+}
+
+// refuse closes, and reads no message any more.
+func (c *Conn) refuse(code int, reason string) {
+	c.mu.Lock()
+	c.close(code, reason)
+	c.deafen()
+	c.mu.Unlock()
+}
+
+// deafen throws away what comes from now on. Once everything is sent, the client is
+// told so by a half-close, and the socket ends when the client closes, too: a socket
+// that is closed with unread bytes resets the connection, and the close frame would
+// be lost.
+func (c *Conn) deafen() {
+	c.deaf = true
+	c.settle()
 }
 
 // Kill ends the socket at once.
-func (c *Conn) Kill() { _ = c.nc.Close() }
+func (c *Conn) Kill() {
+	c.mu.Lock()
+	c.die(abnormal)
+	c.settle()
+	c.mu.Unlock()
+}
+
+// die ends all reads and writes; settle must follow. code counts if the socket is
+// not closing.
+func (c *Conn) die(code int) {
+	if c.dead {
+		return
+	}
+	if !c.closing {
+		c.code = code
+	}
+	c.dead, c.closing, c.blocked = true, true, false
+	c.unsent = c.bytes > 0
+	c.queue, c.bytes = fifo[[]byte]{}, 0
+	c.link.interrupt()
+}
+
+// settle draws the conclusions of a change; c.mu is held.
+func (c *Conn) settle() {
+	if !c.dead && c.closing && c.queue.len() == 0 && !c.writing {
+		if c.deaf && !c.halved {
+			c.halved = true
+			c.eof = !c.link.halfClose() || c.eof
+		}
+		if c.eof {
+			c.die(c.code)
+		}
+	}
+	if c.dead && c.started && !c.serving && !c.writing && !c.gone {
+		c.serving = true
+		c.link.wantTurn()
+	}
+}
+
+// end is the last turn. Nobody else uses the link any more.
+func (c *Conn) end() {
+	c.group.wheel.remove(c)
+	c.link.close(c.unsent)
+	c.handler.Closed(c.code)
+	c.mu.Lock()
+	c.told = true
+	if c.ended != nil {
+		close(c.ended)
+	}
+	c.mu.Unlock()
+	c.group.tally.done()
+}
 
 // Done is closed when the socket is gone and the handler knows.
-func (c *Conn) Done() <-chan struct{} { return c.ended }
+func (c *Conn) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended == nil {
+		c.ended = make(chan struct{})
+		if c.told {
+			close(c.ended)
+		}
+	}
+	return c.ended
+}
 
 func closeFrame(code int, reason string) []byte {
+	if code == websocket.CloseNoStatusReceived || code == abnormal {
+		return []byte{0x88, 0}
+	}
 	if len(reason) > 123 { // RFC 6455, 5.5: control frames have at most 125 bytes
-		reason = reason[:123]
+		n := 123
+		for !utf8.RuneStart(reason[n]) { // and 5.5.1: the reason is UTF-8
+			n--
+		}
+		reason = reason[:n]
 	}
 	b := append(make([]byte, 0, 4+len(reason)), 0x88, byte(2+len(reason)))
 	b = binary.BigEndian.AppendUint16(b, uint16(code))
 	return append(b, reason...)
 }
-
-var pingFrame = []byte{0x89, 0}
-
-// ping is called once a round.
-func (c *Conn) ping() {
-	c.mu.Lock()
-	progress := c.wrote || c.bytes == 0
-	c.wrote = false
-	if progress {
-		c.stuck = 0
-	} else {
-		c.stuck++
-	}
-	stuck, missed := c.stuck >= maxMissed, c.missed >= maxMissed
-	if c.closing || stuck || missed {
-		c.mu.Unlock()
-		switch {
-		case stuck:
-			c.Close(CloseTooSlow, "too slow")
-		case missed:
-			c.Close(CloseNoPong, "no pong")
-		}
-		return
-	}
-	if c.bytes < c.group.opts.QueueBytes {
-		c.missed++
-		c.push(pingFrame)
-	}
-	c.mu.Unlock()
-}
-
-// Close codes of this package; 4001 and 4002 are the project's own.
-const (
-	CloseTooSlow = 4001
-	CloseNoPong  = 4002
-)

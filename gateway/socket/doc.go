@@ -2,10 +2,21 @@
 // nothing of Redis, targets or events.
 //
 // A Conn has a bounded queue of ready frames. Send never waits: a frame that does
-// not fit is refused, and the handler is told when there is room again. A goroutine
-// writes only while there is something to write.
+// not fit is refused, and the handler is told when there is room again. An idle
+// socket has no goroutine and no buffer: epoll says when there is something to read,
+// and a goroutine reads until there is nothing more; a few goroutines write for all
+// sockets while there is something to write. Where there is no epoll, and for
+// connections that are not plain TCP, a socket has one goroutine that reads, and one
+// while it writes.
 //
-//	group.go  all sockets of a process: upgrade, pings, waiting for the end
-//	conn.go   one socket: queue and close
-//	read.go   what comes in
+//	group.go       all sockets of a process: upgrade, the end
+//	conn.go        one socket: queue, close, the states up to its end
+//	write.go       what goes out: several frames in one write
+//	turn.go        what comes in: who may read when
+//	reader.go      reading with gorilla/websocket
+//	peek.go        headers of frames
+//	partial.go     messages that have not come whole
+//	wheel.go       pings and deadlines
+//	link.go        a socket's way to the network: a goroutine
+//	poll_linux.go  and epoll
 package socket

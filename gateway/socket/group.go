@@ -1,8 +1,8 @@
 package socket
 
 import (
-	"bytes"
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -16,105 +16,136 @@ type Options struct {
 	QueueBytes   int           // bytes that may wait for one socket
 	PingInterval time.Duration // between two pings
 	CloseTimeout time.Duration // how long a close may take, from the close frame to the end
+
+	// For tests.
+	goroutines     bool          // one goroutine a socket also where there is epoll
+	turns          int           // instead of maxTurns
+	partials       int           // instead of maxPartials
+	partialTimeout time.Duration // instead of partialTimeout
 }
 
-// Handler is told what happens on a socket. Message, Pong and Closed are called by
-// one goroutine, one after the other; Drained by another one. The data of Message is
-// only valid during the call.
+// Handler is told what happens on a socket. Message, Pong and Closed come one after
+// the other; Drained may come at the same time as the first two. Message may wait.
+// Drained must not: it holds up the writes of other sockets.
 type Handler interface {
-	Message(data []byte) // a whole text message, valid UTF-8
+	Message(data []byte) // a whole text message, valid UTF-8, valid during the call; none after Close
 	Pong()               // the client lives
 	Drained()            // there is room again after a Send was refused
 	Closed(code int)     // the socket is gone; the last call
 }
 
-// maxMissed is how many rounds of pings may stay without a pong, or without any
-// progress of the writer.
-const maxMissed = 2
+// Close codes of this package; 4001 and 4002 are the project's own.
+const (
+	CloseTooSlow = 4001
+	CloseNoPong  = 4002
+)
 
 // Group are the sockets of a process.
 type Group struct {
 	opts     Options
 	upgrader websocket.Upgrader
-	wg       sync.WaitGroup
-
-	mu    sync.Mutex
-	slots [wheelSlots]map[*Conn]struct{} // timing wheel: each slot is pinged once a round
-	next  int                            // slot of the next socket
+	poller   *poller // nil: every socket has a goroutine
+	failed   error   // why there is none
+	readers  sync.Pool
+	writers  writers
+	turns    turns
+	partials partials
+	wheel    wheel
+	tally    tally
 }
 
-const wheelSlots = 50
-
-// NewGroup makes a group. Run must be called for pings.
+// NewGroup makes a group; Run must be called.
 func NewGroup(o Options) *Group {
 	g := &Group{opts: o, upgrader: websocket.Upgrader{
-		ReadBufferSize:  512,
-		WriteBufferSize: 512,
-		WriteBufferPool: &sync.Pool{},
+		WriteBufferPool: &sync.Pool{},                             // gorilla writes nothing but the handshake
 		CheckOrigin:     func(*http.Request) bool { return true }, // the caller decides, with a close code
 	}}
-	for i := range g.slots {
-		g.slots[i] = make(map[*Conn]struct{})
+	g.readers.New = func() any { return g.newReader() }
+	g.writers.init(g)
+	g.turns.init(g)
+	g.wheel.init(o)
+	g.partials.init(o, g.wheel.tick)
+	if !o.goroutines {
+		g.poller, g.failed = newPoller()
 	}
 	return g
 }
 
 // Upgrade makes a WebSocket of a request; protocol is the subprotocol to be echoed,
-// or "". On an error the answer has been written. The socket does nothing until
-// Start.
+// or "". On an error the answer has been written. The socket must be attached, and
+// then started or abandoned.
 func (g *Group) Upgrade(w http.ResponseWriter, r *http.Request, protocol string) (*Conn, error) {
 	var header http.Header
 	if protocol != "" {
 		header = http.Header{"Sec-Websocket-Protocol": {protocol}}
 	}
-	ws, err := g.upgrader.Upgrade(w, r, header)
+	h := &handshake{ResponseWriter: w, reader: &reader{group: g}}
+	ws, err := g.upgrader.Upgrade(h, r, header)
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{group: g, ws: ws, nc: ws.NetConn(), ended: make(chan struct{}), flushed: make(chan struct{})}
-	g.mu.Lock()
-	c.slot = g.next
-	g.next = (g.next + 1) % wheelSlots
-	g.mu.Unlock()
+	c := &Conn{group: g}
+	nc := h.reader.nc
+	if c.link = g.poller.link(nc, c); c.link == nil {
+		h.reader.use(ws)
+		c.link = &netLink{c: c, nc: nc, reader: h.reader}
+	}
 	return c, nil
 }
 
-// Run pings sockets until ctx ends: each one once in PingInterval, spread evenly.
+// Run reads, pings and keeps deadlines until ctx ends. Then it kills the sockets that
+// are left; those that are started later are dead at once.
 func (g *Group) Run(ctx context.Context) error {
-	tick := time.NewTicker(g.opts.PingInterval / wheelSlots)
-	defer tick.Stop()
-	var due []*Conn
-	for slot := 0; ; slot = (slot + 1) % wheelSlots {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		g.mu.Lock()
-		due = due[:0]
-		for c := range g.slots[slot] {
-			due = append(due, c)
-		}
-		g.mu.Unlock()
-		for _, c := range due {
-			c.ping()
-		}
+	if g.failed != nil {
+		return fmt.Errorf("sockets cannot be polled: %w; is the limit of open files too low?", g.failed)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var polling sync.WaitGroup
+	var err error
+	polling.Go(func() {
+		defer cancel()
+		err = g.poller.run(ctx)
+	})
+	g.wheel.run(ctx, g.partials.expire)
+	for _, c := range g.wheel.end() {
+		c.Kill()
+	}
+	g.poller.close()
+	polling.Wait()
+	return err
 }
 
-// Wait waits until all sockets are gone.
-func (g *Group) Wait() { g.wg.Wait() }
+// Wait waits until all started sockets are gone, and their goroutines.
+func (g *Group) Wait() { g.tally.wait() }
 
-func (g *Group) add(c *Conn) {
-	g.mu.Lock()
-	g.slots[c.slot][c] = struct{}{}
-	g.mu.Unlock()
+// tally counts what Wait waits for: started sockets, and goroutines. A WaitGroup must
+// not grow from zero while it is waited for, and sockets come when they want.
+type tally struct {
+	mu   sync.Mutex
+	n    int
+	zero sync.Cond
 }
 
-func (g *Group) remove(c *Conn) {
-	g.mu.Lock()
-	delete(g.slots[c.slot], c)
-	g.mu.Unlock()
+func (t *tally) add() {
+	t.mu.Lock()
+	t.n++
+	t.mu.Unlock()
 }
 
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+func (t *tally) done() {
+	t.mu.Lock()
+	if t.n--; t.n == 0 && t.zero.L != nil {
+		t.zero.Broadcast()
+	}
+	t.mu.Unlock()
+}
+
+func (t *tally) wait() {
+	t.mu.Lock()
+	t.zero.L = &t.mu
+	for t.n > 0 {
+		t.zero.Wait()
+	}
+	t.mu.Unlock()
+}

@@ -22,7 +22,8 @@ func (s *Store) Subscribe(server string) *Subscription {
 
 // Receive waits for the next message. subscribed is true when the server has
 // confirmed a subscription, the first one or a new one; then there is no payload.
-// After an error the caller calls again, after a pause.
+// After an error the caller calls again, after a pause. The end of ctx does not wake
+// a Receive that waits, Close does; after ctx's deadline the connection is a new one.
 func (b *Subscription) Receive(ctx context.Context) (payload string, subscribed bool, err error) {
 	for {
 		msg, err := b.ps.ReceiveTimeout(ctx, 0)
@@ -50,7 +51,11 @@ func (s *Store) Send(ctx context.Context, out []Outgoing) error {
 	}
 	pipe := s.rdb.Pipeline()
 	for _, o := range out {
-		pipe.Publish(ctx, s.keys.channel(o.Server), o.Payload)
+		cmd := redis.NewIntCmd(ctx, "publish", s.keys.channel(o.Server), o.Payload)
+		// The client takes PUBLISH for keyless and would go round all nodes of a Cluster,
+		// the one that just died too. The channel's own node is the subscription's.
+		cmd.SetFirstKeyPos(1)
+		_ = pipe.Process(ctx, cmd)
 	}
 	cmds, err := pipe.Exec(ctx)
 	if err := firstFailure(cmds, err); err != nil {

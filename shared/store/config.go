@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -60,20 +62,34 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// withoutLogin is a URL that may be shown.
+// withoutLogin is a URL that may be shown, also when it is malformed: a password may
+// stand before an @, or in the query.
 func withoutLogin(u string) string {
-	begin := strings.Index(u, "://") + len("://")
-	if end := strings.LastIndexByte(u, '@'); begin >= len("://") && end > begin {
-		return u[:begin] + "***" + u[end:]
+	shown := ""
+	if scheme, rest, ok := strings.Cut(u, "://"); ok && !strings.ContainsAny(scheme, "@?:") {
+		shown, u = scheme+"://", rest
 	}
-	return u
+	query, login := strings.IndexByte(u, '?'), strings.LastIndexByte(u, '@')
+	if query >= 0 && query < login { // a password with a question mark, or a query with an @?
+		return shown + "***"
+	}
+	if query >= 0 {
+		u = u[:query] + "?***"
+	}
+	if login >= 0 {
+		u = "***" + u[login:]
+	}
+	return shown + u
 }
 
 // options reads RedisURL. Errors never quote it: it may hold a password.
 func (c *Config) options() (*redis.UniversalOptions, error) {
 	scheme, rest, ok := strings.Cut(c.RedisURL, "://")
 	if !ok {
-		return nil, fmt.Errorf("there is no ://")
+		return nil, errors.New("there is no ://")
+	}
+	if scheme = strings.ToLower(scheme); scheme != "redis" && scheme != "rediss" {
+		return nil, errors.New("the scheme is redis or rediss")
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	rest, path, _ := strings.Cut(rest, "/")
@@ -84,15 +100,25 @@ func (c *Config) options() (*redis.UniversalOptions, error) {
 	hosts := strings.Split(rest, ",")
 	params, err := url.ParseQuery(query)
 	if err != nil {
-		return nil, fmt.Errorf("the part after ? is malformed")
+		return nil, errors.New("the part after ? is malformed")
 	}
 	master := params.Get("master_name")
-	cluster := params.Get("cluster") == "1" || (len(hosts) > 1 && master == "")
+	cluster := len(hosts) > 1 && master == ""
+	switch params.Get("cluster") {
+	case "1":
+		cluster = true
+	case "":
+	default:
+		return nil, errors.New("the option cluster is 1 or absent")
+	}
 	params.Del("master_name")
 	params.Del("cluster")
 
 	u := &redis.UniversalOptions{MasterName: master, IsClusterMode: cluster}
 	for _, host := range hosts {
+		if host == "" && len(hosts) > 1 {
+			return nil, errors.New("there is a comma without an address")
+		}
 		one := scheme + "://" + userinfo + host
 		if path != "" {
 			one += "/" + path
@@ -102,27 +128,29 @@ func (c *Config) options() (*redis.UniversalOptions, error) {
 		}
 		o, err := redis.ParseURL(one)
 		if err != nil {
-			if strings.Contains(err.Error(), "invalid URL scheme") {
-				return nil, fmt.Errorf("the scheme is redis or rediss")
-			}
-			if strings.Contains(err.Error(), "port") {
-				return nil, fmt.Errorf("the port is no number from 1 to 65535")
-			}
-			return nil, fmt.Errorf("user, host, database number or an option after ? is malformed")
+			return nil, urlError(err)
 		}
-		if o.Network != "tcp" && o.Network != "" {
-			return nil, fmt.Errorf("the scheme is redis or rediss")
+		if _, port, err := net.SplitHostPort(o.Addr); err != nil || !isPort(port) {
+			return nil, errBadPort
 		}
 		u.Addrs = append(u.Addrs, o.Addr)
 		u.Username, u.Password, u.DB, u.TLSConfig = o.Username, o.Password, o.DB, o.TLSConfig
 		u.DialTimeout, u.ReadTimeout, u.WriteTimeout, u.PoolSize = o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolSize
 	}
+	if u.DB < 0 {
+		return nil, errors.New("the database number is 0 or more")
+	}
 	if cluster && u.DB != 0 {
-		return nil, fmt.Errorf("a Cluster has no database numbers")
+		return nil, errors.New("a Cluster has no database numbers")
+	}
+	if u.TLSConfig != nil && (len(hosts) > 1 || master != "") {
+		u.TLSConfig.ServerName = "" // each node's own name instead of the last address's
 	}
 	// A command whose reply was lost must not be sent again behind our back: an XADD
-	// would be two entries. Who calls decides what is repeatable.
+	// would be two entries. Who calls decides what is repeatable. On a Cluster it is the
+	// limit of redirects that stands for the limit of retries.
 	u.MaxRetries = -1
+	u.MaxRedirects = -1
 	u.DialerRetries = 1
 	u.ContextTimeoutEnabled = true
 	u.Protocol = 2
@@ -140,6 +168,33 @@ func (c *Config) options() (*redis.UniversalOptions, error) {
 	return u, nil
 }
 
+var errBadPort = errors.New("the port is no number from 1 to 65535")
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
+}
+
+// urlError says what is wrong with a URL without quoting it.
+func urlError(err error) error {
+	text := err.Error()
+	if inner := (*url.Error)(nil); errors.As(err, &inner) {
+		text = inner.Err.Error()
+	}
+	switch {
+	case strings.HasPrefix(text, "invalid port"):
+		return errBadPort
+	case strings.HasPrefix(text, "redis: invalid database number"), strings.HasPrefix(text, "redis: invalid URL path"):
+		return errors.New("the database number is malformed")
+	case strings.HasPrefix(text, "redis: "):
+		return errors.New("an option after ? is unknown or malformed")
+	}
+	return errors.New("user, password or host is malformed; in a user or password write everything but letters, digits and -._~ as %XX")
+}
+
+// clusterReload is how soon a client learns of a failover that no MOVED told it of.
+const clusterReload = 5 * time.Second
+
 // connect makes a client; nothing is sent yet. Each blocking reader has one of its
 // own, so that nothing waits behind it.
 func (c *Config) connect(pool int) (redis.UniversalClient, error) {
@@ -150,5 +205,10 @@ func (c *Config) connect(pool int) (redis.UniversalClient, error) {
 	if pool > 0 {
 		u.PoolSize = pool
 	}
-	return redis.NewUniversalClient(u), nil
+	if u.IsClusterMode {
+		o := u.Cluster()
+		o.ClusterStateReloadInterval = clusterReload
+		return flawed(redis.NewClusterClient(o)), nil
+	}
+	return flawed(redis.NewUniversalClient(u)), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +38,15 @@ func (s *Store) Bury(ctx context.Context, letters []DeadLetter) error {
 		stream := s.keys.events(l.Partition)
 		args := []any{deadMarkTTL.Milliseconds(), deadKept,
 			"reason", l.Reason, "stream", stream, "entry", l.ID.String()}
+		for _, name := range wire.Fields { // these first: without them nobody could put it back
+			if value, ok := l.Fields[name]; ok {
+				args = append(args, "f:"+name, value)
+			}
+		}
 		for name, value := range l.Fields {
+			if slices.Contains(wire.Fields, name) {
+				continue
+			}
 			if len(args) > deadArgs {
 				args = append(args, "truncated", "1")
 				break
@@ -116,7 +125,7 @@ func (s *Store) Requeue(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("cannot read dead letter %s: %w", id, err)
 	}
-	if len(messages) == 0 {
+	if len(messages) == 0 || messages[0].ID != id { // "5" would stand for all of 5-0, 5-1, ...
 		return fmt.Errorf("%w: %s", ErrNoDeadLetter, id)
 	}
 	b := buried(messages[0])

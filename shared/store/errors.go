@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -22,52 +23,43 @@ func IsReply(err error) bool {
 	return errors.As(err, &r) && !errors.Is(err, redis.Nil)
 }
 
-// Answers of a server that cannot do the command now but may be able to later.
-var transientPrefixes = []string{
-	"OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN",
-	"NOAUTH", "NOPERM", "WRONGPASS", "NOREPLICAS", "EXECABORT", "MOVED", "ASK",
-	"ERR max number of clients", "ERR command is not allowed",
-}
-
-func isTransientReply(err error) bool {
-	if !IsReply(err) {
-		return false
-	}
-	for _, p := range transientPrefixes {
-		if strings.Contains(err.Error(), p) {
-			return true
-		}
-	}
-	return false
-}
-
 func isNoGroup(err error) bool {
 	return err != nil && (strings.Contains(err.Error(), "NOGROUP") ||
 		strings.Contains(err.Error(), "UNBLOCKED"))
-}
-
-func isMoved(err error) bool {
-	return strings.HasPrefix(err.Error(), "MOVED") || strings.HasPrefix(err.Error(), "ASK")
 }
 
 func isNoScript(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") }
 
 func isWrongType(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE") }
 
+func isNoKey(err error) bool { return err != nil && strings.Contains(err.Error(), "no such key") }
+
+// isNotAbove: a stream that ends at the highest id of all says so in other words.
 func isNotAbove(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "equal or smaller")
+	return err != nil && (strings.Contains(err.Error(), "equal or smaller") ||
+		strings.Contains(err.Error(), "exhausted the last possible ID"))
 }
 
-// firstFailure is the first error of a pipeline that is not a nil reply. Link
-// failures come first: they say that any of the commands may not have run.
-func firstFailure(cmds []redis.Cmder, execErr error) error {
-	if execErr != nil && !IsReply(execErr) && !errors.Is(execErr, redis.Nil) {
-		return execErr
-	}
+// firstFailure is the failure of a pipeline: no nil replies, and no answers that one
+// of expected knows. A failure of the link comes before any answer, since it leaves
+// open which commands have run: on a Cluster one pipeline has a link to each node,
+// and Exec tells of the first command that failed only.
+func firstFailure(cmds []redis.Cmder, execErr error, expected ...func(error) bool) error {
+	var answer error
 	for _, c := range cmds {
-		if err := c.Err(); err != nil && !errors.Is(err, redis.Nil) {
+		err := c.Err()
+		if err == nil || errors.Is(err, redis.Nil) {
+			continue
+		}
+		if !IsReply(err) {
 			return err
 		}
+		if answer == nil && !slices.ContainsFunc(expected, func(is func(error) bool) bool { return is(err) }) {
+			answer = err
+		}
 	}
-	return nil
+	if answer == nil && execErr != nil && !IsReply(execErr) && !errors.Is(execErr, redis.Nil) {
+		return execErr
+	}
+	return answer
 }

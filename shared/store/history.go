@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -39,16 +40,17 @@ func historyFields(e *wire.Event) []string {
 	return f
 }
 
-// historyEvent reads an entry. Entries that no worker wrote are refused.
-func historyEvent(to string, m redis.XMessage) (wire.Event, error) {
+// historyEvent reads an entry. prev stands in for what an entry that no worker wrote
+// does not say: whoever added it by hand must not stop the readers of other targets.
+func historyEvent(to string, m redis.XMessage, prev wire.ID) (wire.Event, error) {
 	e := wire.Event{To: to}
 	text := func(name string) string { s, _ := m.Values[name].(string); return s }
 	var err error
 	if e.ID, err = parseRedisID(m.ID); err != nil {
-		return e, err
+		return e, fmt.Errorf("history of %s, entry %q: %w", to, m.ID, err)
 	}
-	if e.Prev, err = wire.ParseID(text(fieldPrev)); err != nil {
-		return e, fmt.Errorf("history of %s, entry %s: field prev: %w", to, m.ID, err)
+	if e.Prev, err = wire.ParseID(text(fieldPrev)); err != nil || !e.Prev.Less(e.ID) {
+		e.Prev = prev
 	}
 	e.Data, e.Name, e.From = text(fieldData), text(fieldName), text(fieldFrom)
 	e.Except, e.Trace = text(fieldExcept), text(fieldTrace)
@@ -58,6 +60,16 @@ func historyEvent(to string, m redis.XMessage) (wire.Event, error) {
 		e.Kind = wire.KindOf(e.Data)
 	}
 	return e, nil
+}
+
+// oldestEvent reads the first entry of a history. Without a prev anything may be
+// missing before it.
+func oldestEvent(to string, m redis.XMessage) (wire.Event, error) {
+	id, err := parseRedisID(m.ID)
+	if err != nil {
+		return wire.Event{}, fmt.Errorf("history of %s, oldest entry %q: %w", to, m.ID, err)
+	}
+	return historyEvent(to, m, id)
 }
 
 // Edges are the ends of a history.
@@ -86,12 +98,14 @@ type Query struct {
 
 // History reads pieces of histories, in one round trip. In each query the edges
 // are read before the page, so an id that was ever given to a client and is above
-// Newest is none that this history knows.
+// Newest is none that this history knows. A key that holds no stream is an empty
+// history.
 func (s *Store) History(ctx context.Context, queries ...*Query) error {
 	pipe := s.rdb.Pipeline()
 	type cmds struct{ first, last, page *redis.XMessageSliceCmd }
 	sent := make([]cmds, len(queries))
 	for i, q := range queries {
+		q.Got, q.Page = Edges{Empty: true}, Page{}
 		key := s.keys.history(s.keys.partition(q.Target), q.Target)
 		if q.Edges {
 			sent[i].first = pipe.XRangeN(ctx, key, "-", "+", 1)
@@ -105,30 +119,31 @@ func (s *Store) History(ctx context.Context, queries ...*Query) error {
 		return nil
 	}
 	all, err := pipe.Exec(ctx)
-	if err := firstFailure(all, err); err != nil {
+	if err := firstFailure(all, err, isWrongType); err != nil {
 		return fmt.Errorf("cannot read histories: %w", err)
 	}
 	for i, q := range queries {
-		q.Got, q.Page = Edges{Empty: true}, Page{}
 		if q.Edges && len(sent[i].first.Val()) > 0 && len(sent[i].last.Val()) > 0 {
-			first, err := historyEvent(q.Target, sent[i].first.Val()[0])
+			first, err := oldestEvent(q.Target, sent[i].first.Val()[0])
 			if err != nil {
 				return err
 			}
 			newest, err := parseRedisID(sent[i].last.Val()[0].ID)
 			if err != nil {
-				return err
+				return fmt.Errorf("history of %s, newest entry: %w", q.Target, err)
 			}
 			q.Got = Edges{Oldest: first.ID, OldestPrev: first.Prev, Newest: newest}
 		}
 		if sent[i].page == nil {
 			continue
 		}
+		last := q.After
 		for _, m := range sent[i].page.Val() {
-			e, err := historyEvent(q.Target, m)
+			e, err := historyEvent(q.Target, m, last)
 			if err != nil {
 				return err
 			}
+			last = e.ID
 			q.Page.Events = append(q.Page.Events, e)
 		}
 		q.Page.More = len(q.Page.Events) == q.Limit
@@ -160,7 +175,7 @@ func Complete(p Position, e Edges, nowMs int64, ttlMs int64) (ok bool, gap strin
 		switch {
 		case p.After.IsZero() && p.Own:
 			return true, ""
-		case p.Own && int64(p.After.Ms) > nowMs-ttlMs:
+		case p.Own && unixMs(p.After) > nowMs-ttlMs:
 			return false, wire.GapUnknown
 		case !p.Own && !e.Empty:
 			return true, "" // older than the target's first event
@@ -170,7 +185,7 @@ func Complete(p Position, e Edges, nowMs int64, ttlMs int64) (ok bool, gap strin
 		return false, wire.GapExpired
 	}
 	if e.Newest.Less(p.After) {
-		if !p.Own && int64(p.After.Ms) <= nowMs {
+		if !p.Own && unixMs(p.After) <= nowMs {
 			return true, "" // a time at which there was nothing newer
 		}
 		return false, wire.GapUnknown
@@ -181,10 +196,13 @@ func Complete(p Position, e Edges, nowMs int64, ttlMs int64) (ok bool, gap strin
 	return true, ""
 }
 
+// unixMs is an id's time. Whoever chooses ids may go beyond what int64 holds.
+func unixMs(id wire.ID) int64 { return int64(min(id.Ms, math.MaxInt64)) }
+
 // HistoryTTLMs is the time to live of events, in ms.
 func (s *Store) HistoryTTLMs() int64 { return s.cfg.HistoryTTL.Milliseconds() }
 
-// expiresAt formats a session's value.
+// sessionValue is the value of a session's field.
 func sessionValue(server string, expiresMs int64) string {
 	return server + " " + strconv.FormatInt(expiresMs, 10)
 }

@@ -114,8 +114,8 @@ func (s *Store) Backlogs(ctx context.Context) ([]Backlog, error) {
 		groups = append(groups, pipe.XInfoGroups(ctx, s.keys.events(p)))
 		lengths = append(lengths, pipe.XLen(ctx, s.keys.events(p)))
 	}
-	_, err := pipe.Exec(ctx)
-	if err != nil && !IsReply(err) { // a stream that is not there answers with an error
+	cmds, err := pipe.Exec(ctx)
+	if err := firstFailure(cmds, err, isNoKey, isWrongType); err != nil {
 		return nil, fmt.Errorf("cannot read the backlog: %w", err)
 	}
 	out := make([]Backlog, 0, len(groups))
@@ -144,6 +144,9 @@ func (s *Store) read(ctx context.Context, pipe redis.Pipeliner, r Read) *redis.X
 		streams = append(streams, ">")
 	}
 	block := r.Block
+	if s.maxBlock > 0 { // else the link has no time limit
+		block = min(block, s.maxBlock)
+	}
 	if block < time.Millisecond {
 		block = -1 // below 1 ms go-redis would send 0: for ever
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"strconv"
+	"strings"
 
 	"sluice/shared/wire"
 )
@@ -51,7 +52,13 @@ func (k *keys) partition(target string) int { return wire.Partition(target, len(
 
 func (k *keys) history(p int, target string) string { return k.parts[p] + "history:" + target }
 func (k *keys) session(p int, target string) string { return k.parts[p] + "session:" + target }
+
+// idem writes a colon in the target's name as %3A: user:a with the key b:c and
+// user:a:b with the key c are two.
 func (k *keys) idem(p int, target, key string) string {
+	if kind, name, ok := strings.Cut(target, ":"); ok && strings.Contains(name, ":") {
+		target = kind + ":" + strings.ReplaceAll(name, ":", "%3A")
+	}
 	return k.parts[p] + "idem:" + target + ":" + key
 }
 

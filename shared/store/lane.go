@@ -71,12 +71,15 @@ func (l *Lane) link(ctx context.Context) (*redis.Conn, error) {
 	return l.conn, nil
 }
 
-// failed is firstFailure; after a failure of the link, or when the partition has
-// moved to another node, the connection is given up.
-func (l *Lane) failed(cmds []redis.Cmder, err error) error {
-	err = firstFailure(cmds, err)
-	if err != nil && (!IsReply(err) || isMoved(err)) {
+// failed is firstFailure; after a failure the connection is given up. Also after an
+// answer: it may say that the partition has moved to another node or that this one is
+// a replica now, and the client refuses such a connection for ever.
+func (l *Lane) failed(cmds []redis.Cmder, err error, expected ...func(error) bool) error {
+	if err = firstFailure(cmds, err, expected...); err != nil {
 		l.drop()
+		if cluster, ok := l.rdb.(*redis.ClusterClient); ok {
+			cluster.ReloadState(context.Background()) // in the background: where is the partition now?
+		}
 	}
 	return err
 }

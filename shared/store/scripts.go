@@ -42,29 +42,31 @@ type call struct {
 	args []any
 }
 
-// runAll runs one script for each call in one pipeline. Scripts are repeatable, so
-// when the server has lost the script (SCRIPT FLUSH, restart, another node) it is
-// sent in full.
+// runAll runs one script for each call in one pipeline. Where the server has lost the
+// script (SCRIPT FLUSH, restart, another node) it is sent in full.
 func runAll(ctx context.Context, rdb redis.UniversalClient, script *redis.Script, calls []call) ([]*redis.Cmd, error) {
 	if len(calls) == 0 {
 		return nil, nil
 	}
-	run := func(whole bool) ([]*redis.Cmd, error) {
-		pipe := rdb.Pipeline()
-		out := make([]*redis.Cmd, len(calls))
+	pipe := rdb.Pipeline()
+	out := make([]*redis.Cmd, len(calls))
+	for i, c := range calls {
+		out[i] = script.EvalSha(ctx, pipe, c.keys, c.args...)
+	}
+	cmds, err := pipe.Exec(ctx)
+	if err = firstFailure(cmds, err); isNoScript(err) {
+		pipe = rdb.Pipeline()
 		for i, c := range calls {
-			if whole {
+			if isNoScript(out[i].Err()) { // on a Cluster another node may have run it
 				out[i] = script.Eval(ctx, pipe, c.keys, c.args...)
-			} else {
-				out[i] = script.EvalSha(ctx, pipe, c.keys, c.args...)
 			}
 		}
-		cmds, err := pipe.Exec(ctx)
-		return out, firstFailure(cmds, err)
-	}
-	out, err := run(false)
-	if isNoScript(err) {
-		out, err = run(true)
+		_, err = pipe.Exec(ctx)
+		all := make([]redis.Cmder, len(out))
+		for i, cmd := range out {
+			all[i] = cmd
+		}
+		err = firstFailure(all, err)
 	}
 	if err != nil {
 		return out, fmt.Errorf("redis script: %w", err)

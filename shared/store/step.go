@@ -64,7 +64,7 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 	}
 	l.watched = false
 	cmds, err := pipe.Exec(ctx)
-	if err := l.failed(cmds, err); err != nil && !isWrongType(err) {
+	if err := l.failed(cmds, err, isWrongType); err != nil {
 		return fmt.Errorf("cannot prepare a batch: %w", err)
 	}
 	if exec != nil {
@@ -98,9 +98,13 @@ type Append struct {
 	Partition int
 	Event     *wire.Event
 	Touch     bool // also renew the history's expiry and trim what is too old
+	// Tried: this owner or one before it (Reign.Seen) may have appended the event. If
+	// the history is past it and no longer reaches back to it, it was trimmed since,
+	// and is no ErrOrder.
+	Tried bool
 
 	// Results.
-	Repeat bool  // an earlier try has appended it; Event.Prev is what stands there
+	Repeat bool  // an earlier try has appended it; Event.Prev is what stands there, or its own id if it was trimmed
 	Err    error // it cannot be appended, now or later: ErrNotStream or ErrOrder
 }
 
@@ -149,29 +153,25 @@ func (l *Lane) AppendAndRoute(ctx context.Context, appends []*Append, routes []*
 	}
 	l.watched = false // used up by the transaction
 	cmds, err := pipe.Exec(ctx)
-	switch {
-	case errors.Is(err, redis.TxFailedErr):
+	if errors.Is(err, redis.TxFailedErr) {
 		return ErrFenced
-	case err != nil && (!IsReply(err) || isTransientReply(err)): // nothing was appended, or it is open
-		return fmt.Errorf("cannot append a batch: %w", l.failed(cmds, err))
+	}
+	// Any other answer than these says that the transaction was refused for now, or is
+	// one that nobody thought of: an event is given up only for what is known to last.
+	if err := l.failed(cmds, err, isNotAbove, isWrongType); err != nil {
+		return fmt.Errorf("cannot append a batch: %w", err)
 	}
 	var repeats []*Append
 	for i, a := range appends {
 		a.Repeat, a.Err = false, nil
 		switch err := added[i].Err(); {
-		case err == nil:
 		case isNotAbove(err):
 			repeats = append(repeats, a)
-		case isTransientReply(err):
-			return fmt.Errorf("cannot append to the history of %s: %w", a.Event.To, err)
-		default:
+		case isWrongType(err):
 			a.Err = ErrNotStream
 		}
 	}
 	for i, r := range routes {
-		if err := sessions[i].Err(); isTransientReply(err) {
-			return fmt.Errorf("cannot read the sessions of %s: %w", r.Target, err)
-		}
 		r.Servers, r.Expired = liveServers(sessions[i].Val(), s.NowMs(), r.Servers[:0])
 	}
 	return l.stored(ctx, repeats)
@@ -206,25 +206,39 @@ func (l *Lane) stored(ctx context.Context, repeats []*Append) error {
 	}
 	pipe := conn.Pipeline()
 	there := make([]*redis.XMessageSliceCmd, len(repeats))
+	oldest := make([]*redis.XMessageSliceCmd, len(repeats))
 	for i, a := range repeats {
-		id := a.Event.ID.String()
-		there[i] = pipe.XRange(ctx, l.s.keys.history(a.Partition, a.Event.To), id, id)
+		id, key := a.Event.ID.String(), l.s.keys.history(a.Partition, a.Event.To)
+		there[i] = pipe.XRange(ctx, key, id, id)
+		oldest[i] = pipe.XRangeN(ctx, key, "-", "+", 1)
 	}
 	cmds, err := pipe.Exec(ctx)
 	if err := l.failed(cmds, err); err != nil {
 		return fmt.Errorf("cannot read what was appended before: %w", err)
 	}
 	for i, a := range repeats {
-		m := there[i].Val()
-		if len(m) == 0 {
+		if m := there[i].Val(); len(m) > 0 {
+			e, err := historyEvent(a.Event.To, m[0], a.Event.ID)
+			if err != nil {
+				return err
+			}
+			a.Repeat, a.Event.Prev = true, e.Prev
+			continue
+		}
+		trimmed := a.Tried
+		if m := oldest[i].Val(); len(m) > 0 {
+			e, err := oldestEvent(a.Event.To, m[0])
+			if err != nil {
+				return err
+			}
+			trimmed = trimmed && !e.Prev.Less(a.Event.ID)
+		}
+		if !trimmed {
 			a.Err = ErrOrder
 			continue
 		}
-		a.Repeat = true
-		prev, _ := m[0].Values[fieldPrev].(string)
-		if a.Event.Prev, err = wire.ParseID(prev); err != nil {
-			a.Err = ErrOrder
-		}
+		// Whoever lacks the event has not reached this prev, and looks into the history.
+		a.Repeat, a.Event.Prev = true, a.Event.ID
 	}
 	return nil
 }

@@ -21,6 +21,8 @@ type Store struct {
 	keys keys
 	rdb  redis.UniversalClient
 
+	maxBlock time.Duration // a blocking read must end well before the link counts as dead
+
 	start  time.Time    // with a monotonic reading
 	offset atomic.Int64 // Redis's Unix time in ms at start
 }
@@ -30,11 +32,18 @@ func Open(cfg Config) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	u, err := cfg.options()
+	if err != nil {
+		return nil, err
+	}
 	rdb, err := cfg.connect(0)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, keys: newKeys(cfg.Prefix, cfg.Partitions), rdb: rdb, start: time.Now()}
+	s := &Store{
+		cfg: cfg, keys: newKeys(cfg.Prefix, cfg.Partitions), rdb: rdb,
+		maxBlock: u.ReadTimeout / 2, start: time.Now(),
+	}
 	s.offset.Store(s.start.UnixMilli())
 	return s, nil
 }

@@ -104,8 +104,11 @@ func checkEvent(e *wire.Event) error {
 	}
 	if f.Enc != nil {
 		b, err := base64.StdEncoding.DecodeString(got)
-		if err != nil || *f.Enc != "base64" || utf8.ValidString(e.Data) {
-			return fmt.Errorf("%v, or a wrong enc: %s", err, text)
+		if err != nil {
+			return fmt.Errorf("data is no base64, %w: %s", err, text)
+		}
+		if *f.Enc != "base64" || utf8.ValidString(e.Data) {
+			return fmt.Errorf("a wrong enc: %s", text)
 		}
 		got = string(b)
 	} else if strings.Count(string(text), "\ufffd") != strings.Count(name+from+e.Data, "\ufffd") {

@@ -1,11 +1,13 @@
--- Adds a dead letter, once for each entry of a stream.
+-- Adds a dead letter, once for each entry of a stream. The mark comes last: should the
+-- append fail, a repeat must not take the letter for added.
 --
 -- KEYS[1] mark of this entry   KEYS[2] dead letters
 -- ARGV[1] how long the mark lives, in ms   ARGV[2] entries kept
 -- ARGV[3...] fields and values
 -- Result: 1, or 0 when it was there already.
-if not redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then
+if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
 end
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 3))
+redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
 return 1

@@ -16,17 +16,23 @@ local function above(a, b)
 end
 
 local last = redis.call('GET', KEYS[1]) or '0-0'
-local appended, i = 0, 1
+if not string.match(last, '^%d+%-%d+$') then
+  -- to begin at 0 could append everything again, so this is for a person to decide
+  return redis.error_reply('ERR ' .. KEYS[1] .. ' holds no id: set it to the last intake id that was forwarded, or delete it')
+end
+local appended, moved, i = 0, false, 1
 while i <= #ARGV do
   local id, n = ARGV[i], tonumber(ARGV[i + 1])
   if above(id, last) then
-    redis.call('XADD', KEYS[2], '*', unpack(ARGV, i + 2, i + 1 + n))
-    last = id
-    appended = appended + 1
+    if n > 0 then -- XADD without fields would stop the script half-way
+      redis.call('XADD', KEYS[2], '*', unpack(ARGV, i + 2, i + 1 + n))
+      appended = appended + 1
+    end
+    last, moved = id, true
   end
   i = i + 2 + n
 end
-if appended > 0 then
+if moved then
   redis.call('SET', KEYS[1], last)
 end
 return appended

@@ -5,8 +5,8 @@
 local removed = 0
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
-  local expires = tonumber(string.match(all[i + 1], ' (%d+)$'))
-  if not expires or expires < tonumber(ARGV[1]) then
+  local expires = string.match(all[i + 1], ' (%d+)$')
+  if not expires or tonumber(expires) < tonumber(ARGV[1]) then
     removed = removed + redis.call('HDEL', KEYS[1], all[i])
   end
 end

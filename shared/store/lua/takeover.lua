@@ -5,7 +5,7 @@
 -- ARGV[1] worker    ARGV[2] lease in ms
 -- ARGV[3] new consumer group          ARGV[4] prefix of all workers' groups
 -- ARGV[5] Redis's time in seconds: the first epoch of a stream that has none, so
---         that epochs still grow when the key was lost
+--         that epochs still grow when the key was lost or holds no whole number
 -- Result: {epoch, last id that an earlier owner may have seen}, or {0, owner} when
 -- another worker holds the lease.
 local owner = redis.call('GET', KEYS[1])
@@ -27,7 +27,11 @@ end
 
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local epoch = redis.call('GET', KEYS[2])
-epoch = epoch and tonumber(epoch) and tonumber(epoch) + 1 or tonumber(ARGV[5])
+if epoch and #epoch <= 15 and string.match(epoch, '^%d+$') then -- more digits a Lua number cannot count
+  epoch = tonumber(epoch) + 1
+else
+  epoch = tonumber(ARGV[5])
+end
 redis.call('SET', KEYS[2], string.format('%.0f', epoch))
 
 local from, seen = nil, '0-0'

@@ -1,0 +1,249 @@
+package inproc_test
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sluice/shared/wire"
+)
+
+// mended is how long a loss on Pub/Sub may last, without a new event on the target.
+const mended = 3 * time.Second
+
+// isBatch reports whether a message of a channel has records.
+func isBatch(push []string) bool { return strings.HasPrefix(push[2], "B") }
+
+// once lets a condition be true one time.
+func once(cond func([]string) bool) func([]string) bool {
+	var used atomic.Bool
+	return func(push []string) bool { return cond(push) && used.CompareAndSwap(false, true) }
+}
+
+// TestPushLost swallows one message on its way to one gateway.
+func TestPushLost(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		warm int // events before
+	}{
+		{"a later message of the reign", 5},
+		{"the first message to a gateway", 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			g1, g2, _, _ := r.pair()
+			var clients [2][]*client
+			targets := []string{"user:alice", "topic:room", "all"}
+			for i, g := range []*gatewayProcess{g1, g2} {
+				clients[i] = []*client{join(t, g, "alice", topics("room")), join(t, g, "alice", topics("room"))}
+			}
+			for _, target := range targets {
+				r.add("direct", target, 0, tc.warm)
+				for _, c := range append(clients[0], clients[1]...) {
+					c.waitEvents(patience, target, tc.warm)
+				}
+			}
+			for i, target := range targets {
+				g1.via.swallowPush(once(isBatch))
+				r.add("direct", target, tc.warm, 1)
+				begin := time.Now()
+				for _, c := range clients[1] {
+					c.waitEvents(patience, target, tc.warm+1)
+				}
+				for _, c := range clients[0] {
+					c.waitEvents(mended-time.Since(begin), target, tc.warm+1)
+				}
+				t.Logf("%s was mended in %v", target, time.Since(begin).Round(time.Millisecond))
+				if n := g1.metric("sluice_gateway_mended_total"); n < float64(i+1) {
+					t.Errorf("nothing was mended: the message was not lost")
+				}
+			}
+			for _, target := range targets {
+				for _, c := range append(clients[0], clients[1]...) {
+					c.check(target, 0, tc.warm+1)
+				}
+			}
+		})
+	}
+}
+
+// TestPushesLostAtRandom swallows every fifth message while events come fast.
+func TestPushesLostAtRandom(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g1, g2, _, _ := r.pair()
+	sources := fourSources(r)
+	clients := watchers(t, sources, g1, g2)
+	var n atomic.Int64
+	for _, g := range []*gatewayProcess{g1, g2} {
+		g.via.swallowPush(func(push []string) bool { return isBatch(push) && n.Add(1)%5 == 0 })
+	}
+	p := r.produce(300, 0, sources...)
+	for range 4 {
+		flows(p, clients)
+		clients[0].waitEvents(patience, sources[0].target, p.sent(0)+20)
+	}
+	p.settle(mended, clients...)
+	if n.Load() < 50 {
+		t.Errorf("%d messages only", n.Load())
+	}
+}
+
+// TestLastMessageOfAReignLost: the message is lost, and so is its owner, before it
+// could tell. Its successor has nothing to publish.
+func TestLastMessageOfAReignLost(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := r.gateway()
+	w1 := r.worker()
+	r.waitOwners(patience, map[string]int{w1.name: 16})
+	c := join(t, g, "alice")
+	r.add("direct", "user:alice", 0, 3)
+	c.waitEvents(patience, "user:alice", 3)
+	lost := make(chan struct{})
+	first := once(isBatch)
+	g.via.swallowPush(func(push []string) bool {
+		if first(push) {
+			close(lost)
+		}
+		return isBatch(push) || strings.HasPrefix(push[2], "S") // its beats, too
+	})
+	r.add("direct", "user:alice", 3, 1)
+	<-lost
+	w1.stop()
+	g.via.swallowPush(nil)
+	w2 := r.worker()
+	r.waitOwners(patience, map[string]int{w2.name: 16})
+	c.mustHave(mended, "user:alice", 0, 4)
+}
+
+// TestEpochsGrow: epochs are lost after many reigns in a short time. A gateway that
+// knows a higher one still sees what is lost on the channel, and gets live-only events.
+func TestEpochsGrow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, onePartition)
+	g := r.gateway()
+	w := r.worker()
+	r.waitOwners(patience, map[string]int{w.name: 1})
+	c := join(t, g, "alice")
+	fresh := func() {
+		t.Helper()
+		before := w.metric("sluice_worker_reigns_total")
+		groups, err := r.rdb.XInfoGroups(ctx, "sluice:{0}:events").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range groups {
+			r.rdb.XGroupDestroy(ctx, "sluice:{0}:events", g.Name)
+		}
+		eventually(t, patience, "a new reign", func() error {
+			if w.metric("sluice_worker_reigns_total") == before {
+				return fmt.Errorf("none")
+			}
+			return nil
+		})
+	}
+	n := 0
+	event := func() {
+		t.Helper()
+		r.add("direct", "user:alice", n, 1)
+		n++
+		c.waitEvents(mended, "user:alice", n)
+	}
+	event()
+	for range 30 { // as a flapping link does
+		fresh()
+	}
+	event() // the gateway knows the epoch
+	if err := r.rdb.Del(ctx, "sluice:{0}:epoch").Err(); err != nil {
+		t.Fatal(err)
+	}
+	fresh()
+	event()
+	r.add("direct", "user:alice", 0, 1, "retain", "0")
+	c.until(patience, "an event without history", func(frames []frame) bool { return len(liveOnly(frames, "user:alice")) == 1 })
+	g.via.swallowPush(once(isBatch))
+	event()
+	c.check("user:alice", 0, n)
+}
+
+// TestSubscriptionKilled cuts all subscriptions, over and over, while events come.
+func TestSubscriptionKilled(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g1, g2, _, _ := r.pair()
+	sources := fourSources(r)
+	clients := watchers(t, sources, g1, g2)
+	p := r.produce(400, 0, sources...)
+	for range 4 {
+		flows(p, clients)
+		n, err := r.rdb.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Int()
+		if err != nil || n != 2 {
+			t.Errorf("%d subscriptions were cut, %v, want 2", n, err)
+		}
+		eventually(t, patience, "both gateways subscribe again", func() error {
+			if n := r.rdb.PubSubNumSub(ctx, "sluice:server:"+g1.name, "sluice:server:"+g2.name).Val(); n["sluice:server:"+g1.name]*n["sluice:server:"+g2.name] != 1 {
+				return fmt.Errorf("subscribers: %v", n)
+			}
+			return nil
+		})
+	}
+	p.settle(mended, clients...)
+
+	// The last event before silence.
+	for _, target := range []string{sources[0].target, sources[1].target} {
+		first := events(clients[0].all(target), target)
+		r.rdb.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub")
+		r.add("direct", target, first, 1)
+		for _, c := range clients {
+			c.mustHave(mended, target, 0, first+1)
+		}
+	}
+}
+
+// TestChannelSilent: the subscription's link is frozen, while others work. The
+// heartbeat finds out.
+func TestChannelSilent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g, _, _, _ := r.pair()
+	c := join(t, g, "alice")
+	r.add("direct", "user:alice", 0, 3)
+	c.waitEvents(patience, "user:alice", 3)
+	g.via.freezePush()
+	r.add("direct", "user:alice", 3, 3)
+	c.mustHave(6*time.Second, "user:alice", 0, 6)
+	r.add("direct", "user:alice", 6, 3)
+	c.mustHave(time.Second, "user:alice", 0, 9)
+	g.via.thaw()
+}
+
+// TestGarbageOnTheChannel: what is no worker's message is dropped and harms nobody.
+func TestGarbageOnTheChannel(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g, _, _, _ := r.pair()
+	c := join(t, g, "alice")
+	head := string(wire.AppendHead(nil, wire.Head{Partition: wire.Partition("user:alice", 16), Epoch: 1 << 40, Seq: 1}))
+	garbage := []string{
+		"", "x", "B", "S", "H", "B\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", head + "e", head + "e\xff\xff\xff\x7f", head + "zzz",
+		string(wire.AppendHead(nil, wire.Head{Partition: 999, Epoch: 1, Seq: 1})),
+		string(wire.AppendBeats(nil, []wire.Head{{Partition: 999, Epoch: 1, Seq: 1}})),
+	}
+	before := g.metric("sluice_gateway_drops_total", "reason", "malformed")
+	for _, text := range garbage {
+		r.rdb.Publish(ctx, "sluice:server:"+g.name, text)
+	}
+	eventually(t, patience, "garbage is counted", func() error {
+		if n := g.metric("sluice_gateway_drops_total", "reason", "malformed") - before; n < float64(len(garbage)-1) {
+			return fmt.Errorf("%v of %d", n, len(garbage))
+		}
+		return nil
+	})
+	r.add("direct", "user:alice", 0, 3)
+	c.mustHave(patience, "user:alice", 0, 3)
+}

@@ -1,0 +1,351 @@
+package inproc_test
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/gateway"
+)
+
+// steady waits until a counter has not changed for a while: nothing moves any more.
+func (p *process) steady(name string) {
+	p.t.Helper()
+	last, since := p.metric(name), time.Now()
+	eventually(p.t, patience, name+" stands still", func() error {
+		if now := p.metric(name); now != last {
+			last, since = now, time.Now()
+		}
+		if time.Since(since) < 200*time.Millisecond {
+			return fmt.Errorf("it is %v", last)
+		}
+		return nil
+	})
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC() // what finalizers and pools held
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// TestSlowReplay: many clients ask for a long history and do not read. That costs no
+// more memory than their queues; and when they read, they get everything. It is not
+// parallel, since it looks at the memory.
+func TestSlowReplay(t *testing.T) {
+	r := newRig(t)
+	g, _, _, _ := r.pair()
+	const (
+		target  = "topic:long"
+		events  = 900
+		size    = 2 << 10
+		clients = 16
+		live    = 60
+	)
+	pad := strings.Repeat("x", size)
+	pipe := r.rdb.Pipeline()
+	for i := range events {
+		r.entry(pipe, "direct", target, fmt.Sprintf(`{"n":%d,"pad":"%s"}`, i, pad))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, "all are in the history", func() error {
+		if n := r.rdb.XLen(ctx, r.key(target, "history")).Val(); n != events {
+			return fmt.Errorf("%d are", n)
+		}
+		return nil
+	})
+	for i := range clients { // connections to Redis, buffers and pools are there from now on
+		c := dial(t, g, fmt.Sprint("u", i), narrow)
+		c.send(msg{"type": "subscribe", "to": target, "after": "0"})
+		c.waitEvents(patience, target, 200)
+		c.kill()
+		c.frames = nil
+	}
+	before := heap()
+	var slow []*client
+	for i := range clients {
+		c := dial(t, g, fmt.Sprint("u", i), narrow, silent)
+		c.send(msg{"type": "subscribe", "to": target, "after": "0"})
+		slow = append(slow, c)
+	}
+	g.steady("sluice_gateway_deliveries_total")
+	for i := range live {
+		pipe := r.rdb.TxPipeline()
+		r.entry(pipe, "direct", target, fmt.Sprintf(`{"n":%d,"pad":"%s"}`, events+i, pad))
+		if _, err := pipe.Exec(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, patience, "the live ones are in the history", func() error {
+		if n := r.rdb.XLen(ctx, r.key(target, "history")).Val(); n != events+live {
+			return fmt.Errorf("%d are", n)
+		}
+		return nil
+	})
+	g.steady("sluice_gateway_records_total")
+	grown := int64(heap()) - int64(before)
+	t.Logf("%d stalled clients, %d KiB each to come: the heap has grown by %d KiB", clients, (events+live)*size>>10, grown>>10)
+	if limit := int64(clients * (64 << 10) * 5); grown > limit {
+		t.Errorf("the heap has grown by %d KiB, want at most %d: a queue and what is around it for each client", grown>>10, limit>>10)
+	}
+	for _, c := range slow {
+		if err := c.ended(); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		c.resume()
+	}
+	for _, c := range slow {
+		c.mustHave(2*patience, target, 0, events+live)
+	}
+}
+
+func smallQueue(c *gateway.Config) { c.SendQueueBytes = 4096 }
+
+// TestLaggingSubscriber: a live subscriber stops reading. Others do not notice; when it
+// reads again it gets everything once and in order, on the same connection.
+func TestLaggingSubscriber(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *config) { c.HistorySize = 10_000 })
+	g1, g2 := r.gateway(smallQueue), r.gateway(smallQueue)
+	r.worker()
+	r.worker()
+	const target = "topic:busy"
+	slow := join(t, g1, "slow", topics("busy"), narrow)
+	fast := []*client{join(t, g1, "fast", topics("busy")), join(t, g2, "fast", topics("busy"))}
+	p := r.produce(500, 400, source{"direct", target})
+	for _, c := range append(fast, slow) {
+		c.waitEvents(patience, target, 20)
+	}
+	for round := range 2 {
+		slow.pause()
+		lagging := g1.metric("sluice_gateway_lagging_total")
+		eventually(t, patience, "the subscription lags", func() error {
+			if g1.metric("sluice_gateway_lagging_total") == lagging {
+				return fmt.Errorf("round %d: it does not", round)
+			}
+			return nil
+		})
+		// Events without history come to the others; who lags may miss them.
+		for i := range 10 {
+			r.add("direct", target, 1_000_000+10*round+i, 1, "retain", "0")
+		}
+		n := p.sent(0) + 300
+		for _, c := range fast {
+			c.waitEvents(patience, target, n)
+		}
+		slow.resume()
+		n = p.sent(0)
+		slow.waitEvents(patience, target, n)
+	}
+	p.settle(patience, append(fast, slow)...)
+	if err := slow.ended(); err != nil {
+		t.Errorf("the slow client's connection ended: %v", err)
+	}
+	for _, c := range fast {
+		c.until(patience, "20 events without history", func(frames []frame) bool { return len(liveOnly(frames, target)) == 20 })
+		for i, f := range liveOnly(c.all(target), target) {
+			if number(f) != 1_000_000+i {
+				t.Errorf("%s: event %d without history is number %d", c.name, i, number(f)-1_000_000)
+			}
+		}
+	}
+}
+
+// TestLaggingInEverything: one connection lags with many targets at once.
+func TestLaggingInEverything(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *config) { c.HistorySize = 10_000 })
+	g := r.gateway(smallQueue)
+	r.worker()
+	var sources []source
+	var names []string
+	for i := range 12 {
+		sources = append(sources, source{"direct", fmt.Sprint("topic:t", i)})
+		names = append(names, fmt.Sprint("t", i))
+	}
+	slow := join(t, g, "slow", topics(names...), narrow)
+	slow.pause()
+	p := r.produce(1200, 200, sources...)
+	eventually(t, patience, "all subscriptions lag", func() error {
+		if n := g.metric("sluice_gateway_lagging_total"); n < 12 || p.sent(0) < 60 {
+			return fmt.Errorf("%v lag", n)
+		}
+		return nil
+	})
+	slow.resume()
+	p.settle(patience, slow)
+}
+
+// TestStuckClientComesBack: a client that takes nothing for two pings is closed, and
+// gets everything when it comes back.
+func TestStuckClientComesBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *config) { c.HistorySize = 10_000 })
+	g := r.gateway(smallQueue, func(c *gateway.Config) { c.PingInterval = 300 * time.Millisecond })
+	r.worker()
+	const target = "topic:busy"
+	slow := join(t, g, "slow", topics("busy"), narrow)
+	p := r.produce(500, 400, source{"direct", target})
+	slow.waitEvents(patience, target, 20)
+	slow.pause()
+	eventually(t, patience, "the gateway closes it", func() error {
+		if n := g.metric("sluice_gateway_closes_total", "code", "4001"); n == 0 {
+			return fmt.Errorf("it did not")
+		}
+		return nil
+	})
+	slow.resume()
+	_ = slow.waitClose(patience) // the code cannot reach a client whose link is full
+	next, err := follow(slow.all(target), target, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := dial(t, g, "slow", resuming("slow", map[string]string{target: slow.last(target)}))
+	again.waitEvents(patience, target, p.sent(0)-next)
+	again.mustHave(patience, target, next, p.finish()[0])
+}
+
+// TestClientDiesWhileItResumes: clients ask for much when they connect, do not read,
+// and go. The gateway forgets them, and can stop.
+func TestClientDiesWhileItResumes(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		how   func(positions map[string]string) dialOption
+		stays bool // it keeps the connection, and reads nothing for ever
+	}{
+		{"frame connect", func(p map[string]string) dialOption { return resuming("alice", p) }, false},
+		{"frame connect, stays", func(p map[string]string) dialOption { return resuming("alice", p) }, true},
+		{"query", func(p map[string]string) dialOption { return lastEventID(cursor(p)) }, false},
+		{"query, stays", func(p map[string]string) dialOption { return lastEventID(cursor(p)) }, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			g := r.gateway(smallQueue, func(c *gateway.Config) {
+				c.PingInterval, c.DrainTimeout = 300*time.Millisecond, time.Second
+			})
+			r.worker()
+			positions := r.fill(40, 5, 900)
+			c := dial(t, g, "alice", narrow, silent, tc.how(positions))
+			g.steady("sluice_gateway_deliveries_total")
+			if !tc.stays {
+				c.kill()
+			}
+			eventually(t, patience, "the connection ends", func() error {
+				if n := g.metric("sluice_gateway_connections"); n != 0 {
+					return fmt.Errorf("%v connections", n)
+				}
+				return nil
+			})
+			r.noSession("user:alice")
+		})
+	}
+}
+
+// TestDrainWithClientThatResumes: the gateway stops while such a client is there.
+func TestDrainWithClientThatResumes(t *testing.T) {
+	t.Parallel()
+	for _, how := range []func(p map[string]string) dialOption{
+		func(p map[string]string) dialOption { return resuming("alice", p) },
+		func(p map[string]string) dialOption { return lastEventID(cursor(p)) },
+	} {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			g := r.gateway(smallQueue, func(c *gateway.Config) { c.DrainTimeout = time.Second })
+			r.worker()
+			dial(t, g, "alice", narrow, silent, how(r.fill(40, 5, 900)))
+			g.steady("sluice_gateway_deliveries_total")
+			g.cancel()
+			g.wait(8 * time.Second)
+		})
+	}
+}
+
+// TestResumeOverSlowLink: a client that reads slowly, but reads, resumes many targets.
+// It takes a while, and the connection stays.
+func TestResumeOverSlowLink(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := r.gateway(smallQueue)
+	r.worker()
+	const each, size = 30, 900
+	positions := r.fill(40, each, size)
+	c := dial(t, g, "alice", narrow, silent, resuming("alice", positions))
+	c.pace(170) // frames a second: 1,200 events in 7 s
+	c.resume()
+	for target := range positions {
+		c.mustHave(4*patience, target, 0, each)
+	}
+}
+
+// fill gives n topics the same number of events in their histories, and returns the
+// positions before them.
+func (r *rig) fill(n, events, size int) map[string]string {
+	r.t.Helper()
+	positions := make(map[string]string)
+	pad := strings.Repeat("x", size)
+	pipe := r.rdb.TxPipeline()
+	for i := range n {
+		target := fmt.Sprint("topic:t", i)
+		positions[target] = "0"
+		for e := range events {
+			r.entry(pipe, "direct", target, fmt.Sprintf(`{"n":%d,"pad":"%s"}`, e, pad))
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		r.t.Fatal(err)
+	}
+	eventually(r.t, patience, "all are in the histories", func() error {
+		for target := range positions {
+			if n := r.rdb.XLen(ctx, r.key(target, "history")).Val(); n != int64(events) {
+				return fmt.Errorf("%s has %d", target, n)
+			}
+		}
+		return nil
+	})
+	return positions
+}
+
+func cursor(positions map[string]string) string {
+	var parts []string
+	for target, id := range positions {
+		parts = append(parts, target+"="+id)
+	}
+	return strings.Join(parts, ",")
+}
+
+// TestAnswersWhileLagging: a client that lags asks for something. The answer has to
+// wait like the events, and is no reason to close it.
+func TestAnswersWhileLagging(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *config) { c.HistorySize = 10_000 })
+	g := r.gateway(smallQueue)
+	r.worker()
+	const target = "topic:busy"
+	c := join(t, g, "alice", topics("busy"), narrow)
+	c.pause()
+	p := r.produce(500, 400, source{"direct", target})
+	eventually(t, patience, "the subscription lags", func() error {
+		if g.metric("sluice_gateway_lagging_total") == 0 {
+			return fmt.Errorf("it does not")
+		}
+		return nil
+	})
+	g.steady("sluice_gateway_deliveries_total")
+	c.send(msg{"type": "ping"})
+	c.send(msg{"type": "publish", "ref": "p", "to": "topic:other", "data": 1})
+	c.send(msg{"type": "subscribe", "ref": "s", "to": "topic:other"})
+	c.resume()
+	c.wait("pong", func(f frame) bool { return f.Type == "pong" })
+	c.answer("p")
+	c.answer("s")
+	p.settle(patience, c)
+}

@@ -1,0 +1,64 @@
+// Command load loads gateways, workers and Redis, and says what they take for it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+func main() {
+	if os.Getenv(floorVariable) != "" {
+		if err := runFloor(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	cfg, err := parse(ctx, args, os.Getenv("SLUICE_JWT_SECRET"), os.Stdout)
+	if err != nil {
+		return err
+	}
+	if err := raiseFiles(uint64(cfg.n(maxClients) + 500)); err != nil {
+		return err
+	}
+	for _, dir := range []string{cfg.out, cfg.profile} {
+		if dir != "" {
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				return err
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, cfg.timeout, fmt.Errorf("the whole run took more than -timeout %v", cfg.timeout))
+	defer cancel()
+	res := newResult(append([]string{"load"}, args...))
+	p := newProgress(os.Stderr)
+	err = runAll(ctx, cfg, res, p, os.Stdout)
+	p.close()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	written := errors.Join(res.write(filepath.Join(cfg.out, "result.json")), res.writeReport(filepath.Join(cfg.out, "report.html")))
+	if written == nil {
+		fmt.Printf("\n%s and %s hold all figures.\n", filepath.Join(cfg.out, "result.json"), filepath.Join(cfg.out, "report.html"))
+	}
+	return errors.Join(err, written)
+}
+
+// maxClients is the most connections that a scenario has at a time.
+const maxClients = 12_000

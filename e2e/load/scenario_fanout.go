@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+var fanout = scenario{
+	name:  "fanout",
+	title: "1,000 subscribers of one topic over two gateways: at 100,000 deliveries/s, and as fast as it goes",
+	about: "Each event goes to every subscriber. The floor writes the same frames to the same number of sockets, one write(2) " +
+		"for each; it is measured before and after. As fast as it goes, the producer adds an event as soon as all but a " +
+		"few have been received by all.",
+	run: runFanout,
+}
+
+const (
+	fanoutSubscribers = 1000
+	fanoutRate        = 100_000 // deliveries/s
+	// fanoutWindow is how many events are under way when it goes as fast as it can: below what a gateway holds for a
+	// socket by default (64 KiB), so that no subscriber falls behind.
+	fanoutWindow = 100
+)
+
+func runFanout(ctx context.Context, b *bench) error {
+	n := b.cfg.n(fanoutSubscribers)
+	rate := float64(fanoutRate) / fanoutSubscribers // events/s
+	order := order{Rate: rate, Batch: 1, Size: b.cfg.size, Seconds: b.floorTime().Seconds()}
+	before, _, err := frameFloor(ctx, b, "floor, before", n, order)
+	if err != nil {
+		return err
+	}
+	steady, fastest, err := measureFanout(ctx, b, n, rate)
+	if err != nil {
+		return err
+	}
+	after, bare, err := frameFloor(ctx, b, "floor, after", n, order)
+	if err != nil {
+		return err
+	}
+	order.Rate, order.Batch = 0, 1
+	single, err := writeFloor(ctx, b, "floor, as fast as it goes", n, order)
+	if err != nil {
+		return err
+	}
+	order.Batch = 8
+	batched, err := writeFloor(ctx, b, "floor, 8 frames a write", n, order)
+	if err != nil {
+		return err
+	}
+
+	b.figure("deliveries", steady.perSecond(), "/s")
+	b.serverCost(steady, roleGateway, roleWorker).against("bare write", before, after).ratioAtMost(1.4)
+	b.figure("gateways alone", steady.cost(roleGateway), "CPU s/M").against("bare write", before, after)
+	b.figure("worker alone", steady.cost(roleWorker), "CPU s/M")
+	b.figure("Redis", steady.cost(roleRedis), "CPU s/M").note("not in the sum above: the XADD of the producer is in it")
+	p50, p99 := b.latencyFigures("XADD to client", &steady.latency)
+	p50.against("write to client", milliseconds(bare.latency.quantile(0.5)), milliseconds(bare.latency.quantile(0.5)))
+	p99.against("write to client", milliseconds(bare.latency.quantile(0.99)), milliseconds(bare.latency.quantile(0.99)))
+	b.machineFigures(steady)
+	b.figure("as fast as it goes", fastest.perSecond(), "deliveries/s").atLeast(900_000).
+		against("bare write", single.perSecond(), single.perSecond()).
+		note(fmt.Sprintf("8 frames a write: %s/s; the generator used %.0f %% of a core", count(batched.perSecond()), 100*fastest.load(roleGenerator)))
+	b.serverCost(fastest, roleGateway, roleWorker).note("as fast as it goes").against("bare write, as fast", single.cost(roleFloor), single.cost(roleFloor))
+	b.chartWindow(steady)
+	b.chartWindow(fastest)
+	b.chartDistribution("Latency of a fan-out to "+count(float64(n)),
+		curveOf("XADD to client", &steady.latency), curveOf("as fast as it goes", &fastest.latency), curveOf("bare write", &bare.latency))
+	return nil
+}
+
+func measureFanout(ctx context.Context, b *bench, n int, rate float64) (steady, fastest *window, err error) {
+	in, f, done, err := b.install(ctx, 2)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	topic := in.name("fan", 0)
+	if err := b.subscribers(ctx, in, f, n, topic); err != nil {
+		return nil, nil, err
+	}
+	p, err := in.producer(ctx, b.cfg.via, b.cfg.size)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer p.close()
+	t := &target{name: "topic:" + topic}
+
+	b.progress.enter("warming up")
+	if err := b.publish(ctx, in, f, p, rate, b.cfg.time/8, func(int) (*target, uint64) { return t, uint64(n) }); err != nil {
+		return nil, nil, err
+	}
+	m := &meter{b: b, in: in, fleet: f, phase: fmt.Sprintf("%s deliveries/s", count(rate*float64(n)))}
+	steady, err = m.measure(ctx, func() error {
+		return b.publish(ctx, in, f, p, rate, b.cfg.time, func(int) (*target, uint64) { return t, uint64(n) })
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	m = &meter{b: b, in: in, fleet: f, phase: "as fast as it goes"}
+	fastest, err = m.measure(ctx, func() error { return b.flood(ctx, in, f, p, t, n) })
+	if err != nil {
+		return nil, nil, err
+	}
+	return steady, fastest, f.verdict()
+}
+
+// subscribers connects n users that all subscribe to a topic.
+func (b *bench) subscribers(ctx context.Context, in *installation, f *fleet, n int, topic string) error {
+	b.progress.enter(fmt.Sprintf("connecting %s clients", count(float64(n))))
+	specs := make([]spec, n)
+	for i := range specs {
+		specs[i] = in.user(i, in.name(topic, i))
+		specs[i].topics = []string{topic}
+	}
+	_, err := f.connect(ctx, specs, 0)
+	return err
+}
+
+// publish adds events at a rate and waits until all deliveries have come. next gives the target of the i-th event,
+// and how many clients get it.
+func (b *bench) publish(ctx context.Context, in *installation, f *fleet, p *producer, rate float64, d time.Duration, next func(i int) (*target, uint64)) error {
+	want := f.counts().events
+	err := paced(ctx, rate, 0, d, func(from, n int) error {
+		for i := from; i < from+n; i++ {
+			t, receivers := next(i)
+			p.add(t)
+			want += receivers
+		}
+		return p.flush()
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.settled(ctx); err != nil {
+		return err
+	}
+	return b.received(ctx, in, f, want)
+}
+
+// received waits until the clients have so many events.
+func (b *bench) received(ctx context.Context, in *installation, f *fleet, want uint64) error {
+	err := f.until(ctx, fmt.Sprintf("all clients have what was sent (%d events in all)", want), func(c counts) bool { return c.events >= want })
+	if err != nil && in.alive() != nil {
+		return in.alive()
+	}
+	return err
+}
+
+// flood adds events to one target as long as few are under way, for the time of a measurement.
+func (b *bench) flood(ctx context.Context, in *installation, f *fleet, p *producer, t *target, subscribers int) error {
+	base := f.counts().events
+	sent := uint64(0)
+	moved, last := time.Now(), base
+	for end := time.Now().Add(b.cfg.time); time.Now().Before(end); {
+		now := f.events()
+		whole := (now - base) / uint64(subscribers) // events that all have, about
+		room := fanoutWindow - int(sent-whole)
+		if room < fanoutWindow/4 {
+			if now != last {
+				moved, last = time.Now(), now
+			}
+			if time.Since(moved) > patience {
+				break // received says what is missing
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			nap(100 * time.Microsecond)
+			continue
+		}
+		for range room {
+			p.add(t)
+		}
+		sent += uint64(room)
+		if err := p.flush(); err != nil {
+			return err
+		}
+	}
+	return b.received(ctx, in, f, base+sent*uint64(subscribers))
+}
+
+// serverCost is the CPU time of the servers for a million deliveries; nothing for an installation that ran already.
+func (b *bench) serverCost(w *window, roles ...string) *figure {
+	name := roles[0]
+	for _, r := range roles[1:] {
+		name += " + " + r
+	}
+	return b.figure(name, w.cost(roles...), "CPU s/M")
+}
+
+// machineFigures tell how far the machine was shared while a window was measured.
+func (b *bench) machineFigures(w *window) {
+	b.figure("generator", 100*w.load(roleGenerator), "% of a core")
+	b.figure("other processes", 100*w.load(roleOthers), "% of a core").
+		note(fmt.Sprintf("hypervisor: %.1f %%", 100*w.stolen/w.took.Seconds()))
+}

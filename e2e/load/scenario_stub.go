@@ -1,0 +1,3 @@
+package main
+
+func (r *result) writeReport(path string) error { return nil }

@@ -1,0 +1,254 @@
+package torture
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/shared/wire"
+)
+
+const (
+	room = "topic:room"
+	hall = "topic:hall"
+)
+
+// start is when the logs of these tests begin; at(n) is n ms later, which is also the time in id(n).
+var start = time.UnixMilli(1_000_000)
+
+func at(n int) time.Time { return start.Add(time.Duration(n) * time.Millisecond) }
+
+func id(n int) wire.ID {
+	if n == 0 {
+		return wire.ID{}
+	}
+	return wire.ID{Ms: uint64(at(n).UnixMilli())}
+}
+
+// goodLog is one in which every promise is kept: in room the events 1 to 5, each under its own number as id, in hall
+// event 11. alice has all of room, with a reconnection after 2; bob came after 3.
+func goodLog() *Log {
+	log := &Log{Histories: map[string][]Stored{hall: {{ID: id(11), N: 11}}}}
+	for n := 1; n <= 5; n++ {
+		log.Appends = append(log.Appends, Append{N: n, To: room, Way: Direct, Lane: "direct-1", At: at(n), Outcome: Acked, ID: id(n)})
+		log.Histories[room] = append(log.Histories[room], Stored{ID: id(n), Prev: id(n - 1), N: n})
+	}
+	log.Appends = append(log.Appends, Append{N: 11, To: hall, Way: Intake, Lane: "intake-1", At: at(11), Outcome: Acked, ID: id(10)})
+	alice := &Client{Name: "alice", At: map[string]bool{room: true}, Frames: []Frame{
+		connected("a1"), asked(room), subscribed(room, 0), got(1), got(2), {Kind: Closed},
+		connected("a2"), askedAfter(room, 2), subscribed(room, 4), got(3), got(4), got(5),
+	}}
+	bob := &Client{Name: "bob", At: map[string]bool{room: true, hall: true}, Frames: []Frame{
+		connected("b1"), asked(room), asked(hall), subscribed(room, 3), subscribed(hall, 11), got(4), got(5),
+	}}
+	log.Clients = []*Client{alice, bob}
+	return log
+}
+
+func connected(conn string) Frame { return Frame{Kind: Connected, Text: conn} }
+func asked(to string) Frame       { return Frame{Kind: Asked, To: to} }
+func askedAfter(to string, n int) Frame {
+	return Frame{Kind: Asked, To: to, After: true, ID: id(n)}
+}
+func subscribed(to string, n int) Frame {
+	return Frame{Kind: Subscribed, To: to, ID: id(n), OK: true}
+}
+func got(n int) Frame {
+	return Frame{Kind: Event, To: room, ID: id(n), Prev: id(n - 1), N: n, At: at(n)}
+}
+
+// gap is told after event n, and goes on at position m.
+func gap(n, m int) []Frame {
+	return []Frame{
+		{Kind: Gap, To: room, Prev: id(n), ID: id(m), Text: wire.GapTrimmed, At: at(50)},
+		{Kind: Subscribed, To: room, ID: id(m)},
+	}
+}
+
+func (l *Log) alice() *Client { return l.Clients[0] }
+func (l *Log) bob() *Client   { return l.Clients[1] }
+
+// drop takes frames out of what a client saw.
+func (c *Client) drop(from, to int) { c.Frames = slices.Delete(c.Frames, from, to) }
+
+func (c *Client) insert(at int, f ...Frame) { c.Frames = slices.Insert(c.Frames, at, f...) }
+
+// trim takes the first n events of room away at a time.
+func (l *Log) trim(n int, when time.Time) {
+	for i := range n {
+		l.Histories[room][i].Trimmed = when
+	}
+}
+
+// TestCheck changes a good log and says which promises are broken then.
+func TestCheck(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(l *Log)
+		want   string // class and a part of the text; empty: nothing is broken
+	}{
+		{"nothing", func(*Log) {}, ""},
+
+		// what is retained
+		{"an accepted event is not there", func(l *Log) {
+			l.Appends[5].To, l.Histories[hall] = hall, nil
+			l.bob().drop(4, 5)
+			delete(l.bob().At, hall)
+		}, "lost: accepted over intake"},
+		{"an event without an answer is not there", func(l *Log) {
+			l.Appends[5].Outcome, l.Histories[hall] = Open, nil
+			l.bob().drop(4, 5)
+			delete(l.bob().At, hall)
+		}, ""},
+		{"an event without an answer is there", func(l *Log) { l.Appends[5].Outcome = Open }, ""},
+		{"a refused event is there", func(l *Log) { l.Appends[5].Outcome = Refused }, "otherwise wrong: refused"},
+		{"an event in two places", func(l *Log) {
+			l.Histories[hall] = append(l.Histories[hall], Stored{ID: id(12), Prev: id(11), N: 11})
+			delete(l.bob().At, hall)
+		}, "repeated: stands 2 times"},
+		{"an event in the wrong place", func(l *Log) { l.Appends[5].To = room }, "otherwise wrong: was appended to topic:room"},
+		{"an event of nobody", func(l *Log) { l.Appends = l.Appends[:5] }, "otherwise wrong: nobody has appended"},
+		{"a broken chain", func(l *Log) { l.Histories[room][2].Prev = id(1) }, "unexplained gaps: the history says prev"},
+		{"a live-only event is retained", func(l *Log) { l.Appends[5].Live = true }, "otherwise wrong: not to be retained"},
+		{"a producer was told another id", func(l *Log) { l.Appends[2].ID = id(4) }, "otherwise wrong: first entry that was accepted"},
+		{"a client was told another id", func(l *Log) { l.Appends[2].Way, l.Appends[2].ID = Publish, id(4) }, "otherwise wrong: its client was told"},
+		{"a client was told of a duplicate after one try", func(l *Log) { l.Appends[2].Way, l.Appends[2].Duplicate = Publish, true }, "otherwise wrong: only one try"},
+		{"a lane against its order", func(l *Log) { l.Appends[1], l.Appends[2] = l.Appends[2], l.Appends[1] }, "reordered: lane direct-1"},
+		{"a late try against its lane's order", func(l *Log) {
+			l.Appends[1], l.Appends[2] = l.Appends[2], l.Appends[1]
+			l.Appends[1].Outcome = Open
+		}, ""},
+
+		// idempotency keys
+		{"two tries, the first is the event", func(l *Log) {
+			l.Appends = append(l.Appends, Append{N: 5, To: room, Way: Direct, Key: "k", Outcome: Acked, ID: id(9)})
+		}, ""},
+		{"two tries, the second is the event", func(l *Log) {
+			l.Appends = append(l.Appends, Append{N: 5, To: room, Way: Direct, Key: "k", Outcome: Acked, ID: id(4)})
+		}, "otherwise wrong: first entry that was accepted"},
+		{"two tries, the first without an answer is the event", func(l *Log) {
+			l.Appends[4].Outcome = Open
+			l.Appends = append(l.Appends, Append{N: 5, To: room, Way: Direct, Key: "k", Outcome: Acked, ID: id(9)})
+		}, ""},
+
+		// dead letters
+		{"a dead letter that was deserved", func(l *Log) { l.poison(Acked, wire.ReasonNoData, 1) }, ""},
+		{"a dead letter for another reason", func(l *Log) { l.poison(Acked, wire.ReasonTooLarge, 1) }, "otherwise wrong: want no_data"},
+		{"a dead letter twice", func(l *Log) { l.poison(Acked, wire.ReasonNoData, 2) }, "repeated: 2 dead letters"},
+		{"no dead letter", func(l *Log) { l.poison(Acked, "", 0) }, "lost: deserved to be a dead letter"},
+		{"no dead letter, nor an answer", func(l *Log) { l.poison(Open, "", 0) }, ""},
+		{"a good event is a dead letter", func(l *Log) {
+			l.Dead = append(l.Dead, DeadLetter{Reason: wire.ReasonOrder, Entry: id(3), To: room, N: 3})
+		}, "otherwise wrong: a good event"},
+		{"a dead letter of nobody", func(l *Log) { l.Dead = append(l.Dead, DeadLetter{Reason: wire.ReasonOrder, N: -1}) }, "otherwise wrong: nobody can explain"},
+		{"poison is retained", func(l *Log) { l.Appends[5].Poison = wire.ReasonNoData }, "otherwise wrong: had to become"},
+
+		// what clients see
+		{"the last event is missing", func(l *Log) { l.alice().drop(11, 12) }, "lost: never got it"},
+		{"the last event is missing for who left", func(l *Log) { l.alice().drop(11, 12); clear(l.alice().At) }, ""},
+		{"an event in the middle is missing", func(l *Log) { l.alice().drop(10, 11) }, "unexplained gaps: its prev"},
+		{"an event in the middle is missing and counted", func(l *Log) { l.alice().drop(10, 11) }, "lost: never got it"},
+		{"an event is missing after the position", func(l *Log) { l.bob().drop(5, 6) }, "lost: never got it"},
+		{"an event that was missing comes later", func(l *Log) {
+			f := l.alice().Frames
+			f[9], f[10] = f[10], f[9]
+		}, "reordered: is at"},
+		{"an event twice", func(l *Log) { l.alice().insert(11, got(4)) }, "repeated: has it already"},
+		{"an event twice over a reconnection", func(l *Log) { l.alice().insert(9, got(2)) }, "repeated: has it already"},
+		{"an event under another's id", func(l *Log) { l.alice().Frames[9].N = 4 }, "otherwise wrong: the history has event 3"},
+		{"an event that is not in the history", func(l *Log) { l.alice().Frames[9].ID.Seq = 7 }, "otherwise wrong: does not have it"},
+		{"an event before subscribed", func(l *Log) { l.alice().insert(7, got(3)) }, "otherwise wrong: without a subscription"},
+		{"an event after unsubscribed", func(l *Log) { l.alice().insert(11, Frame{Kind: Unsubscribed, To: room}) }, "otherwise wrong: without a subscription"},
+		{"subscribed at an unknown position", func(l *Log) { l.alice().Frames[2].ID.Seq = 7 }, "otherwise wrong: does not know"},
+		{"subscribed without an answer", func(l *Log) { l.bob().At["topic:other"] = true }, "otherwise wrong: never got an answer"},
+		{"all that is retained, and not all came", func(l *Log) { l.bob().Frames[1].Earliest = true }, "lost: never got it"},
+		{"asks for what follows another id than it has", func(l *Log) { l.alice().Frames[7] = askedAfter(room, 1) }, "otherwise wrong: the recorder asked"},
+		{"a new subscription from now on", func(l *Log) {
+			l.alice().Frames[7] = asked(room)
+			l.alice().drop(9, 11) // 3 and 4
+		}, ""},
+
+		// skip
+		{"a skip for the one that it is not for", func(l *Log) { l.Appends[3].Except = "b1"; l.bob().Frames[5].Kind = Skip }, ""},
+		{"a skip for somebody else", func(l *Log) { l.Appends[3].Except = "b1"; l.alice().Frames[10].Kind = Skip }, "otherwise wrong: it is for all but"},
+		{"no skip", func(l *Log) { l.Appends[3].Except = "b1" }, "otherwise wrong: it is for all but"},
+
+		// live-only events
+		{"live only", func(l *Log) { l.live(1) }, ""},
+		{"live only, not received", func(l *Log) { l.live(0) }, ""},
+		{"live only, twice", func(l *Log) { l.live(2) }, "repeated: nothing had died"},
+		{"live only, twice after a worker died", func(l *Log) {
+			l.live(2)
+			l.Faults = append(l.Faults, Fault{Kind: "worker-kill", Begin: at(0), End: at(1)})
+		}, ""},
+		{"live only, twice after a client went", func(l *Log) {
+			l.live(2)
+			l.Faults = append(l.Faults, Fault{Kind: "client", Calm: true, Begin: at(0), End: at(1)})
+		}, "repeated: nothing had died"},
+
+		// gaps
+		{"a gap where something was trimmed", func(l *Log) {
+			l.trim(4, at(40))
+			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 11, gap(2, 4)...)
+		}, ""},
+		{"a gap where nothing was trimmed", func(l *Log) {
+			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 11, gap(2, 4)...)
+		}, "unexplained gaps: what follows was retained"},
+		{"a gap where something else was trimmed", func(l *Log) {
+			l.trim(2, at(40))
+			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 11, gap(2, 4)...)
+		}, "unexplained gaps: what follows was retained"},
+		{"a gap before anything was trimmed", func(l *Log) {
+			l.trim(4, at(60))
+			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 11, gap(2, 4)...)
+		}, "unexplained gaps: what follows was retained"},
+		{"a gap after another position", func(l *Log) {
+			l.trim(4, at(40))
+			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 11, gap(1, 4)...)
+		}, "otherwise wrong: the client is at"},
+		{"a gap, and then something is missing", func(l *Log) {
+			l.trim(4, at(40))
+			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 12, gap(2, 3)...)
+		}, "lost: never got it"},
+		{"not recovered, without a gap", func(l *Log) { l.alice().Frames[8].OK = false }, "unexplained gaps: no gap before it"},
+		{"trimmed while away and not told", func(l *Log) { l.trim(4, at(40)); l.alice().drop(9, 11) }, "unexplained gaps: its prev"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			log := goodLog()
+			c.change(log)
+			v := Check(log)
+			class, text, _ := strings.Cut(c.want, ": ")
+			if c.want == "" {
+				if !v.OK() {
+					t.Fatalf("%v\n%v", v, v.Violations)
+				}
+				return
+			}
+			if !slices.ContainsFunc(v.Violations, func(w Violation) bool {
+				return w.Class.String() == class && strings.Contains(w.Text, text)
+			}) {
+				t.Fatalf("want %q: %v\n%v", c.want, v, v.Violations)
+			}
+			if v.OK() || !strings.Contains(v.Explain(), "\n") {
+				t.Errorf("not explained: %s", v.Explain())
+			}
+		})
+	}
+}
+
+// poison appends an entry without data, and the dead letters that came of it.
+func (l *Log) poison(o Outcome, reason string, letters int) {
+	l.Appends = append(l.Appends, Append{N: 20, To: room, Lane: "poison", Poison: wire.ReasonNoData, Outcome: o, ID: id(20)})
+	for range letters {
+		l.Dead = append(l.Dead, DeadLetter{Reason: reason, Stream: "sluice:events", Entry: id(20), To: room, N: 20})
+	}
+}
+
+// live appends a live-only event, which alice gets some times.
+func (l *Log) live(times int) {
+	l.Appends = append(l.Appends, Append{N: 21, To: room, Lane: "direct-2", Live: true, Outcome: Acked, ID: id(21)})
+	for range times {
+		l.alice().insert(9, Frame{Kind: LiveOnly, To: room, N: 21, At: at(21)})
+	}
+}

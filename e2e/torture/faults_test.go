@@ -1,0 +1,368 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/wire"
+)
+
+// damage is a fault while it is done.
+type damage struct {
+	*system
+	journal *journal
+	fault   fault
+	rng     *rand.Rand
+	ctx     context.Context // ends with the run: undo what was done
+	place   string          // to be noted
+}
+
+// wait is until the fault is over.
+func (d *damage) wait() { pause(d.ctx, d.fault.long) }
+
+// kinds are all faults. Names with a common begin can be chosen together.
+var kinds = []*faultKind{
+	{name: "worker-kill", holds: "workers", from: 50 * time.Millisecond, to: 2 * time.Second, do: (*damage).workerKill},
+	{name: "worker-stop", holds: "workers", from: leaseTime + 500*time.Millisecond, to: leaseTime + 3*time.Second, do: (*damage).workerStop},
+	{name: "worker-term", holds: "workers", from: 50 * time.Millisecond, to: time.Second, do: (*damage).workerTerm},
+	{name: "worker-scale", holds: "workers", from: 2 * time.Second, to: 5 * time.Second, do: (*damage).workerScale},
+	{name: "worker-none", holds: "workers", from: 2 * time.Second, to: 5 * time.Second, do: (*damage).workerNone},
+
+	{name: "gateway-kill", holds: "gateways", calm: true, from: 50 * time.Millisecond, to: 2 * time.Second, do: (*damage).gatewayKill},
+	{name: "gateway-stop", holds: "gateways", calm: true, from: 500 * time.Millisecond, to: 6 * time.Second, do: (*damage).gatewayStop},
+	{name: "gateway-term", holds: "gateways", calm: true, from: 50 * time.Millisecond, to: time.Second, do: (*damage).gatewayTerm},
+	{name: "gateway-all", holds: "gateways", calm: true, from: 50 * time.Millisecond, to: time.Second, do: (*damage).gatewayAll},
+
+	{name: "redis-kill", holds: "redis", from: 20 * time.Millisecond, to: time.Second, do: (*damage).redisKill},
+	{name: "redis-restart", holds: "redis", from: 20 * time.Millisecond, to: time.Second, do: (*damage).redisRestart},
+	{name: "redis-stop", holds: "redis", from: 500 * time.Millisecond, to: 5 * time.Second, do: (*damage).redisStop},
+	{name: "redis-kill-pubsub", holds: "redis", do: (*damage).killPubSub},
+	{name: "redis-kill-normal", holds: "redis", do: (*damage).killNormal},
+	{name: "redis-script-flush", holds: "redis", do: (*damage).scriptFlush},
+	{name: "redis-memory", holds: "redis", from: 200 * time.Millisecond, to: 3 * time.Second, do: (*damage).memory},
+	{name: "redis-pubsub-limit", holds: "redis", from: time.Second, to: 3 * time.Second, do: (*damage).pubSubLimit},
+
+	{name: "link-cut", holds: "link", do: (*damage).linkCut},
+	{name: "link-away", holds: "link", from: 500 * time.Millisecond, to: 4 * time.Second, do: (*damage).linkAway},
+	{name: "link-delay", holds: "link", from: time.Second, to: 4 * time.Second, do: (*damage).linkDelay},
+	{name: "link-stall", holds: "link", from: 300 * time.Millisecond, to: 5 * time.Second, do: (*damage).linkStall},
+	{name: "link-silent", holds: "link", do: (*damage).linkSilent},
+	{name: "link-split", holds: "link", from: time.Second, to: 3 * time.Second, do: (*damage).linkSplit},
+	{name: "link-reply", holds: "link", from: 5 * time.Millisecond, to: 500 * time.Millisecond, do: (*damage).linkReply},
+
+	{name: "trim", holds: "histories", calm: true, do: (*damage).trim},
+}
+
+// one draws one of the slots that have a process.
+func (d *damage) one(slots []*slot) *slot {
+	running := slices.Clone(slots)
+	running = slices.DeleteFunc(running, func(w *slot) bool { return !w.running() })
+	if len(running) == 0 {
+		return slots[0]
+	}
+	w := running[d.rng.IntN(len(running))]
+	d.place = w.name
+	return w
+}
+
+// again starts the slot's process, now and then under a new name.
+func (d *damage) again(w *slot) { w.start(d.rng.IntN(2) == 0) }
+
+func (d *damage) workerKill() {
+	w := d.one(d.workers)
+	w.kill()
+	d.wait()
+	d.again(w)
+}
+
+func (d *damage) workerStop() {
+	w := d.one(d.workers)
+	w.signal(syscall.SIGSTOP)
+	d.wait()
+	w.signal(syscall.SIGCONT)
+}
+
+func (d *damage) workerTerm() {
+	w := d.one(d.workers)
+	w.stop()
+	d.wait()
+	d.again(w)
+}
+
+// workerScale goes to all workers, then down to one that was there or came, then back.
+func (d *damage) workerScale() {
+	d.place = "workers"
+	for _, w := range d.workers {
+		d.again(w)
+	}
+	pause(d.ctx, d.fault.long/2)
+	left := d.rng.IntN(len(d.workers))
+	for i, w := range d.workers {
+		if i != left {
+			w.stop()
+		}
+	}
+	pause(d.ctx, d.fault.long/2)
+	d.usualWorkers()
+}
+
+func (d *damage) workerNone() {
+	d.place = "workers"
+	kill := d.rng.IntN(2) == 0
+	for _, w := range d.workers {
+		if kill {
+			w.kill()
+		} else {
+			w.stop()
+		}
+	}
+	d.wait()
+	d.usualWorkers()
+}
+
+func (d *damage) usualWorkers() {
+	for i, w := range d.workers {
+		if i < calmWorkers {
+			d.again(w)
+		} else {
+			w.stop()
+		}
+	}
+}
+
+func (d *damage) gatewayKill() {
+	g := d.one(d.gateways)
+	g.kill()
+	d.wait()
+	d.again(g)
+}
+
+func (d *damage) gatewayStop() {
+	g := d.one(d.gateways)
+	g.signal(syscall.SIGSTOP)
+	d.wait()
+	g.signal(syscall.SIGCONT)
+}
+
+func (d *damage) gatewayTerm() {
+	g := d.one(d.gateways)
+	g.stop()
+	d.wait()
+	d.again(g)
+}
+
+func (d *damage) gatewayAll() {
+	d.place = "gateways"
+	for _, g := range d.gateways {
+		g.kill()
+	}
+	d.wait()
+	for _, g := range d.gateways {
+		d.again(g)
+	}
+}
+
+func (d *damage) redisKill() {
+	d.place = "redis"
+	d.redisProcess().kill()
+	d.wait()
+	d.startRedis()
+}
+
+func (d *damage) redisRestart() {
+	d.place = "redis"
+	if !d.redisProcess().end(patience / 2) {
+		d.t.Error("redis-server did not end within half of the time that there is")
+	}
+	d.wait()
+	d.startRedis()
+}
+
+func (d *damage) redisStop() {
+	d.place = "redis"
+	p := d.redisProcess()
+	p.signal(syscall.SIGSTOP)
+	d.wait()
+	p.signal(syscall.SIGCONT)
+}
+
+// command has Redis do something that can be repeated.
+func (d *damage) command(args ...any) {
+	d.place = "redis"
+	d.must(fmt.Sprint(args...), func(ctx context.Context) error { return d.rdb.Do(ctx, args...).Err() })
+}
+
+func (d *damage) killPubSub()  { d.command("CLIENT", "KILL", "TYPE", "pubsub") }
+func (d *damage) killNormal()  { d.command("CLIENT", "KILL", "TYPE", "normal") }
+func (d *damage) scriptFlush() { d.command("SCRIPT", "FLUSH") }
+
+// memory makes Redis refuse what needs memory: at once, or when a little more is used.
+func (d *damage) memory() {
+	limit := "1mb"
+	if d.rng.IntN(2) == 0 {
+		d.must("ask Redis for its memory", func(ctx context.Context) error {
+			info, err := d.rdb.Info(ctx, "memory").Result()
+			_, rest, _ := strings.Cut(info, "used_memory:")
+			used, _, _ := strings.Cut(rest, "\r")
+			n, parseErr := strconv.Atoi(used)
+			if err == nil {
+				err = parseErr
+			}
+			limit = strconv.Itoa(n + 100<<10)
+			return err
+		})
+	}
+	d.command("CONFIG", "SET", "maxmemory", limit)
+	d.wait()
+	d.command("CONFIG", "SET", "maxmemory", "0")
+}
+
+// pubSubLimit makes Redis cut gateways off that do not read their channel fast enough.
+func (d *damage) pubSubLimit() {
+	d.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 2kb 0 0")
+	d.wait()
+	d.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 32mb 8mb 60")
+}
+
+// link draws one of the links; those to Redis of processes that live.
+func (d *damage) link() *link {
+	var l *link
+	switch d.rng.IntN(7) {
+	case 0, 1:
+		l = d.one(d.gateways).front
+	case 2, 3:
+		l = d.one(d.gateways).back
+	case 4, 5:
+		l = d.one(d.workers).back
+	default:
+		l = d.producers
+	}
+	d.place = l.name
+	return l
+}
+
+func (d *damage) linkCut() { d.link().cut() }
+
+func (d *damage) linkAway() {
+	l := d.link()
+	l.change(func(w *weather) { w.refuse = true })
+	l.cut()
+	d.wait()
+	l.clear()
+}
+
+func (d *damage) linkDelay() {
+	l := d.link()
+	delay := time.Duration(5+d.rng.IntN(200)) * time.Millisecond
+	l.change(func(w *weather) { w.delay = delay })
+	d.wait()
+	l.clear()
+}
+
+func (d *damage) linkStall() {
+	l := d.link()
+	stalled := [2]bool{}
+	stalled[d.rng.IntN(2)] = true
+	l.change(func(w *weather) { w.stalled = stalled })
+	d.wait()
+	l.clear()
+}
+
+func (d *damage) linkSilent() {
+	half, dark := d.rng.IntN(3) > 0, direction(d.rng.IntN(2))
+	d.link().silence(half, dark)
+}
+
+func (d *damage) linkSplit() {
+	l := d.link()
+	l.change(func(w *weather) { w.split = true })
+	d.wait()
+	l.clear()
+}
+
+// linkReply loses replies, then the connections: the commands have run.
+func (d *damage) linkReply() {
+	l := d.link()
+	l.hush(down)
+	d.wait()
+	l.cut()
+}
+
+// trim takes the older part of a history away, as its bound would.
+func (d *damage) trim() {
+	to := topicTarget(d.rng.IntN(topics))
+	keep := int64(1 + d.rng.IntN(20))
+	d.place = to
+	d.must("trim a history", func(ctx context.Context) error {
+		key := historyKey(to)
+		newest, err := d.rdb.XRevRangeN(ctx, key, "+", "-", keep).Result()
+		if err != nil || int64(len(newest)) < keep {
+			return err
+		}
+		oldest := newest[len(newest)-1].ID
+		gone, err := d.rdb.XRange(ctx, key, "-", "("+oldest).Result()
+		if err != nil {
+			return err
+		}
+		entries, err := stored(gone, time.Now())
+		if err != nil {
+			return err
+		}
+		d.journal.trim(to, entries) // before it is: a client may be told at once
+		for d.rdb.XTrimMinID(ctx, key, oldest).Err() != nil && ctx.Err() == nil {
+			pause(ctx, 20*time.Millisecond)
+		}
+		return nil
+	})
+}
+
+// stored reads entries of a history.
+func stored(entries []redis.XMessage, trimmed time.Time) ([]Stored, error) {
+	list := make([]Stored, len(entries))
+	for i, m := range entries {
+		id, err := wire.ParseID(m.ID)
+		if err != nil {
+			return nil, err
+		}
+		text, _ := m.Values["prev"].(string)
+		prev, err := wire.ParseID(text)
+		if err != nil {
+			return nil, fmt.Errorf("entry %s has prev %q: %w", m.ID, text, err)
+		}
+		data, _ := m.Values["data"].(string)
+		list[i] = Stored{ID: id, Prev: prev, N: numberIn(data), Trimmed: trimmed}
+	}
+	return list, nil
+}
+
+// inflict does the faults of a schedule, each at its time.
+func (r *run) inflict(ctx context.Context, schedule []fault) {
+	begin := time.Now()
+	done := make(chan struct{}, len(schedule))
+	for _, f := range schedule {
+		pause(ctx, time.Until(begin.Add(f.at)))
+		go func() {
+			defer func() { done <- struct{}{} }()
+			d := &damage{system: r.system, journal: &r.journal, fault: f, rng: rand.New(rand.NewPCG(f.seed, 2)), ctx: ctx}
+			from := time.Now()
+			f.do(d)
+			if d.place == "" {
+				d.place = f.holds
+			}
+			// Links to gateways from clients, and from producers, touch nothing that publishes.
+			calm := f.calm || d.place == r.system.producers.name || strings.HasPrefix(d.place, "clients-")
+			r.fault(Fault{Kind: f.name, Place: d.place, Calm: calm, Begin: from, End: time.Now()})
+		}()
+	}
+	for range schedule {
+		<-done
+	}
+}

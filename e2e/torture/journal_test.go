@@ -1,0 +1,137 @@
+package torture
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/wire"
+)
+
+// journal collects what is done in a run.
+type journal struct {
+	mu      sync.Mutex
+	events  int // numbers given
+	appends []Append
+	faults  []Fault
+	trimmed map[string][]Stored
+}
+
+// number is that of a new event.
+func (j *journal) number() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.events++
+	return j.events
+}
+
+// begin notes a try before it is made, and returns its place in the log.
+func (j *journal) begin(a Append) int {
+	a.At = time.Now()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.appends = append(j.appends, a)
+	return len(j.appends) - 1
+}
+
+// end notes what came of it.
+func (j *journal) end(try int, o Outcome, id wire.ID, duplicate bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	a := &j.appends[try]
+	a.Outcome, a.ID, a.Duplicate = o, id, duplicate
+}
+
+func (j *journal) try(i int) Append {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.appends[i]
+}
+
+func (j *journal) fault(f Fault) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.faults = append(j.faults, f)
+}
+
+func (j *journal) trim(to string, gone []Stored) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.trimmed == nil {
+		j.trimmed = map[string][]Stored{}
+	}
+	j.trimmed[to] = append(j.trimmed[to], gone...)
+}
+
+// outcome is what an answer of Redis to an XADD says.
+func outcome(id string, err error) (Outcome, wire.ID) {
+	var refusal redis.Error
+	switch {
+	case err == nil:
+		parsed, err := wire.ParseID(id)
+		if err != nil {
+			return Open, wire.ID{}
+		}
+		return Acked, parsed
+	case errors.As(err, &refusal):
+		return Refused, wire.ID{}
+	}
+	return Open, wire.ID{}
+}
+
+// payload is the data of an event: its number, and padding now and then.
+func payload(n int, rng *rand.Rand) string {
+	pad := 0
+	switch rng.IntN(10) {
+	case 0:
+		pad = rng.IntN(6000)
+	case 1, 2, 3:
+		pad = rng.IntN(300)
+	}
+	return fmt.Sprintf(`{"n":%d,"pad":%q}`, n, strings.Repeat("x", pad))
+}
+
+// places are the targets of a run, except those that come and go (rendezvous).
+var places = func() []string {
+	list := []string{wire.All}
+	for i := range users {
+		list = append(list, userTarget(i))
+	}
+	for i := range topics {
+		list = append(list, topicTarget(i))
+	}
+	return list
+}()
+
+const (
+	users  = 5
+	topics = 12
+
+	// broken is a target whose history's key holds a string: its events become dead letters.
+	broken = "topic:broken"
+)
+
+func userTarget(i int) string  { return wire.UserTarget(fmt.Sprintf("u%d", i)) }
+func topicTarget(i int) string { return wire.TopicTarget(fmt.Sprintf("t%d", i)) }
+
+// somewhere draws a target; all is rare, since everybody gets it.
+func somewhere(rng *rand.Rand) string {
+	if rng.IntN(20) == 0 {
+		return wire.All
+	}
+	return places[1+rng.IntN(len(places)-1)]
+}
+
+// Keys of the documented layout.
+func historyKey(to string) string {
+	return fmt.Sprintf("sluice:{%d}:history:%s", wire.Partition(to, partitions), to)
+}
+
+const intakeStream = "sluice:events"
+
+func ingressStream(partition int) string { return fmt.Sprintf("sluice:{%d}:events", partition) }

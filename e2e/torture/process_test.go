@@ -1,0 +1,163 @@
+package torture
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// builds are the directories of the binaries under test, by build tag.
+var builds = struct {
+	sync.Mutex
+	dirs map[string]string
+}{dirs: map[string]string{}}
+
+// binaries builds gateway and worker with the race detector, once per tag, and returns the directory that holds them.
+func binaries(t testing.TB, tag string) string {
+	t.Helper()
+	builds.Lock()
+	defer builds.Unlock()
+	if dir, ok := builds.dirs[tag]; ok {
+		if dir == "" {
+			t.Fatal("cannot build the binaries under test: see the first failure")
+		}
+		return dir
+	}
+	builds.dirs[tag] = ""
+	dir, err := os.MkdirTemp("", "sluice-torture-bin-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-race", "-tags", tag, "-o", dir+string(filepath.Separator),
+		"sluice/gateway/cmd/gateway", "sluice/worker/cmd/worker")
+	if out, err := build.CombinedOutput(); err != nil {
+		_ = os.RemoveAll(dir)
+		t.Fatalf("cannot build the binaries under test (%s: %v):\n%s", build, err, out)
+	}
+	builds.dirs[tag] = dir
+	return dir
+}
+
+// process is a started binary. What it prints goes to a file.
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	log  string
+	done chan struct{} // closed when it has ended and was waited for
+}
+
+// run starts a binary that ends with the test. Variables that begin with SLUICE_ are only those of env.
+func (s *system) run(name, path string, args []string, env ...string) *process {
+	s.t.Helper()
+	s.mu.Lock()
+	s.started++
+	p := &process{name: name, cmd: exec.Command(path, args...), done: make(chan struct{}),
+		log: filepath.Join(s.dir, fmt.Sprintf("%03d-%s.log", s.started, name))}
+	s.mu.Unlock()
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "SLUICE_") {
+			p.cmd.Env = append(p.cmd.Env, v)
+		}
+	}
+	// Without this a race-instrumented process sleeps for one second before it exits.
+	p.cmd.Env = append(p.cmd.Env, "GORACE=atexit_sleep_ms=0")
+	p.cmd.Env = append(p.cmd.Env, env...)
+	p.cmd.Dir = s.dir
+	p.cmd.SysProcAttr = dieWithParent()
+	out, err := os.Create(p.log)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p.cmd.Stdout, p.cmd.Stderr = out, out
+	if err := p.cmd.Start(); err != nil {
+		s.t.Fatalf("cannot start %s: %v", name, err)
+	}
+	_ = out.Close() // the process has its own
+	go func() {
+		_ = p.cmd.Wait() // how it ended does not matter: it is killed most times
+		close(p.done)
+	}()
+	s.mu.Lock()
+	s.processes = append(s.processes, p)
+	s.mu.Unlock()
+	return p
+}
+
+// signal may come when the process has ended already.
+func (p *process) signal(sig syscall.Signal) { _ = p.cmd.Process.Signal(sig) }
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
+
+// end asks the process to end, and kills it if it does not: then it prints first what its goroutines do. It reports
+// whether it ended by itself.
+func (p *process) end(within time.Duration) bool {
+	p.signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+		return true
+	case <-time.After(within):
+	}
+	p.signal(syscall.SIGQUIT)
+	select {
+	case <-p.done:
+	case <-time.After(2 * time.Second):
+		p.kill()
+	}
+	return false
+}
+
+// crash returns the line with which the process reported a data race or a panic, or nothing.
+func (p *process) crash() string {
+	out, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	for line := range bytes.Lines(out) {
+		for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
+			if bytes.Contains(line, []byte(sign)) {
+				return string(bytes.TrimSpace(line))
+			}
+		}
+	}
+	return ""
+}
+
+// ports hands out loopback ports below the range from which the kernel takes the ports of outgoing connections: a port
+// of that range could be taken again between its choice here and the start of the server that is told to use it.
+var ports = struct {
+	sync.Mutex
+	next int
+}{next: 10000 + rand.IntN(8000)}
+
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	ports.Lock()
+	defer ports.Unlock()
+	for range 4000 {
+		ports.next++
+		addr := fmt.Sprintf("127.0.0.1:%d", ports.next)
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
+			_ = l.Close()
+			return addr
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatalf("cannot listen on loopback: %v", err)
+		}
+	}
+	t.Fatal("no free loopback port")
+	return ""
+}

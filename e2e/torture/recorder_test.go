@@ -1,0 +1,453 @@
+package torture
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"sluice/shared/wire"
+)
+
+// recorder is a client that writes down what it sees, keeps its positions, leaves and comes back.
+type recorder struct {
+	*run
+	name, user string
+	rng        *rand.Rand
+	asks       chan ask // rendezvous
+	publisher  bool
+
+	mu      sync.Mutex // guards what follows
+	frames  []Frame
+	wants   map[string]*want
+	ws      *websocket.Conn // nil: not connected
+	conn    string          // id of the connection, from welcome
+	gateway int8
+	waiting map[int]time.Time // tries published and not yet answered
+	retries []int             // tries without an answer, to be repeated
+	asleep  time.Time         // does not read until then
+}
+
+// want is what the client knows of a target that it wants, or wanted.
+type want struct {
+	on      bool // wanted
+	has     bool // a position
+	pos     wire.ID
+	asked   bool
+	now     bool // asked for what comes from now on
+	ready   bool // subscribed
+	leaving bool // asked to be unsubscribed
+}
+
+// ask tells a recorder to subscribe to a target.
+type ask struct {
+	to       string
+	earliest bool
+}
+
+// message is any frame of the server.
+type message struct {
+	Type      string
+	Ref       string
+	Conn      string
+	To        string
+	ID        wire.ID
+	Prev      wire.ID
+	Position  wire.ID
+	After     wire.ID
+	Recovered bool
+	Duplicate bool
+	Reason    string
+	Code      string
+	Message   string
+	Data      struct{ N *int }
+}
+
+const (
+	patienceOfClient = 4 * time.Second // without a ping: the connection is dead
+	mostTopics       = 60              // of one client
+)
+
+func newRecorder(r *run, i int) *recorder {
+	c := &recorder{
+		run: r, name: fmt.Sprintf("c%d", i), user: fmt.Sprintf("u%d", i%users), rng: r.rng(),
+		asks: make(chan ask, 16), publisher: i%3 == 0,
+		wants: map[string]*want{}, waiting: map[int]time.Time{},
+	}
+	c.want(wire.UserTarget(c.user))
+	c.want(wire.All)
+	for i := range topics {
+		if c.rng.IntN(3) == 0 {
+			c.want(topicTarget(i))
+		}
+	}
+	return c
+}
+
+// want is the client's knowledge of a target; it is wanted from here on.
+func (c *recorder) want(to string) *want {
+	w := c.wants[to]
+	if w == nil {
+		w = &want{}
+		c.wants[to] = w
+	}
+	w.on = true
+	return w
+}
+
+// record notes a frame; c.mu is held.
+func (c *recorder) record(f Frame) {
+	f.At, f.Gateway = time.Now(), c.gateway
+	c.frames = append(c.frames, f)
+}
+
+// live is the client's life: connections, and the time between them. When the run calms down it stays connected.
+func (c *recorder) live(ctx context.Context) {
+	for ctx.Err() == nil {
+		reason := c.visit(ctx, c.rng.IntN(gateways))
+		c.mu.Lock()
+		c.ws, c.conn = nil, ""
+		for _, w := range c.wants {
+			w.asked, w.ready, w.leaving = false, false, false
+		}
+		c.giveUp(0)
+		c.record(Frame{Kind: Closed, Text: reason})
+		c.mu.Unlock()
+		away := 50 * time.Millisecond
+		if c.rng.IntN(2) == 0 {
+			away = time.Duration(c.rng.IntN(1500)) * time.Millisecond
+		}
+		select {
+		case <-time.After(min(away, c.plan.away)):
+		case <-c.calm.Done():
+			pause(ctx, 50*time.Millisecond)
+		}
+	}
+}
+
+// visit is one connection. It returns why it ended.
+func (c *recorder) visit(ctx context.Context, gateway int) string {
+	c.mu.Lock()
+	c.gateway = int8(gateway)
+	first, q, header := c.opening()
+	c.mu.Unlock()
+
+	dialer := websocket.Dialer{HandshakeTimeout: patienceOfClient}
+	u := "ws://" + c.system.gateways[gateway].front.addr() + "/v1/ws?" + q.Encode()
+	ws, _, err := dialer.DialContext(ctx, u, header)
+	if err != nil {
+		return "handshake: " + err.Error()
+	}
+	defer func() { _ = ws.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = ws.Close() })
+	defer stop()
+	alive := func() { _ = ws.SetReadDeadline(time.Now().Add(patienceOfClient)) }
+	alive()
+	ws.SetPingHandler(func(text string) error {
+		alive()
+		return ignoreTimeout(ws.WriteControl(websocket.PongMessage, []byte(text), time.Now().Add(time.Second)))
+	})
+	c.mu.Lock()
+	c.ws = ws
+	c.mu.Unlock()
+	if first != nil {
+		c.send(first)
+	}
+	// The actor acts on the connection beside this reader.
+	acting, done := context.WithCancel(ctx)
+	var actor sync.WaitGroup
+	actor.Go(func() { c.act(acting, ws) })
+	defer actor.Wait()
+	defer done()
+	for {
+		c.doze(ctx)
+		_, data, err := ws.ReadMessage()
+		if err != nil {
+			return err.Error()
+		}
+		var m message
+		if err := json.Unmarshal(data, &m); err != nil {
+			c.system.t.Errorf("client %s got %q: %v", c.name, data, err)
+			continue
+		}
+		c.see(&m)
+	}
+}
+
+func ignoreTimeout(err error) error {
+	var timeout interface{ Timeout() bool }
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return nil
+	}
+	return err
+}
+
+// opening draws how the connection begins: token and positions in the frame `connect`, or in the handshake. c.mu is held.
+func (c *recorder) opening() (first map[string]any, q url.Values, header http.Header) {
+	q, header = url.Values{}, http.Header{}
+	positions := map[string]wire.ID{}
+	for to, w := range c.wants {
+		switch {
+		case !w.on:
+		case w.has:
+			w.asked, w.now = true, false
+			positions[to] = w.pos
+			c.record(Frame{Kind: Asked, To: to, After: true, ID: w.pos})
+		case to == wire.All || to == wire.UserTarget(c.user):
+			w.asked, w.now = true, true
+			c.record(Frame{Kind: Asked, To: to})
+		}
+	}
+	token := "dev:" + c.user
+	if c.rng.IntN(2) == 0 {
+		return map[string]any{"type": "connect", "token": token, "resume": positions}, q, header
+	}
+	header.Set("Authorization", "Bearer "+token)
+	if len(positions) > 0 {
+		q.Set("last_event_id", wire.Cursor(positions))
+	}
+	return nil, q, header
+}
+
+// send writes a frame; an error shows to the reader as the end of the connection. Frames are written by the actor only,
+// after the opening.
+func (c *recorder) send(v map[string]any) {
+	c.mu.Lock()
+	ws := c.ws
+	c.mu.Unlock()
+	if ws == nil {
+		return
+	}
+	_ = ws.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	if ws.WriteJSON(v) != nil {
+		_ = ws.Close()
+	}
+}
+
+// see notes a frame of the server.
+func (c *recorder) see(m *message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.wants[m.To]
+	if w == nil {
+		w = &want{} // the checker finds that it came without a subscription
+	}
+	n := -1
+	if m.Data.N != nil {
+		n = *m.Data.N
+	}
+	switch m.Type {
+	case "welcome":
+		c.conn = m.Conn
+		c.record(Frame{Kind: Connected, Text: m.Conn})
+	case "subscribed":
+		c.record(Frame{Kind: Subscribed, To: m.To, ID: m.Position, OK: m.Recovered})
+		if !w.has || (w.now && w.asked) {
+			w.has, w.pos = true, m.Position
+		}
+		w.asked, w.ready = false, true
+	case "unsubscribed":
+		c.record(Frame{Kind: Unsubscribed, To: m.To})
+		w.ready, w.leaving = false, false
+	case "event", "skip":
+		kind := Event
+		switch {
+		case m.Type == "skip":
+			kind = Skip
+		case m.ID.IsZero():
+			kind = LiveOnly
+		}
+		c.record(Frame{Kind: kind, To: m.To, ID: m.ID, Prev: m.Prev, N: n})
+		if kind != LiveOnly && w.pos.Less(m.ID) {
+			w.pos = m.ID
+		}
+	case "gap":
+		c.record(Frame{Kind: Gap, To: m.To, ID: m.Position, Prev: m.After, Text: m.Reason})
+		w.has, w.pos = true, m.Position
+	case "published":
+		c.published(m)
+	case "error":
+		c.failed(m)
+	case "goaway", "pong":
+	default:
+		c.system.t.Errorf("client %s got a frame %q", c.name, m.Type)
+	}
+}
+
+// failed takes an error: only `unavailable` may come, and what was asked for is asked for again.
+func (c *recorder) failed(m *message) {
+	if m.Code != wire.CodeUnavailable {
+		c.system.t.Errorf("client %s got error %s: %s", c.name, m.Code, m.Message)
+	}
+	if to, ok := strings.CutPrefix(m.Ref, "subscribe "); ok {
+		if w := c.wants[to]; w != nil {
+			w.asked = false
+		}
+		return
+	}
+	c.unpublished(m.Ref)
+}
+
+// act does what a client does, at random times, until the connection ends.
+func (c *recorder) act(ctx context.Context, ws *websocket.Conn) {
+	leave := time.Now().Add(time.Duration(float64(c.plan.stay) * (0.2 + c.rng.ExpFloat64())))
+	for pause(ctx, time.Duration(50+c.rng.IntN(200))*time.Millisecond) {
+		c.mu.Lock()
+		connected := c.conn != ""
+		c.mu.Unlock()
+		if !connected {
+			continue
+		}
+		c.subscribeMissing()
+		if c.calm.Err() != nil {
+			continue
+		}
+		select {
+		case a := <-c.asks:
+			c.subscribe(a)
+		default:
+		}
+		switch c.rng.IntN(20) {
+		case 0:
+			c.unsubscribe()
+		case 1:
+			if c.plan.on("doze") {
+				c.mu.Lock()
+				c.asleep = time.Now().Add(time.Duration(c.rng.IntN(1500)) * time.Millisecond)
+				c.mu.Unlock()
+			}
+		}
+		if c.publisher {
+			c.publishSome()
+		}
+		if time.Now().After(leave) {
+			if c.rng.IntN(2) == 0 {
+				_ = ws.UnderlyingConn().Close()
+				return
+			}
+			bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+			_ = ws.WriteControl(websocket.CloseMessage, bye, time.Now().Add(time.Second))
+			pause(ctx, time.Second) // the answer ends the reader
+			_ = ws.Close()
+			return
+		}
+	}
+}
+
+// doze keeps the client from reading for a while: its gateway's queue fills.
+func (c *recorder) doze(ctx context.Context) {
+	c.mu.Lock()
+	d := time.Until(c.asleep)
+	c.mu.Unlock()
+	if d > 0 && c.calm.Err() == nil {
+		pause(ctx, d)
+	}
+}
+
+// subscribeMissing asks for what is wanted and neither there nor asked for.
+func (c *recorder) subscribeMissing() {
+	var send []map[string]any
+	c.mu.Lock()
+	for to, w := range c.wants {
+		if w.on && !w.ready && !w.asked && !w.leaving {
+			send = append(send, c.asking(to, w, w.has && c.rng.IntN(4) > 0, false))
+		}
+	}
+	c.mu.Unlock()
+	for _, v := range send {
+		c.send(v)
+	}
+}
+
+// asking notes what is asked for and returns the frame. c.mu is held.
+func (c *recorder) asking(to string, w *want, after, earliest bool) map[string]any {
+	v := map[string]any{"type": "subscribe", "ref": "subscribe " + to, "to": to}
+	f := Frame{Kind: Asked, To: to}
+	w.asked, w.now = true, false
+	switch {
+	case earliest:
+		v["after"], f.Earliest = wire.Earliest, true
+		w.has, w.pos = true, wire.ID{}
+	case after:
+		v["after"], f.After, f.ID = w.pos.String(), true, w.pos
+	default:
+		w.now = true
+	}
+	c.record(f)
+	return v
+}
+
+// subscribe asks for a new target, and first gives up one of the kind if there are many.
+func (c *recorder) subscribe(a ask) {
+	c.mu.Lock()
+	if c.wants[a.to] != nil {
+		c.mu.Unlock()
+		return
+	}
+	var old string
+	if len(c.wants) > mostTopics {
+		for to, w := range c.wants {
+			if w.on && w.ready && strings.HasPrefix(to, rendezvousPrefix) {
+				old, w.on, w.leaving = to, false, true
+				break
+			}
+		}
+	}
+	v := c.asking(a.to, c.want(a.to), false, a.earliest)
+	c.mu.Unlock()
+	c.send(v)
+	if old != "" {
+		c.send(map[string]any{"type": "unsubscribe", "to": old})
+	}
+}
+
+// unsubscribe gives a topic up; the next subscribeMissing asks for it again, for what it missed or from now on.
+func (c *recorder) unsubscribe() {
+	c.mu.Lock()
+	var ready []string
+	for _, to := range slices.Sorted(maps.Keys(c.wants)) {
+		if w := c.wants[to]; w.on && w.ready && !w.leaving && strings.HasPrefix(to, "topic:t") {
+			ready = append(ready, to)
+		}
+	}
+	if len(ready) == 0 {
+		c.mu.Unlock()
+		return
+	}
+	to := ready[c.rng.IntN(len(ready))]
+	c.wants[to].leaving = true
+	c.mu.Unlock()
+	c.send(map[string]any{"type": "unsubscribe", "to": to})
+}
+
+// at are the targets that the client is subscribed to, with its positions; ok says that it waits for nothing.
+func (c *recorder) at() (positions map[string]wire.ID, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	positions, ok = map[string]wire.ID{}, c.conn != ""
+	for to, w := range c.wants {
+		if w.on {
+			ok = ok && w.ready
+			positions[to] = w.pos
+		}
+	}
+	return positions, ok
+}
+
+// someConn is the id of some client's connection, or "".
+func (r *run) someConn() string {
+	c := r.recorders[rand.IntN(len(r.recorders))]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn
+}

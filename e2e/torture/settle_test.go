@@ -1,0 +1,173 @@
+package torture
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sluice/shared/wire"
+)
+
+// settle waits until nothing is left to be done: every entry acknowledged, every client at the newest event of each of
+// its targets. It returns what is not so after all patience.
+func (r *run) settle() (unmet string) {
+	ctx, cancel := context.WithTimeout(context.Background(), r.plan.patience)
+	defer cancel()
+	for {
+		if unmet = r.unacknowledged(ctx); unmet == "" {
+			if unmet = r.behind(ctx); unmet == "" {
+				return ""
+			}
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return unmet
+		}
+	}
+}
+
+// unacknowledged says which ingress stream has entries that are not done.
+func (r *run) unacknowledged(ctx context.Context) string {
+	for p := -1; p < partitions; p++ {
+		key := intakeStream
+		if p >= 0 {
+			key = ingressStream(p)
+		}
+		info, err := r.system.rdb.XInfoStream(ctx, key).Result()
+		if err != nil && strings.Contains(err.Error(), "no such key") {
+			continue
+		}
+		if err != nil {
+			return fmt.Sprintf("%s: %v", key, err)
+		}
+		groups, err := r.system.rdb.XInfoGroups(ctx, key).Result()
+		if err != nil {
+			return fmt.Sprintf("groups of %s: %v", key, err)
+		}
+		if len(groups) != 1 || groups[0].Pending != 0 || groups[0].LastDeliveredID != info.LastGeneratedID {
+			return fmt.Sprintf("%s ends at %s, its groups: %+v", key, info.LastGeneratedID, groups)
+		}
+	}
+	return ""
+}
+
+// behind says which client has not got the newest event of one of its targets.
+func (r *run) behind(ctx context.Context) string {
+	newest := map[string]wire.ID{}
+	for _, c := range r.recorders {
+		positions, ok := c.at()
+		if !ok {
+			return "client " + c.name + " is not connected, or waits for an answer"
+		}
+		for to, pos := range positions {
+			last, known := newest[to]
+			if !known {
+				entries, err := r.system.rdb.XRevRangeN(ctx, historyKey(to), "+", "-", 1).Result()
+				if err != nil {
+					return fmt.Sprintf("history of %s: %v", to, err)
+				}
+				if len(entries) > 0 {
+					if last, err = wire.ParseID(entries[0].ID); err != nil {
+						return fmt.Sprintf("history of %s: %v", to, err)
+					}
+				}
+				newest[to] = last
+			}
+			if pos != last {
+				return fmt.Sprintf("client %s has %s up to %v, not %v", c.name, to, pos, last)
+			}
+		}
+	}
+	return ""
+}
+
+// collect reads what is left in Redis and makes the log of the run.
+func (r *run) collect() *Log {
+	log := &Log{Appends: r.appends, Faults: r.journal.faults, Histories: map[string][]Stored{}}
+	r.system.must("read the histories", func(ctx context.Context) error { return r.readHistories(ctx, log) })
+	r.system.must("read the dead letters", func(ctx context.Context) error { return r.readDead(ctx, log) })
+	for _, c := range r.recorders {
+		at := map[string]bool{}
+		for to, w := range c.wants {
+			if w.on {
+				at[to] = true
+			}
+		}
+		log.Clients = append(log.Clients, &Client{Name: c.name, Frames: c.frames, At: at})
+	}
+	return log
+}
+
+// readHistories reads all histories, and adds what the run has trimmed from them.
+func (r *run) readHistories(ctx context.Context, log *Log) error {
+	var keys []string
+	for cursor := uint64(0); ; {
+		page, next, err := r.system.rdb.Scan(ctx, cursor, "sluice:{*}:history:*", 1000).Result()
+		if err != nil {
+			return err
+		}
+		keys = append(keys, page...)
+		if cursor = next; cursor == 0 {
+			break
+		}
+	}
+	for _, key := range keys {
+		_, to, _ := strings.Cut(key, ":history:")
+		if to == broken {
+			continue
+		}
+		all := map[wire.ID]Stored{}
+		for _, s := range r.trimmed[to] {
+			all[s.ID] = s
+		}
+		entries, err := r.system.rdb.XRange(ctx, key, "-", "+").Result()
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		list, err := stored(entries, time.Time{})
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		for _, s := range list {
+			all[s.ID] = s
+		}
+		log.Histories[to] = slices.SortedFunc(maps.Values(all), func(a, b Stored) int { return compare(a.ID, b.ID) })
+	}
+	return nil
+}
+
+func (r *run) readDead(ctx context.Context, log *Log) error {
+	letters, err := r.system.rdb.XRange(ctx, "sluice:dead", "-", "+").Result()
+	if err != nil {
+		return err
+	}
+	log.Dead = nil
+	for _, m := range letters {
+		text := func(name string) string { s, _ := m.Values[name].(string); return s }
+		d := DeadLetter{Reason: text("reason"), Stream: text("stream"), To: text("f:to")}
+		var idErr, err error
+		d.Entry, idErr = wire.ParseID(text("entry"))
+		if d.N, err = strconv.Atoi(text("f:n")); err != nil {
+			d.N = numberIn(text("f:data"))
+		}
+		if idErr != nil {
+			return errors.Join(fmt.Errorf("dead letter %s", m.ID), idErr)
+		}
+		log.Dead = append(log.Dead, d)
+	}
+	return nil
+}
+
+// numberIn is the number in an event's data, -1 if there is none.
+func numberIn(data string) int {
+	var d struct{ N *int }
+	if err := json.Unmarshal([]byte(data), &d); err != nil || d.N == nil {
+		return -1
+	}
+	return *d.N
+}

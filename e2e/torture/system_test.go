@@ -1,0 +1,284 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	gateways   = 3
+	workers    = 4 // slots; calmWorkers of them run when there is no fault
+	partitions = 16
+
+	calmWorkers = 2
+	leaseTime   = 3 * time.Second // of workers
+	maxData     = 16 << 10
+
+	// patience is how long a condition may take: far above what a healthy system needs, since race-instrumented
+	// binaries may share two slow cores with other packages' tests.
+	patience = 30 * time.Second
+)
+
+// environment makes what takes long by default happen within a run.
+var environment = []string{
+	"SLUICE_AUTH=dev",
+	"SLUICE_ADMIN_ADDR=127.0.0.1:0",
+	"SLUICE_SESSION_TTL=4s",
+	"SLUICE_PING_INTERVAL=1s",
+	"SLUICE_DRAIN_TIMEOUT=2s",
+	"SLUICE_SEND_QUEUE_BYTES=16384",
+	"SLUICE_HISTORY_SIZE=1000000",
+	fmt.Sprintf("SLUICE_MAX_FRAME_BYTES=%d", maxData),
+	fmt.Sprintf("SLUICE_PARTITIONS=%d", partitions),
+}
+
+// system is a Redis, gateways and workers, with a link between every two parts.
+type system struct {
+	t         testing.TB
+	dir       string // logs of all processes, and Redis's data; kept when the test fails
+	bin       string
+	env       []string
+	redisAddr string
+	rdb       *redis.Client // straight to Redis: for faults and for the judgement
+	gateways  []*slot
+	workers   []*slot
+	producers *link // from producers to Redis
+
+	mu        sync.Mutex // guards what follows
+	redis     *process
+	processes []*process
+	started   int
+}
+
+// slot is a place for a gateway or a worker: processes come and go, the links stay.
+type slot struct {
+	system *system
+	kind   string
+	name   string
+	front  *link  // from clients; a gateway's
+	addr   string // where the front leads
+	back   *link  // to Redis
+
+	mu      sync.Mutex
+	process *process // nil: none
+	count   int
+}
+
+// newSystem starts everything and does not wait for it: clients and producers have to live with that.
+func newSystem(t testing.TB, bin string, env ...string) *system {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sluice-torture-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &system{t: t, dir: dir, bin: bin, env: env, redisAddr: freeAddr(t)}
+	t.Cleanup(s.close)
+	s.rdb = straight(s.redisAddr)
+	s.startRedis()
+	s.producers = newLink(t, "producers-redis")
+	s.producers.lead(s.redisAddr)
+	for i := range gateways {
+		g := s.newSlot("gateway", i)
+		g.front = newLink(t, fmt.Sprintf("clients-%s", g.name))
+		g.front.narrow = true
+		g.addr = freeAddr(t)
+		g.front.lead(g.addr)
+		s.gateways = append(s.gateways, g)
+		g.start(false)
+	}
+	for i := range workers {
+		w := s.newSlot("worker", i)
+		s.workers = append(s.workers, w)
+		if i < calmWorkers {
+			w.start(false)
+		}
+	}
+	return s
+}
+
+// straight is a client that repeats nothing by itself: an XADD whose answer was lost would otherwise be two events.
+func straight(addr string) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr: addr, MaxRetries: -1, Protocol: 2, DisableIdentity: true,
+		DialTimeout: time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second,
+	})
+}
+
+func (s *system) newSlot(kind string, i int) *slot {
+	w := &slot{system: s, kind: kind, name: fmt.Sprintf("%s-%d", kind, i)}
+	w.back = newLink(s.t, w.name+"-redis")
+	w.back.lead(s.redisAddr)
+	return w
+}
+
+// close ends all processes, the youngest first, and looks at what they printed.
+func (s *system) close() {
+	_ = s.rdb.Close()
+	s.mu.Lock()
+	all := s.processes
+	s.mu.Unlock()
+	for i := len(all) - 1; i >= 0; i-- {
+		all[i].kill()
+	}
+	for _, p := range all {
+		if line := p.crash(); line != "" {
+			s.t.Errorf("%s printed %q, see %s", p.name, line, p.log)
+		}
+	}
+	if s.t.Failed() {
+		s.t.Logf("what the processes printed is in %s", s.dir)
+		return
+	}
+	_ = os.RemoveAll(s.dir)
+}
+
+// startRedis starts the server, the first time or again with the data that it had, and waits until it answers. What it
+// has answered is on the disk: it may be killed at any time and nothing that was accepted is lost.
+func (s *system) startRedis() {
+	s.t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		s.t.Fatal("this test needs redis-server on the PATH (Debian's package: redis-server)")
+	}
+	host, port, _ := net.SplitHostPort(s.redisAddr)
+	p := s.run("redis", path, []string{"--bind", host, "--port", port, "--dir", s.dir, "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"})
+	s.mu.Lock()
+	s.redis = p
+	s.mu.Unlock()
+	s.must("start Redis", func(ctx context.Context) error { return s.rdb.Ping(ctx).Err() })
+}
+
+func (s *system) redisProcess() *process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.redis
+}
+
+// must repeats what has to work in the end, and can be repeated.
+func (s *system) must(what string, f func(ctx context.Context) error) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		err := f(ctx)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			s.t.Errorf("cannot %s: %v", what, err)
+			return
+		}
+		pause(ctx, 20*time.Millisecond)
+	}
+}
+
+// pause waits, or until ctx ends; it reports whether the time passed.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// start starts the slot's process if there is none. A fresh one has a name that was not there before.
+func (w *slot) start(fresh bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.process != nil {
+		return
+	}
+	w.count++
+	id := w.name
+	if fresh {
+		id = fmt.Sprintf("%s-%d", w.name, w.count)
+	}
+	env := append([]string{"SLUICE_SERVER_ID=" + id, "SLUICE_REDIS_URL=redis://" + w.back.addr()}, environment...)
+	if w.front != nil {
+		env = append(env, "SLUICE_ADDR="+w.addr)
+	}
+	w.process = w.system.run(w.name, filepath.Join(w.system.bin, w.kind), nil, append(env, w.system.env...)...)
+}
+
+// kill ends the slot's process at once.
+func (w *slot) kill() {
+	if p := w.take(); p != nil {
+		p.kill()
+	}
+}
+
+// stop ends it politely.
+func (w *slot) stop() {
+	if p := w.take(); p != nil && !p.end(patience/2) {
+		w.system.t.Errorf("%s did not end within %v of SIGTERM, see %s", w.name, patience/2, p.log)
+	}
+}
+
+func (w *slot) take() *process {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.process
+	w.process = nil
+	return p
+}
+
+func (w *slot) signal(sig syscall.Signal) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.process != nil {
+		w.process.signal(sig)
+	}
+}
+
+func (w *slot) running() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.process != nil
+}
+
+// check tells of a process that ended though nobody asked it to.
+func (w *slot) check() {
+	w.mu.Lock()
+	p := w.process
+	w.mu.Unlock()
+	if p == nil {
+		return
+	}
+	select {
+	case <-p.done:
+		w.system.t.Errorf("%s ended by itself (%v), see %s", w.name, p.cmd.ProcessState, p.log)
+	default:
+	}
+}
+
+// heal undoes whatever faults have left: fine weather, all gateways, the usual workers.
+func (s *system) heal() {
+	s.producers.clear()
+	for _, w := range append(append([]*slot(nil), s.gateways...), s.workers...) {
+		w.back.clear()
+		if w.front != nil {
+			w.front.clear()
+		}
+		w.check()
+	}
+	for _, g := range s.gateways {
+		g.start(false)
+	}
+	for _, w := range s.workers[:calmWorkers] {
+		w.start(false)
+	}
+}

@@ -1,0 +1,186 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, dir := range builds.dirs {
+		_ = os.RemoveAll(dir)
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, "the tests leaked goroutines:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// plan says what a run is like.
+type plan struct {
+	seed     uint64
+	duration time.Duration // with faults
+	words    string        // what was chosen; see choose
+	kinds    []*faultKind
+	every    time.Duration // from one fault to the next, on average
+	clients  int
+	rate     float64          // events a second of each of the four producers
+	stay     time.Duration    // of a connection, on average
+	away     time.Duration    // between two connections at most
+	meet     time.Duration    // from one rendezvous to the next, on average
+	delay    [2]time.Duration // on the links to Redis of gateways and of workers
+	patience time.Duration    // for the settling
+	tag      string           // build tag of the binaries
+	env      []string         // for all processes
+}
+
+// usual is the plan without what the environment says. The rates leave room on two cores with instrumented binaries.
+func usual() plan {
+	return plan{
+		seed: uint64(time.Now().UnixNano() % 1_000_000), duration: 40 * time.Second, kinds: kinds, every: every,
+		clients: 10, rate: 25, stay: 4 * time.Second, away: 2 * time.Second,
+		meet: 200 * time.Millisecond, patience: patience,
+	}
+}
+
+// on reports whether a habit was chosen.
+func (p *plan) on(habit string) bool {
+	words := strings.Split(p.words, ",")
+	return p.words == "" || slices.Contains(words, "all") || slices.Contains(words, habit)
+}
+
+// run is a system under torture.
+type run struct {
+	journal
+	plan      plan
+	system    *system
+	source    *rand.Rand
+	recorders []*recorder
+	calm      context.Context // ends when all is to become quiet
+}
+
+// rng is a fresh source of random numbers that follows from the seed.
+func (r *run) rng() *rand.Rand { return rand.New(rand.NewPCG(r.source.Uint64(), 3)) }
+
+// torture runs a plan and judges it.
+func torture(t *testing.T, p plan) *Verdict {
+	t.Helper()
+	r := &run{plan: p, source: rand.New(rand.NewPCG(p.seed, 0))}
+	r.system = newSystem(t, binaries(t, p.tag), p.env...)
+	r.system.must("break a history", func(ctx context.Context) error {
+		return r.system.rdb.Set(ctx, historyKey(broken), "no stream", 0).Err()
+	})
+	for i, slots := range [][]*slot{r.system.gateways, r.system.workers} {
+		for _, w := range slots {
+			w.back.change(func(w *weather) { w.delay = p.delay[i] })
+		}
+	}
+	calm, calmDown := context.WithCancel(context.Background())
+	life, end := context.WithCancel(context.Background())
+	defer end()
+	defer calmDown()
+	r.calm = calm
+	for i := range p.clients {
+		r.recorders = append(r.recorders, newRecorder(r, i))
+	}
+	var clients, producers sync.WaitGroup
+	for _, c := range r.recorders {
+		clients.Go(func() { c.live(life) })
+	}
+	for i := range 4 {
+		q := r.newProducer([]Way{Intake, Direct}[i%2], i)
+		producers.Go(func() { q.produce(calm, p.rate) })
+	}
+	once := r.newProducer(Direct, 9)
+	producers.Go(func() { r.rendezvous(calm, once) })
+
+	schedule := draw(p.seed, p.duration, p.every, p.kinds)
+	if testing.Verbose() {
+		t.Logf("seed %d: %v", p.seed, schedule)
+	}
+	begin := time.Now()
+	r.inflict(life, schedule)
+	pause(life, p.duration-time.Since(begin))
+	calmDown()
+	producers.Wait()
+	r.system.heal()
+
+	begin = time.Now()
+	unmet := r.settle()
+	settled := time.Since(begin)
+	end()
+	clients.Wait()
+	if unmet != "" {
+		t.Logf("not settled after %v: %s", settled.Round(time.Millisecond), unmet)
+	}
+	v := Check(r.collect())
+	t.Logf("seed %d: %v; settled in %v", p.seed, v, settled.Round(time.Millisecond))
+	return v
+}
+
+// rendezvousPrefix begins the names of targets that get few events, just when somebody subscribes.
+const rendezvousPrefix = "topic:once-"
+
+// rendezvous has clients subscribe to fresh targets while their first events are appended.
+func (r *run) rendezvous(ctx context.Context, p *producer) {
+	defer func() { _ = p.rdb.Close() }()
+	for i := 0; pause(ctx, time.Duration(p.rng.Int64N(2*int64(r.plan.meet)))); i++ {
+		to := rendezvousPrefix + strconv.Itoa(i)
+		invite := func() {
+			for range 1 + p.rng.IntN(2) {
+				select {
+				case r.recorders[p.rng.IntN(len(r.recorders))].asks <- ask{to, p.rng.IntN(2) == 0}:
+				default: // it is away for long
+				}
+			}
+		}
+		add := func() { p.send([]try{p.entry(Append{N: p.number(), To: to, Way: p.way, Lane: p.lane})}) }
+		steps := []func(){invite, add}
+		if p.rng.IntN(3) == 0 {
+			steps = append(steps, add)
+		}
+		p.rng.Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
+		for _, step := range steps {
+			step()
+			pause(ctx, time.Duration(p.rng.Int64N(int64(r.plan.meet))))
+		}
+	}
+}
+
+// TestTorture keeps every promise under all faults.
+func TestTorture(t *testing.T) {
+	p := usual()
+	var err error
+	if text := os.Getenv("SLUICE_TORTURE_SEED"); text != "" {
+		if p.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("SLUICE_TORTURE_SEED=%q: want a whole number", text)
+		}
+	}
+	if text := os.Getenv("SLUICE_TORTURE_DURATION"); text != "" {
+		if p.duration, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("SLUICE_TORTURE_DURATION=%q: want a duration, for example 30m", text)
+		}
+	}
+	p.words = os.Getenv("SLUICE_TORTURE_FAULTS")
+	if p.kinds, err = choose(p.words, kinds); err != nil {
+		t.Fatalf("SLUICE_TORTURE_FAULTS: %v", err)
+	}
+	v := torture(t, p)
+	if !v.OK() {
+		t.Errorf("seed %d breaks promises:\n%s\n(again: make torture SEED=%d DURATION=%v FAULTS=%s)",
+			p.seed, v.Explain(), p.seed, p.duration, p.words)
+	}
+}

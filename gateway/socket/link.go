@@ -1,0 +1,126 @@
+package socket
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+)
+
+// link is a socket's way to the network. wantWrite, wantTurn, interrupt, start and
+// halfClose are called with the socket's lock held.
+type link interface {
+	start() error      // turns begin
+	serve(deaf bool)   // reads what has come: for the handler, or to throw it away
+	wantTurn()         // Conn.turn must be called
+	wantWrite()        // Conn.write must be called, until it is done
+	interrupt()        // the socket is dead or deaf: ends reads that wait, and writes if it is dead
+	halfClose() bool   // tells the client that nothing more comes; false: that is not possible
+	close(unsent bool) // the last call; unsent: nobody will get what the kernel still has
+
+	// read waits for bytes if it may, else returns errAgain. errInterrupted: look at
+	// the socket's state.
+	read(b []byte, wait bool) (int, error)
+	// write returns errAgain if the kernel has no room for the rest; Conn.ready follows.
+	write(frames [][]byte, v *vector) (int, error)
+}
+
+// netLink is a link with a goroutine that reads, and one while there is something to
+// write.
+type netLink struct {
+	c      *Conn
+	nc     net.Conn
+	reader *reader
+}
+
+func (l *netLink) start() error {
+	l.c.serving = true
+	l.wantTurn()
+	return nil
+}
+
+func (l *netLink) serve(deaf bool) {
+	if deaf {
+		l.c.discard(true)
+		return
+	}
+	r := l.reader
+	r.c = l.c
+	for {
+		for r.step() {
+		}
+		if r.broken {
+			return
+		}
+		r.look = false
+		if _, err := r.br.Peek(1); err != nil {
+			r.failed(err)
+			return
+		}
+	}
+}
+
+func (l *netLink) wantTurn() {
+	tally := &l.c.group.tally
+	tally.add()
+	go func() {
+		defer tally.done()
+		l.c.turn()
+	}()
+}
+
+func (l *netLink) wantWrite() {
+	tally := &l.c.group.tally
+	tally.add()
+	go func() {
+		defer tally.done()
+		w := idleWriters.Get().(*writer)
+		defer idleWriters.Put(w)
+		for l.c.write(w) {
+		}
+	}()
+}
+
+var longAgo = time.Unix(1, 0)
+
+func (l *netLink) interrupt() {
+	if l.c.dead {
+		_ = l.nc.SetDeadline(longAgo)
+	} else {
+		_ = l.nc.SetReadDeadline(longAgo)
+	}
+}
+
+func (l *netLink) halfClose() bool {
+	tcp, ok := l.nc.(*net.TCPConn) // others may wait
+	return ok && tcp.CloseWrite() == nil
+}
+
+func (l *netLink) close(unsent bool) {
+	if tcp, ok := l.nc.(*net.TCPConn); ok && unsent {
+		_ = tcp.SetLinger(0)
+	}
+	_ = l.nc.Close()
+}
+
+func (l *netLink) read(b []byte, wait bool) (int, error) {
+	if !wait {
+		return 0, errAgain
+	}
+	n, err := l.nc.Read(b)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	l.c.mu.Lock()
+	if !l.c.dead {
+		_ = l.nc.SetReadDeadline(time.Time{})
+	}
+	l.c.mu.Unlock()
+	return 0, errInterrupted
+}
+
+func (l *netLink) write(frames [][]byte, _ *vector) (int, error) {
+	b := net.Buffers(frames)
+	n, err := b.WriteTo(l.nc)
+	return int(n), err
+}

@@ -1,0 +1,328 @@
+//go:build linux && !sluice_goroutines
+
+package socket
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// poller knows by epoll which sockets are ready. Go's own poller waits for epoll's
+// descriptor, so that no thread does.
+//
+// Sockets are registered once, edge-triggered, for both directions: that saves a call
+// for each message, against EPOLLONESHOT, and another one for each full buffer. The
+// turn and the writer remember what came while they were under way (Conn.ready).
+type poller struct {
+	file *os.File
+	raw  syscall.RawConn
+
+	mu         sync.Mutex
+	fd         int // -1: closed
+	generation int32
+	links      []*pollLink // by descriptor
+}
+
+func newPoller() (*poller, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if err = unix.SetNonblock(fd, true); err != nil { // for os.NewFile
+		_ = unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	p := &poller{file: os.NewFile(uintptr(fd), "epoll"), fd: fd}
+	if p.raw, err = p.file.SyscallConn(); err != nil {
+		_ = p.file.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// run tells sockets that they are ready, until close.
+func (p *poller) run(ctx context.Context) error {
+	if p == nil {
+		<-ctx.Done()
+		return nil
+	}
+	var events [128]unix.EpollEvent
+	var ready [len(events)]*pollLink
+	var failure error
+	err := p.raw.Read(func(fd uintptr) bool {
+		for {
+			n, err := unix.EpollWait(int(fd), events[:], 0)
+			if err == unix.EINTR {
+				continue
+			}
+			if err != nil {
+				failure = err
+				return true
+			}
+			p.find(events[:n], ready[:n])
+			for i, l := range ready[:n] {
+				if l != nil {
+					l.c.ready(events[i].Events)
+				}
+			}
+			clear(ready[:n])
+			if n < len(events) {
+				return false // wait until there is more
+			}
+		}
+	})
+	if failure != nil {
+		return os.NewSyscallError("epoll_wait", failure)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fd < 0 {
+		return nil // closed
+	}
+	return err
+}
+
+// find looks up whose events these are. A descriptor may be another socket's by now:
+// the generation tells.
+func (p *poller) find(events []unix.EpollEvent, ready []*pollLink) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range events {
+		e := &events[i]
+		if int(e.Fd) < len(p.links) {
+			if l := p.links[e.Fd]; l != nil && l.generation == e.Pad {
+				ready[i] = l
+			}
+		}
+	}
+}
+
+func (p *poller) close() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	p.fd = -1
+	p.mu.Unlock()
+	_ = p.file.Close()
+}
+
+// ready is told what epoll said.
+func (c *Conn) ready(events uint32) {
+	const hangup = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return
+	}
+	if events&(unix.EPOLLOUT|hangup) != 0 {
+		c.writable = true
+		if c.blocked {
+			c.blocked, c.writing = false, true
+			c.link.wantWrite()
+		}
+	}
+	if events&(unix.EPOLLIN|hangup) == 0 {
+		return
+	}
+	c.again = true
+	c.hungup = c.hungup || events&hangup != 0
+	switch {
+	case !c.serving:
+		c.serving = true
+		c.link.wantTurn()
+	case c.wake != nil:
+		c.wake <- struct{}{}
+		c.wake = nil
+	}
+}
+
+// pollLink is a link of a TCP connection that the poller watches.
+type pollLink struct {
+	c          *Conn
+	poller     *poller
+	fd         int
+	generation int32
+	drained    bool // nothing more is there, unless c.again
+}
+
+// link takes the descriptor of a connection over, out of the hands of Go's poller,
+// which would be woken for each socket in vain and keeps 700 bytes for each. nil: this
+// connection cannot be polled, or there are no descriptors.
+func (p *poller) link(nc net.Conn, c *Conn) link {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok || p == nil {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	fd := -1
+	if raw.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }) != nil || err != nil {
+		return nil
+	}
+	_ = nc.Close() // the connection lives on in the copy
+	return &pollLink{c: c, poller: p, fd: fd}
+}
+
+func (l *pollLink) start() error {
+	p := l.poller
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fd < 0 {
+		return os.ErrClosed
+	}
+	for l.fd >= len(p.links) {
+		p.links = append(p.links, make([]*pollLink, max(64, len(p.links)))...)
+	}
+	p.generation++
+	l.generation = p.generation
+	p.links[l.fd] = l
+	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, l.fd, &unix.EpollEvent{
+		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET,
+		Fd:     int32(l.fd), Pad: l.generation,
+	})
+}
+
+func (l *pollLink) serve(deaf bool) {
+	l.drained = false
+	if deaf {
+		l.c.discard(false)
+		return
+	}
+	pool := &l.c.group.readers
+	r := pool.Get().(*reader)
+	l.c.serve(r)
+	if !r.broken {
+		pool.Put(r)
+	}
+}
+
+func (l *pollLink) wantTurn()  { l.c.group.turns.add(l.c) }
+func (l *pollLink) wantWrite() { l.c.group.writers.add(l.c) }
+
+func (l *pollLink) interrupt() {
+	if l.c.wake != nil {
+		l.c.wake <- struct{}{}
+		l.c.wake = nil
+	}
+}
+
+func (l *pollLink) halfClose() bool { return unix.Shutdown(l.fd, unix.SHUT_WR) == nil }
+
+func (l *pollLink) close(unsent bool) {
+	p := l.poller
+	p.mu.Lock()
+	if l.generation != 0 && p.fd >= 0 {
+		p.links[l.fd] = nil
+		_ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, l.fd, nil)
+	}
+	p.mu.Unlock()
+	if unsent {
+		_ = unix.SetsockoptLinger(l.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
+	_ = unix.Close(l.fd)
+}
+
+func (l *pollLink) read(b []byte, wait bool) (int, error) {
+	for {
+		if l.drained {
+			if !wait {
+				return 0, errAgain
+			}
+			if err := l.await(); err != nil {
+				return 0, err
+			}
+		}
+		n, err := unix.Read(l.fd, b)
+		switch {
+		case n > 0:
+			l.drained = n < len(b) && !l.c.hangs()
+			return n, nil
+		case err == nil:
+			return 0, io.EOF
+		case err == unix.EAGAIN:
+			l.drained = true
+		case err != unix.EINTR:
+			return 0, err
+		}
+	}
+}
+
+// hangs reports whether the end of the stream follows what is being read: no event
+// will tell of it once more.
+func (c *Conn) hangs() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hungup
+}
+
+// await waits until there is something to read.
+func (l *pollLink) await() error {
+	c := l.c
+	c.mu.Lock()
+	for !c.again {
+		if c.dead || c.deaf {
+			c.mu.Unlock()
+			return errInterrupted
+		}
+		wake := make(chan struct{}, 1)
+		c.wake = wake
+		c.mu.Unlock()
+		<-wake
+		c.mu.Lock()
+	}
+	c.again = false
+	c.mu.Unlock()
+	l.drained = false
+	return nil
+}
+
+type vector [maxBatch]unix.Iovec
+
+func (l *pollLink) write(frames [][]byte, v *vector) (int, error) {
+	want := 0
+	for i, f := range frames {
+		v[i].Base = unsafe.SliceData(f)
+		v[i].SetLen(len(f))
+		want += len(f)
+	}
+	for {
+		var n int
+		var err error
+		if len(frames) == 1 {
+			n, err = unix.Write(l.fd, frames[0])
+		} else {
+			n, err = writev(l.fd, v[:len(frames)])
+		}
+		if err == unix.EINTR {
+			continue
+		}
+		clear(v[:len(frames)])
+		switch {
+		case err == unix.EAGAIN:
+			return 0, errAgain
+		case err != nil:
+			return 0, err
+		case n < want: // a short write says that there is no more room (epoll(7))
+			return n, errAgain
+		}
+		return n, nil
+	}
+}
+
+func writev(fd int, v []unix.Iovec) (int, error) {
+	n, _, e := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(v))), uintptr(len(v)))
+	if e != 0 {
+		return 0, e
+	}
+	return int(n), nil
+}

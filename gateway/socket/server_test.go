@@ -1,0 +1,193 @@
+package socket
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// ways are the implementations that every test runs with.
+var ways = map[string]bool{"poll": false, "goroutines": true}
+
+// each runs a test with every implementation. After it nothing of the group may be
+// left.
+func each(t *testing.T, test func(t *testing.T, o Options)) {
+	for name, goroutines := range ways {
+		t.Run(name, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
+			t.Cleanup(func() { goleak.VerifyNone(t, before) })
+			test(t, Options{
+				MaxMessage: 1 << 20, QueueBytes: 64 << 10, PingInterval: 25 * time.Second, CloseTimeout: 2 * time.Second,
+				goroutines: goroutines,
+			})
+		})
+	}
+}
+
+// server upgrades whoever comes.
+type server struct {
+	t      testing.TB
+	group  *Group
+	addr   string
+	peers  chan *peer
+	before func(*peer) // called before Start
+	cancel func()      // ends Run
+	stop   func()
+}
+
+// peer is the server's side of a client. It checks the promises of Handler.
+type peer struct {
+	*Conn
+	t         testing.TB
+	onMessage func(p *peer, data []byte)
+	drained   chan struct{}
+	code      int
+	pongs     atomic.Int32
+	messages  atomic.Int32
+	reading   atomic.Bool
+	telling   atomic.Bool
+	closed    atomic.Bool
+}
+
+func (p *peer) enter() {
+	if !p.reading.CompareAndSwap(false, true) {
+		p.t.Error("the handler is called twice at once")
+	}
+	if p.closed.Load() {
+		p.t.Error("the handler is called after Closed")
+	}
+}
+
+func (p *peer) Message(data []byte) {
+	p.enter()
+	defer p.reading.Store(false)
+	p.messages.Add(1)
+	if p.onMessage != nil {
+		p.onMessage(p, data)
+	}
+}
+
+func (p *peer) Pong() {
+	p.enter()
+	defer p.reading.Store(false)
+	p.pongs.Add(1)
+}
+
+func (p *peer) Drained() {
+	if !p.telling.CompareAndSwap(false, true) || p.closed.Load() {
+		p.t.Error("Drained is called twice at once, or after Closed")
+	}
+	select {
+	case p.drained <- struct{}{}:
+	default:
+	}
+	p.telling.Store(false)
+}
+
+func (p *peer) Closed(code int) {
+	p.enter()
+	defer p.reading.Store(false)
+	if p.telling.Load() {
+		p.t.Error("Closed is called during Drained")
+	}
+	p.code = code
+	p.closed.Store(true)
+}
+
+// ended waits for Closed and returns its code.
+func (p *peer) ended() int {
+	p.t.Helper()
+	select {
+	case <-p.Done():
+	case <-time.After(patience):
+		p.t.Fatal("the socket does not end")
+	}
+	if !p.closed.Load() {
+		p.t.Error("done before Closed")
+	}
+	return p.code
+}
+
+func echo(p *peer, data []byte) {
+	if !p.Send(serverText(data)) {
+		p.t.Error("an echo was refused")
+	}
+}
+
+// serve starts a server; it is stopped at the end of the test.
+func serve(t testing.TB, o Options, onMessage func(*peer, []byte)) *server {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{t: t, group: NewGroup(o), addr: l.Addr().String(), peers: make(chan *peer, 1)}
+	var handlers sync.WaitGroup
+	hs := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handlers.Add(1)
+		defer handlers.Done()
+		c, err := s.group.Upgrade(w, r, "")
+		if err != nil {
+			return
+		}
+		p := &peer{Conn: c, t: t, onMessage: onMessage, drained: make(chan struct{}, 1)}
+		c.Attach(p)
+		if s.before != nil {
+			s.before(p)
+		}
+		c.Start()
+		s.peers <- p
+	})}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	var parts sync.WaitGroup
+	parts.Go(func() { _ = hs.Serve(l) })
+	parts.Go(func() {
+		if err := s.group.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	s.stop = sync.OnceFunc(func() {
+		_ = hs.Close()
+		handlers.Wait()
+		cancel()
+		done := make(chan struct{})
+		go func() { defer close(done); parts.Wait(); s.group.Wait() }()
+		select {
+		case <-done:
+		case <-time.After(patience):
+			t.Error("the group does not end")
+		}
+	})
+	t.Cleanup(s.stop)
+	return s
+}
+
+// connect makes a client and gives its peer.
+func (s *server) connect(receiveBuffer int) (*client, *peer) {
+	s.t.Helper()
+	c := dial(s.t, s.addr, receiveBuffer)
+	select {
+	case p := <-s.peers:
+		return c, p
+	case <-time.After(patience):
+		s.t.Fatal("no socket came of the handshake")
+		return nil, nil
+	}
+}
+
+// until waits for a condition.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("in vain waited for: " + what)
+		}
+	}
+}

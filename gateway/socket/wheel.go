@@ -1,0 +1,251 @@
+package socket
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+)
+
+const (
+	wheelSlots = 256
+	// maxTick is how exact deadlines are, at worst.
+	maxTick = 100 * time.Millisecond
+	never   = math.MaxInt64
+
+	// maxMissed is how many rounds of pings may stay without a pong, or without any
+	// progress of the writer.
+	maxMissed = 2
+)
+
+// wheel is a timing wheel: a ring of slots, and each tick looks at one of them. A
+// socket is in the slot of its earliest deadline. Times are in ticks since the start.
+type wheel struct {
+	tick  time.Duration
+	ping  int64 // ticks between two pings
+	close int64 // ticks for a close
+	begin time.Time
+
+	mu    sync.Mutex
+	now   int64
+	phase int64 // of the next socket's pings: they are spread evenly
+	over  bool
+	slots [wheelSlots]*Conn
+}
+
+// timer is a socket's part of the wheel.
+type timer struct {
+	// Guarded by the socket's lock.
+	pingAt, endAt, callAt int64 // never, 0 until the socket is started
+	call                  func()
+
+	// Guarded by the wheel's lock.
+	at         int64 // 0: not in the wheel
+	prev, next *Conn
+}
+
+func (w *wheel) init(o Options) {
+	w.tick = max(time.Millisecond, min(maxTick, o.PingInterval/50, o.CloseTimeout/20))
+	w.ping = max(1, int64(o.PingInterval/w.tick))
+	w.close = int64(o.CloseTimeout / w.tick)
+	w.begin = time.Now()
+}
+
+// run ticks until ctx ends.
+func (w *wheel) run(ctx context.Context, each func(now int64)) {
+	tick := time.NewTicker(w.tick)
+	defer tick.Stop()
+	var due []*Conn
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := int64(time.Since(w.begin) / w.tick)
+		due = w.turnTo(now, due[:0])
+		for _, c := range due {
+			c.tick(now)
+		}
+		clear(due)
+		each(now)
+	}
+}
+
+// turnTo moves the wheel on and appends the sockets that are due.
+func (w *wheel) turnTo(now int64, due []*Conn) []*Conn {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	// After a long sleep of the process one turn of the wheel sees all slots.
+	first := max(w.now+1, now-wheelSlots+1)
+	w.now = now
+	for i := first; i <= now; i++ {
+		for c := w.slots[i%wheelSlots]; c != nil; {
+			next := c.timer.next
+			if c.timer.at <= now {
+				w.unlink(c)
+				due = append(due, c)
+			}
+			c = next
+		}
+	}
+	return due
+}
+
+// start takes a socket into the wheel; its lock is held. false: the group has ended.
+func (w *wheel) start(c *Conn) bool {
+	t := &c.timer
+	w.mu.Lock()
+	over, now := w.over, w.now
+	t.pingAt = now + 1 + w.phase
+	w.phase = (w.phase + 1) % w.ping
+	w.mu.Unlock()
+	t.endAt = never
+	if c.closing {
+		t.endAt = now + w.close
+	}
+	if t.call == nil {
+		t.callAt = never
+	}
+	w.set(c)
+	return !over
+}
+
+// endBy ends a socket after the time for a close; its lock is held.
+func (w *wheel) endBy(c *Conn) {
+	if c.started {
+		c.timer.endAt = w.time() + w.close
+		w.set(c)
+	}
+}
+
+func (w *wheel) time() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+// set brings a socket to the slot of its earliest deadline; its lock is held.
+func (w *wheel) set(c *Conn) {
+	t := &c.timer
+	at := min(t.pingAt, t.endAt, t.callAt)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if at = max(at, w.now+1); at == t.at || c.gone {
+		return
+	}
+	w.unlink(c)
+	slot := &w.slots[at%wheelSlots]
+	t.at, t.next = at, *slot
+	if t.next != nil {
+		t.next.timer.prev = c
+	}
+	*slot = c
+}
+
+func (w *wheel) unlink(c *Conn) {
+	t := &c.timer
+	switch {
+	case t.at == 0:
+		return
+	case t.prev != nil:
+		t.prev.timer.next = t.next
+	default:
+		w.slots[t.at%wheelSlots] = t.next
+	}
+	if t.next != nil {
+		t.next.timer.prev = t.prev
+	}
+	t.at, t.prev, t.next = 0, nil, nil
+}
+
+func (w *wheel) remove(c *Conn) {
+	w.mu.Lock()
+	w.unlink(c)
+	w.mu.Unlock()
+}
+
+// end lets nobody in any more, and returns who is there.
+func (w *wheel) end() (all []*Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	for _, c := range w.slots {
+		for ; c != nil; c = c.timer.next {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// After lets f be called once, d from now at the earliest and some 100 ms later at the
+// latest, by Run: it must not wait. A call replaces the one before; nil for f ends it.
+// f may still be called while the socket ends, not after Done.
+func (c *Conn) After(d time.Duration, f func()) {
+	w := &c.group.wheel
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timer.call, c.timer.callAt = f, never
+	if f != nil {
+		d = min(d, math.MaxInt64/2) // "never" must not overflow
+		c.timer.callAt = int64((time.Since(w.begin)+d)/w.tick) + 1
+	}
+	if c.started {
+		w.set(c)
+	}
+}
+
+// tick does what is due.
+func (c *Conn) tick(now int64) {
+	var call func()
+	c.mu.Lock()
+	t := &c.timer
+	if t.endAt <= now {
+		t.endAt = never
+		c.die(c.code)
+		c.settle()
+	}
+	if t.pingAt <= now {
+		// The next one keeps its place in the round, also after a sleep of the process.
+		every := c.group.wheel.ping
+		t.pingAt += ((now-t.pingAt)/every + 1) * every
+		c.round()
+	}
+	if t.callAt <= now {
+		call, t.call, t.callAt = t.call, nil, never
+	}
+	if !c.gone {
+		c.group.wheel.set(c)
+	} else {
+		call = nil
+	}
+	c.mu.Unlock()
+	if call != nil {
+		call()
+	}
+}
+
+var pingFrame = []byte{0x89, 0}
+
+// round is once in PingInterval.
+func (c *Conn) round() {
+	c.queue.trim(4)
+	if c.wrote || c.bytes == 0 {
+		c.stuck = 0
+	} else {
+		c.stuck++
+	}
+	c.wrote = false
+	switch {
+	case c.closing:
+	case c.stuck >= maxMissed:
+		c.close(CloseTooSlow, "too slow")
+	case c.missed >= maxMissed:
+		c.close(CloseNoPong, "no pong")
+	case c.bytes < c.group.opts.QueueBytes:
+		if !c.waits { // else its pong may wait, too
+			c.missed++
+		}
+		c.push(pingFrame)
+	}
+}

@@ -1,0 +1,22 @@
+// Package storetest starts Redis for tests, and holds the conformance suite of
+// shared/store: what the store promises, on a real Redis, on a Cluster and on the
+// embedded one.
+//
+//	server.go     a real redis-server, alone or as a Cluster of one node
+//	backend.go    the three kinds of Redis, and stores over them
+//	proxy.go      a link that loses a reply
+//	suite.go      Run: the list of what is checked
+//	owner.go      a worker's part in the checks
+//	meta.go       opening, the clock, readiness
+//	takeover.go   leases and reigns
+//	fence.go      what a deposed owner can still do: nothing
+//	commit.go     publish, acknowledge, read
+//	step.go       prepare, append and route
+//	refused.go    Redis without memory, or read-only
+//	ingress.go    publishing, forwarding, trimming, backlogs
+//	dead.go       dead letters
+//	history.go    what is retained
+//	session.go    sessions and members
+//	bus.go        Pub/Sub
+//	faults.go     lost scripts, lost replies, a frozen server
+package storetest

@@ -1,0 +1,195 @@
+package storetest
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+func (x *suite) publish(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	to := []string{targetIn(0, 0), targetIn(1, 0), targetIn(0, 1)}
+	var pubs []store.Publication
+	for i, target := range to {
+		pubs = append(pubs, store.Publication{To: target, Fields: []string{"to", target, "data", fmt.Sprint(i), "id", "\x00"}})
+	}
+	for _, err := range s.Publish(ctx, pubs) {
+		must(t, err)
+	}
+	first := x.Client.XRange(ctx, key(0, "events"), "-", "+").Val()
+	want(t, "entries of partition 0", len(first), 2)
+	want(t, "first entry", first[0].Values, map[string]any{"to": to[0], "data": "0", "id": "\x00"})
+	want(t, "second entry", first[1].Values["data"], "2")
+	want(t, "entries of partition 1", x.Client.XLen(ctx, key(1, "events")).Val(), 1)
+	want(t, "errors of nothing", len(s.Publish(ctx, nil)), 0)
+
+	must(t, x.Client.Del(ctx, key(0, "events")).Err())
+	must(t, x.Client.Set(ctx, key(0, "events"), "no stream", 0).Err())
+	errs := s.Publish(ctx, pubs)
+	wantReply(t, "publish to no stream", errs[0], "WRONGTYPE")
+	must(t, errs[1])
+	wantReply(t, "publish to no stream", errs[2], "WRONGTYPE")
+	want(t, "entries of partition 1", x.Client.XLen(ctx, key(1, "events")).Val(), 2)
+}
+
+func intakeEntry(at wire.ID, to string) store.Entry {
+	return store.Entry{Partition: store.Intake, ID: at, Fields: map[string]any{"to": to, "data": at.String()}}
+}
+
+// forwarded are the data of a partition's stream.
+func (x *suite) forwarded(t *testing.T, partition int) []string {
+	t.Helper()
+	entries, err := x.Client.XRange(t.Context(), key(partition, "events"), "-", "+").Result()
+	must(t, err)
+	data := []string{}
+	for _, e := range entries {
+		data = append(data, e.Values["data"].(string))
+	}
+	return data
+}
+
+// forward: each entry once and in order, whatever is repeated.
+func (x *suite) forward(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	const most = 1<<64 - 1
+	// Ids of different lengths, beyond what a Lua number holds, up to the highest.
+	ids := []wire.ID{
+		id(9, 9), id(9, 10), id(10, 0), id(1<<53, 1), id(1<<53+1, 0), id(1<<53+1, most-1), id(1<<53+1, most), id(most, most),
+	}
+	for i := range ids {
+		for from := 0; from <= i; from++ { // a repeat from any entry on, and one new entry
+			batch := []*store.Forwarding{{Partition: 0}, {Partition: 1}}
+			for _, at := range ids[from : i+1] {
+				batch[0].Entries = append(batch[0].Entries, intakeEntry(at, targetIn(0, 0)))
+				batch[1].Entries = append(batch[1].Entries, intakeEntry(at, targetIn(1, 0)))
+			}
+			must(t, s.Forward(ctx, batch))
+			appended := 0
+			if from == 0 {
+				appended = 1
+			}
+			want(t, "appended", []int{batch[0].Appended, batch[1].Appended}, []int{appended, appended})
+		}
+	}
+	var data []string
+	for _, at := range ids {
+		data = append(data, at.String())
+	}
+	want(t, "partition 0", x.forwarded(t, 0), data)
+	want(t, "partition 1", x.forwarded(t, 1), data)
+	want(t, "forwarded", x.Client.Get(ctx, key(0, "forwarded")).Val(), wire.MaxID.String())
+	must(t, s.Forward(ctx, nil))
+}
+
+func (x *suite) forwardOdd(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	to := targetIn(0, 0)
+	all := map[string]any{}
+	for _, name := range wire.Fields {
+		all[name] = "v:" + name
+	}
+	large := map[string]any{"to": to, "data": "\x00\xff"}
+	for i := range 5000 {
+		large[fmt.Sprint("unknown", i)] = "x"
+	}
+	f := &store.Forwarding{Partition: 0, Entries: []store.Entry{
+		{ID: id(1, 0), Fields: all},
+		{ID: id(2, 0), Fields: map[string]any{"unknown": "x"}}, // leaves nothing to be appended
+		{ID: id(3, 0), Fields: large},
+	}}
+	must(t, s.Forward(ctx, []*store.Forwarding{f}))
+	want(t, "appended", f.Appended, 2)
+	entries := x.Client.XRange(ctx, key(0, "events"), "-", "+").Val()
+	want(t, "entries", len(entries), 2)
+	want(t, "known fields", entries[0].Values, all)
+	want(t, "of 5000 unknown fields", entries[1].Values, map[string]any{"to": to, "data": "\x00\xff"})
+	must(t, s.Forward(ctx, []*store.Forwarding{f}))
+	want(t, "appended by a repeat", f.Appended, 0)
+
+	// Many entries in one call.
+	f = &store.Forwarding{Partition: 1}
+	for i := range 2000 {
+		f.Entries = append(f.Entries, store.Entry{ID: id(7, uint64(i)), Fields: all})
+	}
+	must(t, s.Forward(ctx, []*store.Forwarding{f}))
+	want(t, "appended of many", f.Appended, 2000)
+
+	// What is no id stops the partition: to guess could append everything again.
+	must(t, x.Client.Set(ctx, key(0, "forwarded"), "nonsense", 0).Err())
+	f = &store.Forwarding{Partition: 0, Entries: []store.Entry{intakeEntry(id(9, 0), to)}}
+	wantReply(t, "Forward beside nonsense", s.Forward(ctx, []*store.Forwarding{f}), key(0, "forwarded")+" holds no id")
+	want(t, "entries", x.Client.XLen(ctx, key(0, "events")).Val(), 2)
+}
+
+func (x *suite) trim(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	for _, p := range []int{0, 1, store.Intake} {
+		x.add(t, p, targetIn(0, 0), 250)
+	}
+	ids := x.add(t, 0, targetIn(0, 0), 3)
+	intake := x.add(t, store.Intake, targetIn(0, 0), 1)
+	must(t, s.Trim(ctx, map[int]wire.ID{0: ids[1], store.Intake: intake[0], 3: ids[0]}))
+	left := x.Client.XRange(ctx, key(0, "events"), "-", "+").Val()
+	want(t, "entries left", len(left), 1)
+	want(t, "entry left", left[0].ID, ids[2].String())
+	want(t, "entries of another partition", x.Client.XLen(ctx, key(1, "events")).Val(), 250)
+	want(t, "entries of the intake", x.Client.XLen(ctx, "sluice:events").Val(), 0)
+	must(t, s.Trim(ctx, nil))
+
+	const most = 1<<64 - 1
+	x.addAs(t, 2, fmt.Sprintf("5-%d", uint64(most)), "to", "x")
+	x.addAs(t, 2, "6-0", "to", "x")
+	must(t, s.Trim(ctx, map[int]wire.ID{2: id(5, most)}))
+	want(t, "entries after the border", x.Client.XLen(ctx, key(2, "events")).Val(), 1)
+}
+
+func (x *suite) backlogs(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	of := func(p int) store.Backlog {
+		t.Helper()
+		all, err := s.Backlogs(ctx)
+		must(t, err)
+		want(t, "number of backlogs", len(all), 17)
+		i := slices.IndexFunc(all, func(b store.Backlog) bool { return b.Partition == p })
+		return all[i]
+	}
+	for _, p := range []int{0, store.Intake} {
+		want(t, "backlog of nothing", of(p), store.Backlog{Partition: p})
+		ids := x.add(t, p, targetIn(0, 0), 10)
+		want(t, "backlog without a worker", of(p), store.Backlog{Partition: p, Lag: 10})
+		a := x.own(t, s, "a", p)
+		a.read.Count = 4
+		a.next()
+		a.read.Count = 1
+		a.ack(ids[:3]...)
+		if x.Server == nil {
+			continue // the embedded Redis does not count what was read
+		}
+		want(t, "backlog", of(p), store.Backlog{Partition: p, Lag: 5, Pending: 2})
+		must(t, x.Client.XGroupCreate(ctx, stream(p), "audit", "0").Err())
+		want(t, "backlog beside a foreign group", of(p), store.Backlog{Partition: p, Lag: 5, Pending: 2})
+		must(t, x.Client.XDel(ctx, stream(p), ids[8].String()).Err())
+		if b := of(p); b.Lag < 4 || b.Pending != 2 { // Redis does not know the lag any more
+			t.Fatalf("backlog after an XDEL: %+v", b)
+		}
+	}
+	if x.Server == nil {
+		return // the embedded Redis answers XLEN of no stream twice
+	}
+	must(t, x.Client.Set(ctx, key(5, "events"), "no stream", 0).Err())
+	want(t, "backlog of no stream", of(5), store.Backlog{Partition: 5})
+}
+
+// backlogsRefused: what Redis does not tell is no backlog of zero.
+func (x *suite) backlogsRefused(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	for _, forbidden := range []string{"-xlen", "-xinfo|groups"} {
+		must(t, x.Client.Do(ctx, "ACL", "SETUSER", "default", "+@all", forbidden).Err())
+		_, err := s.Backlogs(ctx)
+		must(t, x.Client.Do(ctx, "ACL", "SETUSER", "default", "+@all").Err())
+		wantReply(t, "Backlogs with "+forbidden, err, "NOPERM")
+	}
+}

@@ -1,0 +1,84 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/shared/store"
+)
+
+func (x *suite) meta(t *testing.T) {
+	ctx := t.Context()
+	s := x.open(t, nil)
+	want(t, "sluice:meta", x.Client.HGetAll(ctx, "sluice:meta").Val(),
+		map[string]string{"version": "1", "partitions": "16"})
+	must(t, s.Ready(ctx)) // again
+	must(t, s.Check())
+
+	other := func(mutate func(*store.Config)) (*store.Store, error) {
+		cfg := Config(x.URL)
+		mutate(&cfg)
+		s, err := store.Open(cfg)
+		must(t, err)
+		t.Cleanup(func() { _ = s.Close() })
+		return s, s.Ready(ctx)
+	}
+	s, err := other(func(c *store.Config) { c.Partitions = 8 })
+	wantError(t, "another number of partitions", err, store.ErrMeta)
+	for _, part := range []string{"SLUICE_PARTITIONS=8", "SLUICE_PARTITIONS=16", "SLUICE_PREFIX"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q does not name %s", err, part)
+		}
+	}
+	wantError(t, "Await", s.Await(ctx, func(err error) { t.Errorf("Await tries again after %v", err) }), store.ErrMeta)
+	want(t, "partitions", x.Client.HGet(ctx, "sluice:meta", "partitions").Val(), "16")
+
+	_, err = other(func(c *store.Config) { c.Partitions, c.Prefix = 8, "other:" })
+	must(t, err)
+	want(t, "partitions of another prefix", x.Client.HGet(ctx, "other:meta", "partitions").Val(), "8")
+
+	must(t, x.Client.HSet(ctx, "sluice:meta", "version", "2").Err())
+	_, err = other(func(*store.Config) {})
+	wantError(t, "another version", err, store.ErrMeta)
+}
+
+func (x *suite) clock(t *testing.T) {
+	s := x.open(t, nil)
+	now, err := x.Client.Time(t.Context()).Result()
+	must(t, err)
+	if off := s.NowMs() - now.UnixMilli(); off < -50 || off > 1000 {
+		t.Fatalf("NowMs is %d ms from Redis's time", off)
+	}
+	must(t, s.SyncClock(t.Context()))
+}
+
+func (x *suite) await(t *testing.T) {
+	x.Server.Stop()
+	s, err := store.Open(Config(x.URL))
+	must(t, err)
+	defer func() { _ = s.Close() }()
+
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := s.Await(ctx, func(error) {}); err == nil || errors.Is(err, store.ErrMeta) {
+		t.Fatalf("Await without Redis: %v", err)
+	}
+	wantLink(t, "Check without Redis", s.Check())
+
+	tried, done := make(chan error, 1), make(chan error, 1)
+	go func() {
+		done <- s.Await(t.Context(), func(err error) {
+			select {
+			case tried <- err:
+			default:
+			}
+		})
+	}()
+	wantLink(t, "Await's report", <-tried)
+	x.Server.Restart()
+	must(t, <-done)
+	must(t, s.Check())
+}

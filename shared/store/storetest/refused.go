@@ -1,0 +1,113 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+// refusedMemory: without memory Redis refuses writes. Nothing of a batch is done then,
+// reigns go on, and when there is memory again the repeat does everything once.
+func (x *suite) refusedMemory(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	memory := func(limit string) { must(t, x.Client.ConfigSet(ctx, "maxmemory", limit).Err()) }
+	defer memory("0")
+	a := x.own(t, s, "a", 0)
+	to := targetIn(0, 0)
+	ids := x.add(t, 0, to, 3)
+	entries := a.next()
+
+	claims := []*store.Claim{{To: to, Key: "k1", ID: ids[0]}, {To: to, Key: "k1", ID: ids[1]}}
+	batch := appendsOf(s, to, wire.ID{}, ids...)
+	batch[1].Touch = true
+	letters := []store.DeadLetter{{Entry: entries[0], Reason: "r"}, {Entry: entries[1], Reason: "r"}}
+	forward := []*store.Forwarding{{Partition: 1, Entries: []store.Entry{
+		{ID: id(1, 1), Fields: map[string]any{"to": targetIn(1, 0), "data": "1"}},
+		{ID: id(1, 2), Fields: map[string]any{"to": targetIn(1, 0), "data": "2"}},
+	}}}
+	session := store.Session{Target: to, Field: "f"}
+	var taken []store.Reign
+	work := []struct {
+		name string
+		do   func() error
+	}{
+		{"Prepare", func() error { return a.lane.Prepare(ctx, claims, nil, time.Minute) }},
+		{"AppendAndRoute", func() error { return a.lane.AppendAndRoute(ctx, batch, nil) }},
+		{"Bury", func() error { return s.Bury(ctx, letters) }},
+		{"Forward", func() error { return s.Forward(ctx, forward) }},
+		{"Publish", func() error {
+			return s.Publish(ctx, []store.Publication{{To: to, Fields: []string{"to", to, "data", "1"}}})[0]
+		}},
+		{"Register", func() error { _, err := s.Register(ctx, "g", s.NowMs()+1000, []store.Session{session}); return err }},
+		{"Announce", func() error { _, _, err := s.Announce(ctx, store.Servers, "g", time.Minute); return err }},
+		{"TakeOver", func() (err error) { taken, err = s.TakeOver(ctx, "b", "t", leaseTTL, []int{2, 3}); return err }},
+	}
+	memory("1")
+	for range 2 {
+		for _, w := range work {
+			wantReply(t, w.name+" without memory", w.do(), "OOM")
+		}
+	}
+	for _, k := range []string{
+		key(0, "history:"+to), key(0, "idem:"+to+":k1"), "sluice:dead", key(1, "events"), key(1, "forwarded"),
+		key(0, "session:"+to), key(2, "lease"), key(2, "epoch"), key(2, "events"),
+	} {
+		want(t, "keys "+k+" without memory", x.Client.Exists(ctx, k).Val(), 0)
+	}
+	// What keeps a reign alive and brings memory back needs none.
+	lost, err := s.Renew(ctx, "a", leaseTTL, []int{0})
+	must(t, err)
+	want(t, "leases lost", len(lost), 0)
+	want(t, "entries read again", len(a.next()), 0)
+	must(t, s.Trim(ctx, map[int]wire.ID{5: id(1, 1)}))
+	must(t, s.Release(ctx, "nobody", []int{0}))
+	must(t, s.Unregister(ctx, "g", []store.Unregistration{{Session: session}}))
+	must(t, s.Send(ctx, []store.Outgoing{{Server: "g", Payload: []byte("x")}}))
+
+	memory("0")
+	for range 2 {
+		for _, w := range work {
+			must(t, w.do())
+		}
+	}
+	want(t, "first claim", claims[0].First, ids[0])
+	want(t, "second claim", claims[1].First, ids[0])
+	got, prevs := retained(t, s, to)
+	want(t, "ids", got, ids)
+	want(t, "prevs", prevs, []wire.ID{{}, ids[0], ids[1]})
+	want(t, "dead letters", x.Client.XLen(ctx, "sluice:dead").Val(), 2)
+	want(t, "forwarded entries", x.Client.XLen(ctx, key(1, "events")).Val(), 2)
+	want(t, "reigns", []bool{taken[0].Taken, taken[1].Taken}, []bool{true, true})
+	must(t, a.lane.AppendAndRoute(ctx, batch, nil))
+	_, err = a.commit(nil, ackOf(0, ids...))
+	must(t, err)
+}
+
+// refusedReplica: after a failover a lane may find itself on a replica. It works again
+// as soon as its server takes writes.
+func (x *suite) refusedReplica(t *testing.T) {
+	if x.cluster() {
+		t.Skip("the nodes of a Cluster do not become replicas by REPLICAOF")
+	}
+	ctx, s := t.Context(), x.open(t, nil)
+	a := x.own(t, s, "a", 0)
+	to := targetIn(0, 0)
+	ids := x.add(t, 0, to, 1)
+	a.next()
+	must(t, x.Client.Do(ctx, "REPLICAOF", "127.0.0.1", "1").Err())
+	defer x.Client.Do(ctx, "REPLICAOF", "NO", "ONE")
+	batch := appendsOf(s, to, wire.ID{}, ids...)
+	for range 3 {
+		wantReply(t, "append to a replica", a.lane.AppendAndRoute(ctx, batch, nil), "READONLY")
+		_, err := a.commit(nil, ackOf(0, ids...))
+		wantReply(t, "commit on a replica", err, "READONLY")
+	}
+	must(t, x.Client.Do(ctx, "REPLICAOF", "NO", "ONE").Err())
+	must(t, a.lane.AppendAndRoute(ctx, batch, nil))
+	_, err := a.commit(nil, ackOf(0, ids...))
+	must(t, err)
+	got, _ := retained(t, s, to)
+	want(t, "ids", got, ids)
+}

@@ -1,0 +1,236 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is a real redis-server of one test. It listens on a loopback port, keeps its
+// files in the test's directory, and ends with the test.
+type Server struct {
+	tb      testing.TB
+	dir     string
+	port    int
+	args    []string
+	cluster bool
+	process *os.Process // nil: not running
+	ended   chan struct{}
+	client  *redis.Client
+}
+
+// Redis starts a redis-server. args are options of its command line and come after
+// the helper's own, for example "--appendonly", "yes"; without them nothing
+// survives a Restart.
+func Redis(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	s := &Server{tb: tb, dir: tb.TempDir(), args: args}
+	tb.Cleanup(s.kill)
+	for range 5 { // somebody else may take the port before the server does
+		s.port = freePort(tb)
+		if s.start() == nil {
+			s.client = newClient(s.Addr())
+			tb.Cleanup(func() { _ = s.client.Close() })
+			return s
+		}
+	}
+	tb.Fatalf("redis-server did not start:\n%s", s.log())
+	return nil
+}
+
+// Cluster starts a Cluster of one node that has all slots. It refuses commands over
+// several slots like any other, which is the point.
+func Cluster(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	s := Redis(tb, append([]string{
+		"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1",
+		"--cluster-port", strconv.Itoa(freePort(tb)),
+	}, args...)...)
+	s.cluster = true
+	ctx := context.Background()
+	if err := s.client.ClusterAddSlotsRange(ctx, 0, 16383).Err(); err != nil {
+		tb.Fatal(err)
+	}
+	s.await()
+	return s
+}
+
+// Addr is the server's address.
+func (s *Server) Addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
+
+// URL is the server's value for SLUICE_REDIS_URL.
+func (s *Server) URL() string {
+	if s.cluster {
+		return "redis://" + s.Addr() + "?cluster=1"
+	}
+	return "redis://" + s.Addr()
+}
+
+// Client speaks with the server directly. It ends with the test.
+func (s *Server) Client() *redis.Client { return s.client }
+
+// Stop ends the server as an operator would, and waits.
+func (s *Server) Stop() {
+	s.tb.Helper()
+	s.signal(syscall.SIGTERM)
+	select {
+	case <-s.ended:
+		s.process = nil
+	case <-time.After(patience):
+		s.tb.Fatalf("redis-server does not end:\n%s", s.log())
+	}
+}
+
+// Restart ends the server if it runs, starts it on the same port and waits until it
+// answers.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	if s.process != nil {
+		s.Stop()
+	}
+	if err := s.start(); err != nil {
+		s.tb.Fatalf("redis-server did not start again: %v\n%s", err, s.log())
+	}
+	s.await()
+}
+
+// Pause freezes the server: it keeps its connections and does not answer.
+func (s *Server) Pause() { s.tb.Helper(); s.signal(syscall.SIGSTOP) }
+
+// Resume lets a frozen server go on.
+func (s *Server) Resume() { s.tb.Helper(); s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.tb.Helper()
+	if s.process == nil {
+		s.tb.Fatalf("redis-server does not run: cannot send it %v", sig)
+	}
+	if err := s.process.Signal(sig); err != nil {
+		s.tb.Fatalf("cannot send %v to redis-server: %v", sig, err)
+	}
+}
+
+// kill ends the server in any state.
+func (s *Server) kill() {
+	if s.process != nil {
+		_ = s.process.Kill()
+		<-s.ended
+		s.process = nil
+	}
+}
+
+// start runs the server until it listens or ends.
+func (s *Server) start() error {
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		s.tb.Fatal("these tests need redis-server on the PATH; `make test` installs it")
+	}
+	// What runs under test outlives its context's end by design: Cleanup kills it.
+	cmd := exec.CommandContext(context.Background(), path, append([]string{
+		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--logfile", "redis.log",
+		"--save", "", "--appendonly", "no", "--daemonize", "no",
+	}, s.args...)...)
+	cmd.SysProcAttr = processAttributes()
+	s.ended = make(chan struct{})
+	began := make(chan error, 1)
+	go func() {
+		// Where the kernel kills a child with its parent, the parent is this thread.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(s.ended)
+		err := cmd.Start()
+		began <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+	}()
+	if err := <-began; err != nil {
+		s.tb.Fatalf("cannot run %s: %v", path, err)
+	}
+	s.process = cmd.Process
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) {
+		select {
+		case <-s.ended:
+			s.process = nil
+			return fmt.Errorf("redis-server ended with %v", cmd.ProcessState)
+		case <-time.After(pollEvery):
+		}
+		if conn, err := net.DialTimeout("tcp", s.Addr(), time.Second); err == nil {
+			_ = conn.Close()
+			return nil
+		}
+	}
+	s.kill()
+	return fmt.Errorf("redis-server does not listen on %s", s.Addr())
+}
+
+// await waits until the server works: it may still load its data.
+func (s *Server) await() {
+	s.tb.Helper()
+	Eventually(s.tb, func() error {
+		ctx := context.Background()
+		if err := s.client.Ping(ctx).Err(); err != nil {
+			return err
+		}
+		if s.cluster {
+			return s.client.Set(ctx, "storetest", "1", time.Millisecond).Err()
+		}
+		return nil
+	})
+}
+
+func (s *Server) log() []byte {
+	b, err := os.ReadFile(filepath.Join(s.dir, "redis.log"))
+	if err != nil {
+		return []byte(err.Error())
+	}
+	lines := bytes.SplitAfter(b, []byte("\n"))
+	return bytes.Join(lines[max(0, len(lines)-20):], nil)
+}
+
+var ports struct {
+	sync.Mutex
+	given map[int]bool
+}
+
+// freePort is a port that nobody listens on, and that this process has not given before.
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	ports.Lock()
+	defer ports.Unlock()
+	if ports.given == nil {
+		ports.given = make(map[int]bool)
+	}
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		_ = l.Close()
+		if !ports.given[port] {
+			ports.given[port] = true
+			return port
+		}
+	}
+}
+
+// newClient repeats nothing by itself, so that a check sees what happened.
+func newClient(addr string) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr: addr, MaxRetries: -1, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
+	})
+}
