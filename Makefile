@@ -14,7 +14,7 @@ LINT_VERSION = v2.15.0
 LINT         = bin/tools/golangci-lint-$(LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt bench e2e tools
+.PHONY: help run build test lint fmt bench e2e torture tools
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,11 @@ test: ## Run all tests with the race detector (TESTFLAGS='-v -run Name' is passe
 e2e: ## Run the end-to-end tests only, never from the test cache
 	@infra/tools/need.sh redis-server cc
 	$(GOTEST) -count=1 ./e2e/...
+
+torture: ## Break everything while events flow and check what arrives (SEED=number, DURATION=30m, FAULTS=worker,link-cut,...)
+	@infra/tools/need.sh redis-server cc
+	SLUICE_TORTURE_SEED="$(SEED)" SLUICE_TORTURE_DURATION="$(DURATION)" SLUICE_TORTURE_FAULTS="$(FAULTS)" \
+		$(GOTEST) -timeout 0 -count=1 -v -run '^TestTorture$$' ./e2e/torture
 
 bench: ## Run the benchmarks (BENCH=pattern, PKG=./package; BASE=commit compares with that commit, COUNT=10 runs)
 	@infra/tools/need.sh redis-server

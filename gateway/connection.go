@@ -216,7 +216,7 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 	if f.To == wire.All || f.To == wire.UserTarget(c.user()) {
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "every connection has all and its own user"}
 	}
-	if !c.forget(f.To) {
+	if !c.forget(f.To) && !c.gw.draining.Load() { // a drain ends all subscriptions before it says so
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "this connection is not subscribed to it"}
 	}
 	c.send(wire.Unsubscribed{Ref: f.Ref, To: f.To})

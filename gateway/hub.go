@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"bytes"
+	"strings"
 	"sync"
 
 	"sluice/shared/wire"
@@ -101,9 +103,13 @@ func (h *hub) remove(s *sub) {
 	}
 }
 
-// deliver routes one record of the channel. stale says that it is of an epoch that
-// is over.
-func (h *hub) deliver(sh *shard, r *wire.Record, stale bool) {
+// maxPinned is how much larger than a frame the message may be whose memory it
+// shares. Queues count frames: what waits in one must not keep many times as much.
+const maxPinned = 4
+
+// deliver routes one record of the channel. size is that of its message; stale says
+// that it is of an epoch that is over.
+func (h *hub) deliver(sh *shard, r *wire.Record, size int, stale bool) {
 	t := sh.targets[r.To]
 	if t == nil {
 		h.gw.metrics.dropped(dropNobody)
@@ -112,6 +118,9 @@ func (h *hub) deliver(sh *shard, r *wire.Record, stale bool) {
 	if r.Kind == wire.RecLive && stale {
 		h.gw.metrics.dropped(dropStale) // it has no id by which a repeat could be told
 		return
+	}
+	if size > maxPinned*len(r.Frame) {
+		r.To, r.Except, r.Frame = t.name, strings.Clone(r.Except), bytes.Clone(r.Frame)
 	}
 	h.accept(t, r)
 }

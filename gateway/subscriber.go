@@ -112,7 +112,7 @@ func (g *Gateway) heartbeat(ctx context.Context, current *atomic.Pointer[store.S
 			g.log.Debug("no heartbeat sent", "err", err)
 		}
 		silent := g.store.NowMs() - g.heardMs()
-		if silent > heartbeatTimeout.Milliseconds() && time.Since(replaced) > heartbeatTimeout {
+		if silent > heartbeatTimeout.Milliseconds() && time.Since(replaced) > heartbeatTimeout && ctx.Err() == nil {
 			replaced = time.Now()
 			g.log.Warn("hears nothing on its own channel; subscribes anew", "silent_ms", silent)
 			old := current.Swap(g.store.Subscribe(g.id))
@@ -145,12 +145,13 @@ func (g *Gateway) dispatch(payload string) {
 			g.beat(b)
 		}
 	default:
-		g.batch(&m)
+		g.batch(&m, len(payload))
 	}
 }
 
-// batch delivers the records of one partition.
-func (g *Gateway) batch(m *wire.Message) {
+// batch delivers the records of one partition. size is that of the whole message, in
+// bytes.
+func (g *Gateway) batch(m *wire.Message, size int) {
 	if m.Head.Partition >= len(g.hub.shards) {
 		g.metrics.dropped(dropMalformed)
 		return
@@ -181,7 +182,7 @@ func (g *Gateway) batch(m *wire.Message) {
 		}
 		g.metrics.records.Inc()
 		if r.Kind == wire.RecEvent || r.Kind == wire.RecLive {
-			g.hub.deliver(sh, &r, stale)
+			g.hub.deliver(sh, &r, size, stale)
 		} else {
 			g.answer(&r)
 		}

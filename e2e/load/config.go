@@ -73,7 +73,7 @@ func parse(ctx context.Context, args []string, secret string, usage io.Writer) (
 	f.IntVar(&c.size, "size", 256, fmt.Sprintf("`bytes` of an event's data, %d to %d", minData, maxSize))
 	f.DurationVar(&c.time, "time", 8*time.Second, "length of one measurement")
 	f.DurationVar(&c.settle, "settle", 30*time.Second, "how long idle connections rest before they are measured")
-	f.Float64Var(&c.scale, "scale", 1, "multiplies the numbers of connections, users and targets: 0.01 to 10")
+	f.Float64Var(&c.scale, "scale", 1, "multiplies the numbers of clients and targets and the rates, 0.01 to 10; goals count at 1")
 	f.IntVar(&c.loops, "loops", 1, "threads that receive")
 	f.DurationVar(&c.timeout, "timeout", 30*time.Minute, "the whole run is given up after this")
 	f.StringVar(&c.out, "out", "load-report", "`directory` for result.json and report.html")

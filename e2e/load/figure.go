@@ -24,7 +24,7 @@ type lowerEnd struct {
 	Before float64 `json:"before"`
 	After  float64 `json:"after"`
 	Ratio  float64 `json:"ratio"` // the figure's value to the mean of both
-	Noise  float64 `json:"noise"` // how far both are apart, as part of their mean
+	Noise  float64 `json:"noise"` // how far both are apart, as part of their mean; -1 if it was measured once
 }
 
 // goalpost is what the project wants of a figure.
@@ -60,6 +60,13 @@ func (f *figure) against(name string, before, after float64) *figure {
 	if mean > 0 {
 		f.Floor.Ratio, f.Floor.Noise = f.Value/mean, math.Abs(after-before)/mean
 	}
+	return f
+}
+
+// beside sets something measured once that the figure is compared with.
+func (f *figure) beside(name string, value float64) *figure {
+	f.against(name, value, value)
+	f.Floor.Noise = -1
 	return f
 }
 

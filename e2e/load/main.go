@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -21,7 +22,7 @@ func main() {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
+	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "load:", err)
@@ -29,8 +30,8 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string) error {
-	cfg, err := parse(ctx, args, os.Getenv("SLUICE_JWT_SECRET"), os.Stdout)
+func run(ctx context.Context, args []string, out io.Writer) error {
+	cfg, err := parse(ctx, args, os.Getenv("SLUICE_JWT_SECRET"), out)
 	if err != nil {
 		return err
 	}
@@ -48,14 +49,14 @@ func run(ctx context.Context, args []string) error {
 	defer cancel()
 	res := newResult(append([]string{"load"}, args...))
 	p := newProgress(os.Stderr)
-	err = runAll(ctx, cfg, res, p, os.Stdout)
+	err = runAll(ctx, cfg, res, p, out)
 	p.close()
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
 	written := errors.Join(res.write(filepath.Join(cfg.out, "result.json")), res.writeReport(filepath.Join(cfg.out, "report.html")))
 	if written == nil {
-		fmt.Printf("\n%s and %s hold all figures.\n", filepath.Join(cfg.out, "result.json"), filepath.Join(cfg.out, "report.html"))
+		fmt.Fprintf(out, "\n%s and %s hold all figures.\n", filepath.Join(cfg.out, "result.json"), filepath.Join(cfg.out, "report.html"))
 	}
 	return errors.Join(err, written)
 }

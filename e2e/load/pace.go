@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"time"
 )
@@ -13,7 +14,7 @@ const maxBurst = 256
 // done at once. perSecond 0 is as fast as it goes. total 0 goes on for the duration, else the duration is ignored.
 func paced(ctx context.Context, perSecond float64, total int, duration time.Duration, do func(from, n int) error) error {
 	if total == 0 && perSecond > 0 {
-		total = int(perSecond * duration.Seconds())
+		total = int(math.Round(perSecond * duration.Seconds()))
 	}
 	runtime.LockOSThread() // nap blocks a thread; better always the same
 	defer runtime.UnlockOSThread()

@@ -62,10 +62,9 @@ func runConnects(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	p50, p99 := b.latencyFigures("connect at "+count(float64(b.cfg.n(connectRate)))+"/s", opening)
-	_, _ = p50, p99
-	b.figure("gateways, for a connect", w.costPer(uint64(n), roleGateway), "CPU s/M")
-	b.figure("Redis, for a connect", w.costPer(uint64(n), roleRedis), "CPU s/M")
+	b.latencyFigures("connect at "+count(float64(b.cfg.n(connectRate)))+"/s", opening)
+	b.cost("gateways, for a connect", w.costPer(uint64(n), roleGateway))
+	b.cost("Redis, for a connect", w.costPer(uint64(n), roleRedis))
 
 	targets, err := b.users(ctx, in, f, "old", b.cfg.n(established))
 	if err != nil {
@@ -112,24 +111,24 @@ func runConnects(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	b.figure("storm: all open after", took.Seconds(), "s").against("bare accept and answer", fl.Seconds(), fl.Seconds())
+	b.figure("storm: all open after", took.Seconds(), "s").beside("bare accept and answer", fl.Seconds())
 	b.figure("storm: connects", float64(len(storm))/took.Seconds(), "/s")
 	b.latencyFigures("storm: connect", opening)
 	b.figure("storm: failed connects", 0, "").atMost(0)
-	b.figure("storm: gateways, for a connect", w.costPer(uint64(len(storm)), roleGateway), "CPU s/M")
-	b.figure("storm: Redis, for a connect", w.costPer(uint64(len(storm)), roleRedis), "CPU s/M")
+	b.cost("storm: gateways, for a connect", w.costPer(uint64(len(storm)), roleGateway))
+	b.cost("storm: Redis, for a connect", w.costPer(uint64(len(storm)), roleRedis))
 	if reads2 > reads {
 		b.figure("storm: commands in a read of Redis", (commands2-commands)/(reads2-reads), "").
 			note("more than a few says that the session writes are pipelined")
 	}
 	b.latencyFigures("established clients, before", &calm.latency)
-	_, p99 = b.latencyFigures("established clients, during the storm", &w.latency)
+	_, p99 := b.latencyFigures("established clients, during the storm", &w.latency)
 	before := milliseconds(calm.latency.quantile(0.99))
-	p99.against("before", before, before).ratioAtMost(2)
+	p99.beside("before", before).ratioAtMost(2)
 	b.machineFigures(w)
-	b.chartWindow(w)
 	b.chartDistribution("Latency of established clients", curveOf("before", &calm.latency), curveOf("during the storm", &w.latency))
 	b.chartDistribution("Duration of a connect in the storm", curveOf("connect", opening))
+	b.chartWindow(w)
 	return f.verdict()
 }
 

@@ -62,7 +62,7 @@ func (b *bench) spread(name string, costs, floors curve, most float64) {
 	f := b.figure(name, ratioOf(costs), "times").atMost(most)
 	if len(floors.At) > 0 {
 		r := ratioOf(floors)
-		f.against("the same of bare writes", r, r)
+		f.beside("the same of bare writes", r)
 	}
 }
 

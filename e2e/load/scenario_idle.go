@@ -64,9 +64,8 @@ func runIdle(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer p.close()
-	rate := float64(b.cfg.n(idleRate))
-	lasts := time.Duration(float64(n*idleMessages) / rate * float64(time.Second))
-	if err := b.publish(ctx, in, f, p, rate, lasts, func(i int) (*target, uint64) { return targets[i%n], 1 }); err != nil {
+	lasts := time.Duration(n*idleMessages) * time.Second / idleRate
+	if err := b.publish(ctx, in, f, p, idleRate, lasts, func(i int) (*target, uint64) { return targets[i%n], 1 }); err != nil {
 		return err
 	}
 	messages, err := look()

@@ -103,16 +103,16 @@ func runSlow(ctx context.Context, b *bench) error {
 	b.latencyFigures("fast clients, all read", &calm.latency)
 	_, p99 := b.latencyFigures("fast clients, while some do not read", &w.latency)
 	before := milliseconds(calm.latency.quantile(0.99))
-	p99.against("all read", before, before)
+	p99.beside("all read", before)
 	if len(in.processes) > 0 {
 		b.figure("gateways' memory for a slow client", float64(rss2-rss)/1024/float64(len(clients)), "KiB").
 			note("what all of them grew by in that time")
-		b.serverCost(calm, roleGateway, roleWorker, roleRedis).note("all read")
-		b.serverCost(w, roleGateway, roleWorker, roleRedis).note("while some do not read")
+		b.cost("gateways + worker + Redis, all read", calm.cost(roleGateway, roleWorker, roleRedis))
+		b.cost("gateways + worker + Redis, while some do not read", w.cost(roleGateway, roleWorker, roleRedis))
 	}
 	b.machineFigures(w)
-	b.chartWindow(w)
 	b.chartDistribution("Latency of the fast clients", curveOf("all read", &calm.latency), curveOf("some do not read", &w.latency))
+	b.chartWindow(w)
 	if err := laggards.verdict(); err != nil {
 		return err
 	}

@@ -65,21 +65,20 @@ func runUnicast(ctx context.Context, b *bench) error {
 	}{{few, 70, plain1, plain2}, {many, 25, fast1, fast2}} {
 		at := "at " + x.w.phase
 		b.figure("delivered "+at, x.w.perSecond(), "/s")
-		b.figure("gateways + worker + Redis "+at, x.w.cost(roleGateway, roleWorker, roleRedis), "CPU s/M").
+		b.cost("gateways + worker + Redis "+at, x.w.cost(roleGateway, roleWorker, roleRedis)).
 			against("write + plain Redis", single1+x.plain1, single2+x.plain2).atMost(x.most * scale)
-		b.figure("gateways "+at, x.w.cost(roleGateway), "CPU s/M").against("single write", single1, single2)
-		b.figure("worker "+at, x.w.cost(roleWorker), "CPU s/M")
-		b.figure("Redis "+at, x.w.cost(roleRedis), "CPU s/M").against("plain commands", x.plain1, x.plain2)
+		b.cost("gateways "+at, x.w.cost(roleGateway)).against("single write", single1, single2)
+		b.cost("worker "+at, x.w.cost(roleWorker))
+		b.cost("Redis "+at, x.w.cost(roleRedis)).against("plain commands", x.plain1, x.plain2)
 		p50, p99 := b.latencyFigures("XADD to client "+at, &x.w.latency)
 		if x.w == few {
-			p50.against("PUBLISH to subscriber", milliseconds(plain.latency.quantile(0.5)), milliseconds(plain.latency.quantile(0.5))).atMost(0.6)
-			p99.against("PUBLISH to subscriber", milliseconds(plain.latency.quantile(0.99)), milliseconds(plain.latency.quantile(0.99))).atMost(2.5)
+			p50.beside("PUBLISH to subscriber", milliseconds(plain.latency.quantile(0.5))).atMost(0.6)
+			p99.beside("PUBLISH to subscriber", milliseconds(plain.latency.quantile(0.99))).atMost(2.5)
 		}
 		b.machineFigures(x.w)
-		b.chartWindow(x.w)
 	}
 	if intake != nil {
-		b.figure("gateways + worker + Redis through the intake", intake.cost(roleGateway, roleWorker, roleRedis), "CPU s/M").
+		b.cost("gateways + worker + Redis through the intake", intake.cost(roleGateway, roleWorker, roleRedis)).
 			note("one hop more: the worker brings the events to their partitions")
 		b.latencyFigures("XADD to the intake, to client", &intake.latency)
 	}
@@ -88,6 +87,8 @@ func runUnicast(ctx context.Context, b *bench) error {
 		curves = append(curves, curveOf(intake.phase, &intake.latency))
 	}
 	b.chartDistribution("Latency from XADD to the client", curves...)
+	b.chartWindow(few)
+	b.chartWindow(many)
 	return nil
 }
 

@@ -22,7 +22,7 @@ func (s *section) table(w io.Writer) {
 	}
 }
 
-func (f *figure) text() string { return number(f.Value) + " " + f.Unit }
+func (f *figure) text() string { return strings.TrimSpace(number(f.Value) + " " + f.Unit) }
 
 func (f *figure) floorText() string {
 	if f.Floor == nil {
@@ -39,7 +39,7 @@ func (f *figure) ratioText() string {
 }
 
 func (f *figure) noiseText() string {
-	if f.Floor == nil {
+	if f.Floor == nil || f.Floor.Noise < 0 {
 		return ""
 	}
 	return fmt.Sprintf("%.0f%%", 100*f.Floor.Noise)

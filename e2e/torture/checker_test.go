@@ -110,10 +110,19 @@ func TestCheck(t *testing.T) {
 		{"an event in the wrong place", func(l *Log) { l.Appends[5].To = room }, "otherwise wrong: was appended to topic:room"},
 		{"an event of nobody", func(l *Log) { l.Appends = l.Appends[:5] }, "otherwise wrong: nobody has appended"},
 		{"a broken chain", func(l *Log) { l.Histories[room][2].Prev = id(1) }, "unexplained gaps: the history says prev"},
+		{"ids that do not grow", func(l *Log) { l.Histories[room][2].ID = id(2) }, "reordered: ids do not grow"},
 		{"a live-only event is retained", func(l *Log) { l.Appends[5].Live = true }, "otherwise wrong: not to be retained"},
 		{"a producer was told another id", func(l *Log) { l.Appends[2].ID = id(4) }, "otherwise wrong: first entry that was accepted"},
 		{"a client was told another id", func(l *Log) { l.Appends[2].Way, l.Appends[2].ID = Publish, id(4) }, "otherwise wrong: its client was told"},
-		{"a client was told of a duplicate after one try", func(l *Log) { l.Appends[2].Way, l.Appends[2].Duplicate = Publish, true }, "otherwise wrong: only one try"},
+		{"a client was told of a duplicate after one try", func(l *Log) { l.Appends[2].Way, l.Appends[2].Duplicate = Publish, true }, "otherwise wrong: 1 were answered, of these 0"},
+		{"a client was told twice that it is no duplicate", func(l *Log) {
+			l.Appends[2].Way = Publish
+			l.Appends = append(l.Appends, Append{N: 3, To: room, Way: Publish, Key: "k", Outcome: Acked, ID: id(3)})
+		}, "otherwise wrong: 2 were answered, of these 2"},
+		{"a client was told once that it is a duplicate", func(l *Log) {
+			l.Appends[2].Way, l.Appends[2].Duplicate = Publish, true
+			l.Appends = append(l.Appends, Append{N: 3, To: room, Way: Publish, Key: "k", Outcome: Open})
+		}, ""},
 		{"a lane against its order", func(l *Log) { l.Appends[1], l.Appends[2] = l.Appends[2], l.Appends[1] }, "reordered: lane direct-1"},
 		{"a late try against its lane's order", func(l *Log) {
 			l.Appends[1], l.Appends[2] = l.Appends[2], l.Appends[1]
@@ -132,9 +141,15 @@ func TestCheck(t *testing.T) {
 			l.Appends = append(l.Appends, Append{N: 5, To: room, Way: Direct, Key: "k", Outcome: Acked, ID: id(9)})
 		}, ""},
 
+		{"two tries, the second without an answer is the event", func(l *Log) {
+			l.Appends[4].ID = id(4)
+			l.Appends = append(l.Appends, Append{N: 5, To: room, Way: Direct, Key: "k", Outcome: Open})
+		}, "otherwise wrong: first entry that was accepted"},
+
 		// dead letters
 		{"a dead letter that was deserved", func(l *Log) { l.poison(Acked, wire.ReasonNoData, 1) }, ""},
 		{"a dead letter for another reason", func(l *Log) { l.poison(Acked, wire.ReasonTooLarge, 1) }, "otherwise wrong: want no_data"},
+		{"a dead letter of another entry", func(l *Log) { l.poison(Acked, wire.ReasonNoData, 1); l.Dead[0].Entry = id(19) }, "otherwise wrong: its producer was told"},
 		{"a dead letter twice", func(l *Log) { l.poison(Acked, wire.ReasonNoData, 2) }, "repeated: 2 dead letters"},
 		{"no dead letter", func(l *Log) { l.poison(Acked, "", 0) }, "lost: deserved to be a dead letter"},
 		{"no dead letter, nor an answer", func(l *Log) { l.poison(Open, "", 0) }, ""},
@@ -176,6 +191,10 @@ func TestCheck(t *testing.T) {
 
 		// live-only events
 		{"live only", func(l *Log) { l.live(1) }, ""},
+		{"live only, without a subscription", func(l *Log) {
+			l.live(1)
+			l.alice().Frames[8], l.alice().Frames[9] = l.alice().Frames[9], l.alice().Frames[8]
+		}, "otherwise wrong: without a subscription"},
 		{"live only, not received", func(l *Log) { l.live(0) }, ""},
 		{"live only, twice", func(l *Log) { l.live(2) }, "repeated: nothing had died"},
 		{"live only, twice after a worker died", func(l *Log) {
@@ -203,6 +222,7 @@ func TestCheck(t *testing.T) {
 			l.trim(4, at(60))
 			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 11, gap(2, 4)...)
 		}, "unexplained gaps: what follows was retained"},
+		{"a gap where nothing follows", func(l *Log) { l.alice().insert(12, gap(5, 5)...) }, "unexplained gaps: what follows was retained"},
 		{"a gap after another position", func(l *Log) {
 			l.trim(4, at(40))
 			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 11, gap(1, 4)...)

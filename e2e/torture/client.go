@@ -184,6 +184,7 @@ func (v *viewer) liveOnly(w *view, f *Frame) {
 
 // gap checks that the first event that the client cannot have was trimmed away before it was told so.
 func (v *viewer) gap(w *view, f *Frame) {
+	v.verdict.Gaps++
 	w.told = true
 	if w.has && f.Prev != w.pos {
 		v.violation(Wrong, f.To, f.Prev, -1, "a gap after %v, but the client is at %v", f.Prev, w.pos)

@@ -21,6 +21,7 @@
 //	faults_test.go    what each fault does
 //	settle_test.go    the wait for the end, and what is read then
 //
-// A failure prints its seed; `make torture SEED=...` draws the same schedule again. When processes, links and producers
-// meet it is another moment, so that one seed may need several runs.
+// SLUICE_TORTURE_SEED, SLUICE_TORTURE_DURATION and SLUICE_TORTURE_FAULTS choose (`make torture SEED= DURATION= FAULTS=`).
+// A failure prints its seed, which draws the same schedule again. In which moment a fault meets which process is not
+// drawn, so one seed may need several runs.
 package torture

@@ -2,11 +2,13 @@ package torture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -59,6 +61,12 @@ var kinds = []*faultKind{
 	{name: "link-reply", holds: "link", from: 5 * time.Millisecond, to: 500 * time.Millisecond, do: (*damage).linkReply},
 
 	{name: "trim", holds: "histories", calm: true, do: (*damage).trim},
+	{name: "keys-group", holds: "keys", do: (*damage).loseGroup},
+	{name: "keys-epoch", holds: "keys", do: (*damage).loseEpoch},
+	{name: "keys-lease", holds: "keys", do: (*damage).loseLease},
+	{name: "keys-sessions", holds: "keys", do: (*damage).loseSessions},
+	{name: "keys-members", holds: "keys", do: (*damage).loseMembers},
+	{name: "ids-jump", holds: "keys", do: (*damage).idsJump},
 }
 
 // one draws one of the slots that have a process.
@@ -324,6 +332,71 @@ func (d *damage) trim() {
 	})
 }
 
+// ingress draws an ingress stream: its key, and the begin of the keys beside it.
+func (d *damage) ingress() (stream, beside string) {
+	p := d.rng.IntN(partitions+1) - 1
+	if p < 0 {
+		return intakeStream, "sluice:{" + intakeStream + "}:"
+	}
+	return ingressStream(p), fmt.Sprintf("sluice:{%d}:", p)
+}
+
+// loseGroup takes away the consumer group of a stream: who reads it does not know any more what was done.
+func (d *damage) loseGroup() {
+	stream, _ := d.ingress()
+	d.must("list groups", func(ctx context.Context) error {
+		groups, err := d.rdb.XInfoGroups(ctx, stream).Result()
+		if err != nil && strings.Contains(err.Error(), "no such key") {
+			return nil
+		}
+		for _, g := range groups {
+			err = errors.Join(err, d.rdb.XGroupDestroy(ctx, stream, g.Name).Err())
+		}
+		return err
+	})
+	d.place = stream
+}
+
+func (d *damage) loseEpoch() {
+	_, beside := d.ingress()
+	d.command("DEL", beside+"epoch")
+	d.place = beside
+}
+
+func (d *damage) loseLease() {
+	_, beside := d.ingress()
+	d.command("DEL", beside+"lease")
+	d.place = beside
+}
+
+// loseSessions takes away who holds a target.
+func (d *damage) loseSessions() {
+	to := somewhere(d.rng)
+	d.command("DEL", fmt.Sprintf("sluice:{%d}:session:%s", wire.Partition(to, partitions), to))
+	d.place = to
+}
+
+func (d *damage) loseMembers() {
+	key := []string{"sluice:servers", "sluice:workers"}[d.rng.IntN(2)]
+	d.command("DEL", key)
+	d.place = key
+}
+
+// idsJump adds an event under an id of its own choice, some time ahead; those after it follow that.
+func (d *damage) idsJump() {
+	to := somewhere(d.rng)
+	stream := ingressStream(wire.Partition(to, partitions))
+	n := d.journal.number()
+	ahead := time.Now().Add(time.Duration(d.rng.IntN(20_000)) * time.Millisecond).UnixMilli()
+	try := d.journal.begin(Append{N: n, To: to, Way: Direct, Lane: "ids-jump"})
+	id, err := d.rdb.XAdd(d.ctx, &redis.XAddArgs{
+		Stream: stream, ID: fmt.Sprintf("%d-0", ahead), Values: []string{"to", to, "data", payload(n, d.rng)},
+	}).Result()
+	o, parsed := outcome(id, err)
+	d.journal.end(try, o, parsed, false)
+	d.place = to
+}
+
 // stored reads entries of a history.
 func stored(entries []redis.XMessage, trimmed time.Time) ([]Stored, error) {
 	list := make([]Stored, len(entries))
@@ -346,11 +419,17 @@ func stored(entries []redis.XMessage, trimmed time.Time) ([]Stored, error) {
 // inflict does the faults of a schedule, each at its time.
 func (r *run) inflict(ctx context.Context, schedule []fault) {
 	begin := time.Now()
-	done := make(chan struct{}, len(schedule))
+	var all sync.WaitGroup
+	held := map[string]*sync.Mutex{} // what a fault does may take longer than was drawn
 	for _, f := range schedule {
+		if held[f.holds] == nil {
+			held[f.holds] = &sync.Mutex{}
+		}
+		part := held[f.holds]
 		pause(ctx, time.Until(begin.Add(f.at)))
-		go func() {
-			defer func() { done <- struct{}{} }()
+		all.Go(func() {
+			part.Lock()
+			defer part.Unlock()
 			d := &damage{system: r.system, journal: &r.journal, fault: f, rng: rand.New(rand.NewPCG(f.seed, 2)), ctx: ctx}
 			from := time.Now()
 			f.do(d)
@@ -360,9 +439,7 @@ func (r *run) inflict(ctx context.Context, schedule []fault) {
 			// Links to gateways from clients, and from producers, touch nothing that publishes.
 			calm := f.calm || d.place == r.system.producers.name || strings.HasPrefix(d.place, "clients-")
 			r.fault(Fault{Kind: f.name, Place: d.place, Calm: calm, Begin: from, End: time.Now()})
-		}()
+		})
 	}
-	for range schedule {
-		<-done
-	}
+	all.Wait()
 }

@@ -287,7 +287,8 @@ func (c *recorder) see(m *message) {
 // failed takes an error: only `unavailable` may come, and what was asked for is asked for again.
 func (c *recorder) failed(m *message) {
 	if m.Code != wire.CodeUnavailable {
-		c.system.t.Errorf("client %s got error %s: %s", c.name, m.Code, m.Message)
+		c.system.t.Errorf("%s: client %s on gateway %d got error %s to %q: %s",
+			time.Now().Format("15:04:05.000"), c.name, c.gateway, m.Code, m.Ref, m.Message)
 	}
 	if to, ok := strings.CutPrefix(m.Ref, "subscribe "); ok {
 		if w := c.wants[to]; w != nil {
@@ -407,7 +408,7 @@ func (c *recorder) subscribe(a ask) {
 	c.mu.Unlock()
 	c.send(v)
 	if old != "" {
-		c.send(map[string]any{"type": "unsubscribe", "to": old})
+		c.send(map[string]any{"type": "unsubscribe", "ref": "unsubscribe " + old, "to": old})
 	}
 }
 
@@ -427,7 +428,7 @@ func (c *recorder) unsubscribe() {
 	to := ready[c.rng.IntN(len(ready))]
 	c.wants[to].leaving = true
 	c.mu.Unlock()
-	c.send(map[string]any{"type": "unsubscribe", "to": to})
+	c.send(map[string]any{"type": "unsubscribe", "ref": "unsubscribe " + to, "to": to})
 }
 
 // at are the targets that the client is subscribed to, with its positions; ok says that it waits for nothing.

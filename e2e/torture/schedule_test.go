@@ -29,7 +29,7 @@ type fault struct {
 func (f fault) String() string { return fmt.Sprintf("%v %s %v", f.at, f.name, f.long) }
 
 // every is how long it takes on average from the begin of one fault to that of the next.
-const every = 1200 * time.Millisecond
+const every = time.Second
 
 // draw draws a schedule: the kinds in an order that changes, so that each comes as often as the others.
 func draw(seed uint64, duration, every time.Duration, kinds []*faultKind) (schedule []fault) {
@@ -54,7 +54,7 @@ func draw(seed uint64, duration, every time.Duration, kinds []*faultKind) (sched
 		deck = slices.Delete(deck, next, next+1)
 		f := fault{faultKind: k, at: at, long: k.from, seed: rng.Uint64()}
 		if k.to > k.from {
-			f.long += time.Duration(rng.Int64N(int64(k.to - k.from)))
+			f.long += stretch(duration) * time.Duration(rng.Int64N(int64(k.to-k.from)))
 		}
 		f.long = f.long.Round(time.Millisecond)
 		busy[k.holds] = at + f.long + every
@@ -62,6 +62,14 @@ func draw(seed uint64, duration, every time.Duration, kinds []*faultKind) (sched
 		at += time.Duration(float64(every) * min(3, rng.ExpFloat64())).Round(time.Millisecond)
 	}
 	return schedule
+}
+
+// stretch is how much longer faults may be in a run that has the time.
+func stretch(duration time.Duration) time.Duration {
+	if duration >= 5*time.Minute {
+		return 4
+	}
+	return 1
 }
 
 // choose picks the kinds whose names begin with one of the words; "all" and "" are all, "none" is none.
@@ -106,7 +114,7 @@ func TestSchedule(t *testing.T) {
 		}
 		ends, came := map[string]time.Duration{}, map[string]bool{}
 		for _, f := range schedule {
-			if f.at < ends[f.holds] || f.long < f.from || (f.long > f.to && f.to > 0) {
+			if f.at < ends[f.holds] || f.long < f.from || (f.long > 4*f.to && f.to > 0) {
 				t.Errorf("seed %d: %v while %s is held until %v", seed, f, f.holds, ends[f.holds])
 			}
 			ends[f.holds] = f.at + f.long

@@ -12,10 +12,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 )
 
+// silent keeps the Redis client from telling of every connection that was cut.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
 func TestMain(m *testing.M) {
+	redis.SetLogger(silent{})
 	code := m.Run()
 	for _, dir := range builds.dirs {
 		_ = os.RemoveAll(dir)
@@ -50,7 +57,7 @@ type plan struct {
 // usual is the plan without what the environment says. The rates leave room on two cores with instrumented binaries.
 func usual() plan {
 	return plan{
-		seed: uint64(time.Now().UnixNano() % 1_000_000), duration: 40 * time.Second, kinds: kinds, every: every,
+		seed: uint64(time.Now().UnixNano() % 1_000_000), duration: 50 * time.Second, kinds: kinds, every: every,
 		clients: 10, rate: 25, stay: 4 * time.Second, away: 2 * time.Second,
 		meet: 200 * time.Millisecond, patience: patience,
 	}

@@ -53,6 +53,7 @@ func (v Violation) String() string {
 type Verdict struct {
 	Events     int // accepted, or retained
 	Deliveries int // event frames at all clients
+	Gaps       int // told to clients
 	Counts     [classes]int
 	Violations []Violation // the first of them
 	log        *Log
@@ -85,8 +86,8 @@ func (v *Verdict) String() string {
 	for c := range classes {
 		counts[c] = fmt.Sprintf("%v %d", c, v.Counts[c])
 	}
-	return fmt.Sprintf("%d events, %d deliveries, %d faults (%s): %s",
-		v.Events, v.Deliveries, len(v.log.Faults), strings.Join(faults, ", "), strings.Join(counts, ", "))
+	return fmt.Sprintf("%d events, %d deliveries, %d gaps told, %d faults (%s): %s",
+		v.Events, v.Deliveries, v.Gaps, len(v.log.Faults), strings.Join(faults, ", "), strings.Join(counts, ", "))
 }
 
 const (

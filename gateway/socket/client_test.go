@@ -158,13 +158,14 @@ func (c *client) expect(op byte, payload []byte) {
 	}
 }
 
-// expectClose reads one close frame, then the end of the stream.
+// expectClose reads one close frame, answers it, and reads the end of the stream.
 func (c *client) expectClose(code int) {
 	c.t.Helper()
 	op, p, err := c.read()
 	if err != nil || op != opClose || len(p) < 2 || int(binary.BigEndian.Uint16(p)) != code {
 		c.t.Fatalf("got frame %x %.60q, %v; want a close with %d", op, p, err, code)
 	}
+	c.tryWrite(closing(code, ""))
 	c.expectEnd()
 }
 

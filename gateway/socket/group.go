@@ -86,6 +86,7 @@ func (g *Group) Upgrade(w http.ResponseWriter, r *http.Request, protocol string)
 	}
 	c := &Conn{group: g}
 	nc := h.reader.nc
+	boundUnsent(nc, g.opts.QueueBytes)
 	if c.link = g.poller.link(nc, c); c.link == nil {
 		h.reader.use(ws)
 		c.link = &netLink{c: c, nc: nc, reader: h.reader}

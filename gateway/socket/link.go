@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -69,13 +70,15 @@ func (l *netLink) wantTurn() {
 	}()
 }
 
+var netWriters = sync.Pool{New: func() any { return new(writer) }}
+
 func (l *netLink) wantWrite() {
 	tally := &l.c.group.tally
 	tally.add()
 	go func() {
 		defer tally.done()
-		w := idleWriters.Get().(*writer)
-		defer idleWriters.Put(w)
+		w := netWriters.Get().(*writer)
+		defer netWriters.Put(w)
 		for l.c.write(w) {
 		}
 	}()
@@ -119,7 +122,19 @@ func (l *netLink) read(b []byte, wait bool) (int, error) {
 	return 0, errInterrupted
 }
 
+// piece is how much a goroutine writes at once: it must be seen that a slow client
+// takes something.
+const piece = 16 << 10
+
 func (l *netLink) write(frames [][]byte, _ *vector) (int, error) {
+	left := piece
+	for i, f := range frames {
+		if left -= len(f); left <= 0 {
+			frames = frames[:i+1]
+			frames[i] = f[:len(f)+left]
+			break
+		}
+	}
 	b := net.Buffers(frames)
 	n, err := b.WriteTo(l.nc)
 	return int(n), err

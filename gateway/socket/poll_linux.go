@@ -150,7 +150,8 @@ type pollLink struct {
 	poller     *poller
 	fd         int
 	generation int32
-	drained    bool // nothing more is there, unless c.again
+	drained    bool    // nothing more is there, unless c.again
+	kept       *reader // of a turn that ended early
 }
 
 // link takes the descriptor of a connection over, out of the hands of Go's poller,
@@ -199,9 +200,17 @@ func (l *pollLink) serve(deaf bool) {
 		return
 	}
 	pool := &l.c.group.readers
-	r := pool.Get().(*reader)
+	r := l.kept
+	if r == nil {
+		r = pool.Get().(*reader)
+	}
 	l.c.serve(r)
-	if !r.broken {
+	l.kept = nil
+	switch {
+	case r.broken:
+	case r.br.Buffered() > 0:
+		l.kept = r
+	default:
 		pool.Put(r)
 	}
 }
@@ -234,6 +243,9 @@ func (l *pollLink) close(unsent bool) {
 
 func (l *pollLink) read(b []byte, wait bool) (int, error) {
 	for {
+		if l.c.is(&l.c.dead) { // the client may never stop to talk
+			return 0, errInterrupted
+		}
 		if l.drained {
 			if !wait {
 				return 0, errAgain
@@ -245,7 +257,8 @@ func (l *pollLink) read(b []byte, wait bool) (int, error) {
 		n, err := unix.Read(l.fd, b)
 		switch {
 		case n > 0:
-			l.drained = n < len(b) && !l.c.hangs()
+			// After the end of the stream there is no event any more that tells of it.
+			l.drained = n < len(b) && !l.c.is(&l.c.hungup)
 			return n, nil
 		case err == nil:
 			return 0, io.EOF
@@ -255,14 +268,6 @@ func (l *pollLink) read(b []byte, wait bool) (int, error) {
 			return 0, err
 		}
 	}
-}
-
-// hangs reports whether the end of the stream follows what is being read: no event
-// will tell of it once more.
-func (c *Conn) hangs() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.hungup
 }
 
 // await waits until there is something to read.

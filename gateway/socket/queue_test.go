@@ -84,10 +84,10 @@ func TestQueueTakesOneFrameOfAnySize(t *testing.T) {
 
 func TestQueueBoundsTheNumberOfFrames(t *testing.T) {
 	each(t, func(t *testing.T, o Options) {
-		o.QueueBytes = 64 << 20
+		o.QueueBytes = 16 << 20
 		s := serve(t, o, nil)
 		c, p := s.connect(smallBuffer)
-		if !p.Send(serverText(bytes.Repeat([]byte("x"), 32<<20))) {
+		if !p.Send(serverText(bytes.Repeat([]byte("x"), 8<<20))) {
 			t.Fatal("refused")
 		}
 		n := fill(p, serverText(nil))
@@ -169,15 +169,11 @@ func TestSendBeforeStart(t *testing.T) {
 		large := bytes.Repeat([]byte("x"), 1<<20)
 		s.before = func(p *peer) {
 			p.Send(serverText(large)) // more than the kernel takes
-			until(t, "the writer to wait", func() bool {
-				p.mu.Lock()
-				defer p.mu.Unlock()
-				return p.bytes < len(large)
-			})
+			until(t, "the writer", func() bool { return p.is(&p.blocked) || o.goroutines })
 		}
 		c, p := s.connect(smallBuffer)
-		c.write(text("x"))
 		c.expect(opText, large)
+		c.write(text("x"))
 		c.expect(opText, []byte("x"))
 		if p.messages.Load() != 1 {
 			t.Error("messages:", p.messages.Load())

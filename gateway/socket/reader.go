@@ -153,7 +153,7 @@ func (r *reader) step() bool {
 		r.group.partials.begin(r)
 		defer r.group.partials.end(r)
 	}
-	r.look = false
+	r.look, r.err = false, nil // what is there comes before the end that was seen
 	b, err := r.br.Peek(2)
 	if err != nil {
 		return r.failed(err)

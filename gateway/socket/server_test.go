@@ -32,13 +32,14 @@ func each(t *testing.T, test func(t *testing.T, o Options)) {
 
 // server upgrades whoever comes.
 type server struct {
-	t      testing.TB
-	group  *Group
-	addr   string
-	peers  chan *peer
-	before func(*peer) // called before Start
-	cancel func()      // ends Run
-	stop   func()
+	t       testing.TB
+	group   *Group
+	addr    string
+	peers   chan *peer
+	before  func(*peer) // called before Start
+	abandon bool        // before has done it
+	cancel  func()      // ends Run
+	stop    func()
 }
 
 // peer is the server's side of a client. It checks the promises of Handler.
@@ -141,13 +142,15 @@ func serve(t testing.TB, o Options, onMessage func(*peer, []byte)) *server {
 		if s.before != nil {
 			s.before(p)
 		}
-		c.Start()
+		if !s.abandon {
+			c.Start()
+		}
 		s.peers <- p
 	})}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	var parts sync.WaitGroup
-	parts.Go(func() { _ = hs.Serve(l) })
+	parts.Go(func() { _ = hs.Serve(wrapping{l}) })
 	parts.Go(func() {
 		if err := s.group.Run(ctx); err != nil {
 			t.Error(err)

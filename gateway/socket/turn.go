@@ -108,11 +108,11 @@ func (c *Conn) turn() {
 	}
 }
 
-// serve reads what has come with a lent reader, and leaves nothing in it.
+// serve lets a reader read what has come. It ends early when others wait for a turn.
 func (c *Conn) serve(r *reader) {
 	r.c = c
 	for r.step() {
-		if c.group.turns.crowd.Load() && r.br.Buffered() == 0 {
+		if c.group.turns.crowd.Load() {
 			c.mu.Lock()
 			c.again = true // there may be more
 			c.mu.Unlock()
@@ -140,15 +140,15 @@ func (c *Conn) discard(wait bool) {
 	}
 }
 
-// heard is true as long as the client is listened to.
-func (c *Conn) heard() bool {
+// is reads a flag.
+func (c *Conn) is(flag *bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.closing
+	return *flag
 }
 
 func (c *Conn) message(data []byte) {
-	if c.heard() {
+	if !c.is(&c.closing) {
 		c.handler.Message(data)
 	}
 }
@@ -156,8 +156,9 @@ func (c *Conn) message(data []byte) {
 func (c *Conn) ponged() {
 	c.mu.Lock()
 	c.missed = 0
+	heard := !c.closing
 	c.mu.Unlock()
-	if c.heard() {
+	if heard {
 		c.handler.Pong()
 	}
 }

@@ -97,8 +97,8 @@ func (w *wheel) start(c *Conn) bool {
 	t := &c.timer
 	w.mu.Lock()
 	over, now := w.over, w.now
+	w.phase = (w.phase + w.ping - 1) % w.ping // the first one after a whole interval
 	t.pingAt = now + 1 + w.phase
-	w.phase = (w.phase + 1) % w.ping
 	w.mu.Unlock()
 	t.endAt = never
 	if c.closing {
@@ -230,9 +230,13 @@ var pingFrame = []byte{0x89, 0}
 // round is once in PingInterval.
 func (c *Conn) round() {
 	c.queue.trim(4)
-	if c.wrote || c.bytes == 0 {
+	idle := c.bytes == 0
+	switch {
+	case idle:
 		c.stuck = 0
-	} else {
+	case c.wrote: // a slow client lives, though pings and pongs take their time
+		c.stuck, c.missed = 0, 0
+	default:
 		c.stuck++
 	}
 	c.wrote = false
@@ -240,9 +244,9 @@ func (c *Conn) round() {
 	case c.closing:
 	case c.stuck >= maxMissed:
 		c.close(CloseTooSlow, "too slow")
-	case c.missed >= maxMissed:
+	case c.missed >= maxMissed && idle:
 		c.close(CloseNoPong, "no pong")
-	case c.bytes < c.group.opts.QueueBytes:
+	case c.stuck == 0 && c.bytes < c.group.opts.QueueBytes:
 		if !c.waits { // else its pong may wait, too
 			c.missed++
 		}

@@ -24,6 +24,8 @@ type writers struct {
 	mu      sync.Mutex
 	list    fifo[*Conn] // each socket at most once
 	running int
+	idle    []*writer
+	run     func() // write, made once: a method value would be made anew for each goroutine
 }
 
 // writer is what a goroutine needs to write.
@@ -33,11 +35,10 @@ type writer struct {
 	vector vector
 }
 
-var idleWriters = sync.Pool{New: func() any { return new(writer) }}
-
 func (ws *writers) init(g *Group) {
 	ws.group = g
 	ws.max = runtime.GOMAXPROCS(0)
+	ws.run = ws.write
 }
 
 // add lets a writer write for a socket. The socket's lock may be held.
@@ -55,18 +56,11 @@ func (ws *writers) add(c *Conn) {
 	}
 }
 
-func (ws *writers) run() {
+func (ws *writers) write() {
 	defer ws.group.tally.done()
-	w := idleWriters.Get().(*writer)
-	defer idleWriters.Put(w)
+	var w *writer
 	for {
-		ws.mu.Lock()
-		n := copy(w.conns[:], ws.list.front(writerConns))
-		ws.list.drop(n)
-		if n == 0 {
-			ws.running--
-		}
-		ws.mu.Unlock()
+		n := ws.take(&w)
 		if n == 0 {
 			return
 		}
@@ -77,6 +71,25 @@ func (ws *writers) run() {
 			}
 		}
 	}
+}
+
+// take gives the next sockets to a writer. There is none yet at first, and none any
+// more when the list is empty.
+func (ws *writers) take(w **writer) (n int) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if last := len(ws.idle) - 1; *w == nil && last >= 0 {
+		*w, ws.idle = ws.idle[last], ws.idle[:last]
+	} else if *w == nil {
+		*w = new(writer)
+	}
+	n = copy((*w).conns[:], ws.list.front(writerConns))
+	ws.list.drop(n)
+	if n == 0 {
+		ws.running--
+		ws.idle = append(ws.idle, *w)
+	}
+	return n
 }
 
 // write makes one write of the frames that are queued, and reports whether there are

@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -54,17 +56,44 @@ func Redis(tb testing.TB, args ...string) *Server {
 // several slots like any other, which is the point.
 func Cluster(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	s := Redis(tb, append([]string{
-		"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1",
-		"--cluster-port", strconv.Itoa(freePort(tb)),
-	}, args...)...)
-	s.cluster = true
+	return Nodes(tb, 1, args...)[0]
+}
+
+// Nodes starts a Cluster of n nodes that share the slots. It takes a second or two
+// until they know each other.
+func Nodes(tb testing.TB, n int, args ...string) []*Server {
+	tb.Helper()
 	ctx := context.Background()
-	if err := s.client.ClusterAddSlotsRange(ctx, 0, 16383).Err(); err != nil {
-		tb.Fatal(err)
+	nodes := make([]*Server, n)
+	for i := range nodes {
+		bus := strconv.Itoa(freePort(tb))
+		s := Redis(tb, append([]string{
+			"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", "--cluster-port", bus,
+		}, args...)...)
+		s.cluster = true
+		nodes[i] = s
+		const slots = 16384
+		if err := s.client.ClusterAddSlotsRange(ctx, i*slots/n, (i+1)*slots/n-1).Err(); err != nil {
+			tb.Fatal(err)
+		}
+		if i == 0 {
+			continue
+		}
+		if err := nodes[0].client.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", s.port, bus).Err(); err != nil {
+			tb.Fatal(err)
+		}
 	}
-	s.await()
-	return s
+	for _, s := range nodes {
+		s.await()
+		Eventually(tb, func() error {
+			known, err := s.client.ClusterSlots(ctx).Result()
+			if err == nil && len(known) < n {
+				err = fmt.Errorf("%s knows %d of %d nodes", s.Addr(), len(known), n)
+			}
+			return err
+		})
+	}
+	return nodes
 }
 
 // Addr is the server's address.
@@ -182,13 +211,14 @@ func (s *Server) await() {
 	s.tb.Helper()
 	Eventually(s.tb, func() error {
 		ctx := context.Background()
-		if err := s.client.Ping(ctx).Err(); err != nil {
+		if err := s.client.Ping(ctx).Err(); err != nil || !s.cluster {
 			return err
 		}
-		if s.cluster {
-			return s.client.Set(ctx, "storetest", "1", time.Millisecond).Err()
+		info, err := s.client.ClusterInfo(ctx).Result()
+		if err == nil && !strings.Contains(info, "cluster_state:ok") {
+			err = errors.New(info)
 		}
-		return nil
+		return err
 	})
 }
 

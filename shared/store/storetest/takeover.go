@@ -276,11 +276,16 @@ func (x *suite) takeOverLag(t *testing.T) {
 	a.read.Count = 1
 	a.ack(ids[:3]...)
 	lag("seven read, three acknowledged", 3)
+	a.take("t3", 0)
+	lag("a takeover with four pending behind acknowledged ones", 7)
+	a.read.Count = 4
+	a.next()
+	lag("the four read again", 3)
 	must(t, s.Trim(ctx, map[int]wire.ID{0: ids[2]}))
 	lag("trimming", 3)
 	a.take("t3", 0)
 	lag("a takeover with four pending of a trimmed stream", 7)
-	a.next()
+	a.read.Count = 100
 	a.next()
 	a.ack(ids[3:]...)
 	lag("all read", 0)

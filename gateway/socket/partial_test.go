@@ -1,0 +1,115 @@
+package socket
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+	"time"
+)
+
+var halves = map[string][]byte{
+	"a byte":             text("message")[:1],
+	"a header":           text("message")[:6],
+	"part of a message":  text("message")[:9],
+	"part of a ping":     frame(opPing|final, []byte("ping"))[:8],
+	"a fragment":         frame(opText, []byte("fragment")),
+	"a fragment, a pong": bytes.Join([][]byte{frame(opText, []byte("fragment")), frame(opPong|final, nil)}, nil),
+	"much":               text(string(make([]byte, 60_000)))[:50_000],
+}
+
+// partial waits until the server has begun to read a client's message.
+func (p *peer) partial() {
+	p.t.Helper()
+	until(p.t, "the beginning of a message", func() bool {
+		list := &p.group.partials
+		list.mu.Lock()
+		defer list.mu.Unlock()
+		for r := list.first; r != nil; r = r.next {
+			if r.c == p.Conn {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func (p *peer) given(code int) {
+	p.t.Helper()
+	if got := p.ended(); got != code {
+		p.t.Errorf("code %d, want %d", got, code)
+	}
+}
+
+func TestPartialsAreBounded(t *testing.T) {
+	for name, half := range halves {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, o Options) {
+				o.partials, o.turns = 3, 4
+				s := serve(t, o, echo)
+				clients := make([]*client, 5)
+				peers := make([]*peer, 5)
+				for i := range clients {
+					clients[i], peers[i] = s.connect(0)
+					clients[i].write(half)
+					peers[i].partial()
+				}
+				for range 3 {
+					c, _ := s.connect(0)
+					c.write(text("whole"))
+					c.expect(opText, []byte("whole"))
+				}
+				for i, c := range clients {
+					if i < 2 { // the oldest ones made room for the last
+						c.expectClose(CloseTooSlow)
+						_ = c.nc.Close()
+						peers[i].given(CloseTooSlow)
+					} else {
+						_ = c.nc.Close()
+						peers[i].given(abnormal)
+					}
+				}
+				if n := s.group.partials.count(); n != 0 {
+					t.Error(n, "are counted")
+				}
+			})
+		})
+	}
+}
+
+func TestPartialsEndInTime(t *testing.T) {
+	for name, half := range halves {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, o Options) {
+				o.partialTimeout = 100 * time.Millisecond
+				s := serve(t, o, echo)
+				c, p := s.connect(0)
+				c.write(half)
+				c.expectClose(CloseTooSlow)
+				_ = c.nc.Close()
+				p.given(CloseTooSlow)
+			})
+		})
+	}
+}
+
+// TestWholeMessagesAreNotPartial: the time of the handler does not count, nor that of
+// an idle socket.
+func TestWholeMessagesAreNotPartial(t *testing.T) {
+	each(t, func(t *testing.T, o Options) {
+		o.partialTimeout = 50 * time.Millisecond
+		proceed := make(chan struct{})
+		s := serve(t, o, func(p *peer, data []byte) { <-proceed; echo(p, data) })
+		c, p := s.connect(0)
+		long := bytes.Repeat([]byte("x"), 10_000)
+		c.write(slices.Concat(text(string(long)), text("a"), frame(opText, []byte("b")), frame(opContinue|final, nil)))
+		until(t, "a message", func() bool { return p.messages.Load() == 1 })
+		time.Sleep(200 * time.Millisecond) // more than the time for a message
+		close(proceed)
+		c.expect(opText, long)
+		c.expect(opText, []byte("a"))
+		c.expect(opText, []byte("b"))
+		time.Sleep(200 * time.Millisecond)
+		c.write(text("c"))
+		c.expect(opText, []byte("c"))
+	})
+}

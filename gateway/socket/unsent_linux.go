@@ -1,0 +1,22 @@
+package socket
+
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// boundUnsent bounds the bytes that the kernel keeps for a client that does not take
+// them. Else it would be megabytes (tcp(7): tcp_wmem), and a slow client would have to
+// read a third of them before the socket may be written to again: it would look stuck.
+func boundUnsent(nc net.Conn, bytes int) {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if raw, err := tcp.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, bytes)
+		})
+	}
+}

@@ -1,0 +1,115 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/store"
+	"sluice/shared/store/storetest"
+	"sluice/shared/wire"
+)
+
+// TestMovedPartition moves a partition from one node of a Cluster to another under its
+// owner. Nobody is told; the next command says MOVED.
+func TestMovedPartition(t *testing.T) {
+	const partition = 0
+	ctx := t.Context()
+	nodes := storetest.Nodes(t, 2)
+	s := storetest.Open(t, fmt.Sprintf("redis://%s,%s", nodes[0].Addr(), nodes[1].Addr()), nil)
+	target := targetOf(s, partition)
+	lane, err := s.NewLane()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lane.Close() }()
+	reigns, err := s.TakeOver(ctx, "w", "t", time.Minute, []int{partition})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := store.Read{
+		Tenure: "t", Consumer: "w", Partitions: []int{partition}, Epochs: []uint64{reigns[0].Epoch}, Count: 10, Block: 20 * time.Millisecond,
+	}
+	publish := func() error {
+		return s.Publish(ctx, []store.Publication{{To: target, Fields: []string{"to", target, "data", "1"}}})[0]
+	}
+	// step reads what is there and appends it; prev goes with it.
+	var prev wire.ID
+	var acks []store.Ack
+	step := func() error {
+		entries, err := lane.Commit(ctx, nil, acks, read, nil)
+		if err != nil {
+			return err
+		}
+		acks = nil
+		for _, e := range entries {
+			a := &store.Append{Partition: partition, Event: &wire.Event{To: target, ID: e.ID, Prev: prev, Kind: wire.Text}}
+			if err := lane.AppendAndRoute(ctx, []*store.Append{a}, nil); err != nil {
+				return err
+			}
+			prev, acks = e.ID, []store.Ack{{Partition: partition, IDs: []string{e.ID.String()}, Last: e.ID}}
+		}
+		return nil
+	}
+	if err := errors.Join(publish(), step()); err != nil {
+		t.Fatal(err)
+	}
+
+	move(t, nodes, fmt.Sprintf("sluice:{%d}:events", partition))
+	start := time.Now()
+	if err := step(); !store.IsReply(err) {
+		t.Fatalf("the owner's first command after the move: %v, want MOVED", err)
+	}
+	storetest.Eventually(t, step)
+	storetest.Eventually(t, publish)
+	storetest.Eventually(t, step)
+	q := &store.Query{Target: target, Limit: 10}
+	storetest.Eventually(t, func() error { return s.History(ctx, q) })
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("it took %v to find the partition again", took)
+	}
+	if events := q.Page.Events; len(events) != 2 || events[1].Prev != events[0].ID {
+		t.Fatalf("history after the move: %+v", events)
+	}
+}
+
+// move moves the slot of a key, with all its keys, to the other node.
+func move(t *testing.T, nodes []*storetest.Server, key string) {
+	t.Helper()
+	ctx := t.Context()
+	from, to := nodes[0], nodes[1]
+	if from.Client().Exists(ctx, key).Err() != nil { // MOVED
+		from, to = to, from
+	}
+	slot := from.Client().ClusterKeySlot(ctx, key).Val()
+	ids := [2]string{from.Client().ClusterMyID(ctx).Val(), to.Client().ClusterMyID(ctx).Val()}
+	migrate := []any{"MIGRATE", "127.0.0.1", to.Client().Options().Addr[len("127.0.0.1:"):], "", 0, 5000, "KEYS"}
+	for _, k := range from.Client().ClusterGetKeysInSlot(ctx, int(slot), 1000).Val() {
+		migrate = append(migrate, k)
+	}
+	for _, do := range []struct {
+		on   *redis.Client
+		args []any
+	}{
+		{to.Client(), []any{"CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0]}},
+		{from.Client(), []any{"CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1]}},
+		{from.Client(), migrate},
+		{to.Client(), []any{"CLUSTER", "SETSLOT", slot, "NODE", ids[1]}},
+		{from.Client(), []any{"CLUSTER", "SETSLOT", slot, "NODE", ids[1]}},
+	} {
+		if err := do.on.Do(ctx, do.args...).Err(); err != nil {
+			t.Fatalf("%v: %v", do.args[:3], err)
+		}
+	}
+}
+
+func targetOf(s *store.Store, partition int) string {
+	for i := 0; ; i++ {
+		if target := fmt.Sprintf("topic:t%d", i); s.Partition(target) == partition {
+			return target
+		}
+	}
+}
