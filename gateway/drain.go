@@ -9,8 +9,13 @@ import (
 	"sluice/shared/wire"
 )
 
-// returnWithin spreads the clients' return.
-const returnWithin = 3 * time.Second
+const (
+	// returnWithin spreads the clients' return.
+	returnWithin = 3 * time.Second
+	// sessionPatience is how long a drain waits for Redis to remove the sessions of the
+	// clients that it sends away next.
+	sessionPatience = time.Second
+)
 
 // drain sends all clients away: for each one its session first, then goaway and the
 // close, spread evenly. It ends within the drain timeout.
@@ -61,6 +66,9 @@ func (g *Gateway) sendAway(ctx context.Context, conns []*conn) {
 	for _, c := range conns {
 		c.leave()
 	}
+	// Without Redis the clients are still sent away, one after the other.
+	ctx, cancel := context.WithTimeout(ctx, min(sessionPatience, g.cfg.DrainTimeout/8))
+	defer cancel()
 	for _, c := range conns {
 		_ = g.sessions.wait(ctx, wire.UserTarget(c.user()), c.id) // in vain: it expires
 		c.goaway()

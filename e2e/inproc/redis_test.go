@@ -106,6 +106,12 @@ func (r *redisServer) stop() {
 	r.cmd = nil
 }
 
+func (r *redisServer) signal(s os.Signal) {
+	if r.cmd != nil {
+		_ = r.cmd.Process.Signal(s)
+	}
+}
+
 type safeBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -3,6 +3,8 @@ package inproc_test
 import (
 	"fmt"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -448,4 +450,141 @@ func TestSmallHistoryRepeated(t *testing.T) {
 	r.add("direct", "user:alice", 22, 2)
 	c.mustHave(patience, "user:alice", 0, 24)
 	r.noDead()
+}
+
+// TestRedisFrozen: Redis stands still for longer than leases and time limits, and all
+// links stay. What was sent to it meanwhile is executed when it moves again.
+func TestRedisFrozen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g1, g2, w1, w2 := r.pair()
+	sources := fourSources(r)
+	clients := watchers(t, sources, g1, g2)
+	p := r.produceKeyed(150, sources...)
+	flows(p, clients)
+	r.redis.signal(syscall.SIGSTOP)
+	t.Cleanup(func() { r.redis.signal(syscall.SIGCONT) })
+	eventually(t, patience, "everybody has given up at least once", func() error {
+		for _, g := range []*gatewayProcess{g1, g2} {
+			if err := g.ready(); err == nil {
+				return fmt.Errorf("%s is ready", g.name)
+			}
+		}
+		for _, w := range []*process{w1, w2} {
+			if w.metric("sluice_worker_failures_total") == 0 {
+				return fmt.Errorf("%s has not", w.name)
+			}
+		}
+		return nil
+	})
+	r.redis.signal(syscall.SIGCONT)
+	r.waitOwners(patience, map[string]int{w1.name: 8, w2.name: 8})
+	flows(p, clients)
+	p.settle(patience, clients...)
+	r.noDead()
+}
+
+// TestPubSubBufferLimit: a gateway does not read its channel, and Redis cuts it off.
+func TestPubSubBufferLimit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *config) { c.HistorySize = 100_000 })
+	g1, g2, _, _ := r.pair()
+	if err := r.rdb.ConfigSet(ctx, "client-output-buffer-limit", "pubsub 64kb 32kb 1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	sources := []source{{"direct", "topic:big"}, {"direct", "topic:wide"}}
+	clients := watchers(t, sources, g1, g2)
+	p := r.produce(1000, 3000, sources...)
+	flows(p, clients)
+	before := g1.metric("sluice_gateway_subscriptions_total")
+	g1.via.freezePush()
+	eventually(t, patience, "the gateway subscribes again", func() error {
+		if g1.metric("sluice_gateway_subscriptions_total") == before {
+			return fmt.Errorf("it does not")
+		}
+		return nil
+	})
+	g1.via.thaw()
+	p.finish()
+	p.settle(patience, clients...)
+}
+
+// TestFarFutureThenLost: a target had an event with an id far in the future, and Redis
+// lost everything. Later events have lower ids, and come all the same.
+func TestFarFutureThenLost(t *testing.T) {
+	t.Parallel()
+	for _, lagging := range []bool{false, true} {
+		t.Run(fmt.Sprintf("lagging=%v", lagging), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, onePartition)
+			g := r.gateway(smallQueue)
+			r.worker()
+			const target = "topic:a"
+			c := join(t, g, "alice", topics("a"), narrow)
+			if err := r.rdb.XAdd(ctx, &redis.XAddArgs{Stream: "sluice:{0}:events", ID: "99999999999999-0",
+				Values: []string{"to", target, "data", "0"}}).Err(); err != nil {
+				t.Fatal(err)
+			}
+			c.mustHave(patience, target, 0, 1)
+			if lagging {
+				c.pause()
+				pad := strings.Repeat("x", 2000)
+				for i := 1; g.metric("sluice_gateway_lagging_total") == 0; i++ {
+					pipe := r.rdb.Pipeline()
+					r.entry(pipe, "direct", target, fmt.Sprintf(`{"n":%d,"pad":"%s"}`, i, pad))
+					if _, err := pipe.Exec(ctx); err != nil || i > 2000 {
+						t.Fatalf("%d events, %v", i, err)
+					}
+				}
+			}
+			rereads := g.metric("sluice_gateway_rereads_total")
+			if err := r.rdb.FlushAll(ctx).Err(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, patience, "the gateway has registered again and knows of the new reign", func() error {
+				if len(r.sessions(target)) == 0 || g.metric("sluice_gateway_rereads_total") == rereads {
+					return fmt.Errorf("%d sessions", len(r.sessions(target)))
+				}
+				return nil
+			})
+			c.resume()
+			c.wait("a gap", func(f frame) bool { return f.Type == "gap" && f.To == target })
+			r.add("direct", target, 1_000_000, 3)
+			c.until(patience, "later events", func(frames []frame) bool {
+				last := frames[len(frames)-1]
+				return last.Type == "event" && number(last) == 1_000_002
+			})
+		})
+	}
+}
+
+// TestBadEntriesLeaveLittle: bad entries come for ever. What Redis keeps of them is
+// bounded.
+func TestBadEntriesLeaveLittle(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, onePartition)
+	r.worker()
+	const n = 300
+	pipe := r.rdb.Pipeline()
+	for range n {
+		pipe.XAdd(ctx, &redis.XAddArgs{Stream: "sluice:{0}:events", Values: []string{"what", "is this"}})
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, "dead letters", func() error {
+		if dead := r.dead()["no_to"]; dead != n {
+			return fmt.Errorf("%d", dead)
+		}
+		return nil
+	})
+	keys := r.rdb.Keys(ctx, "*:mark:*").Val()
+	longest := time.Duration(0)
+	for _, k := range keys {
+		longest = max(longest, r.rdb.TTL(ctx, k).Val())
+	}
+	// At a thousand a second, each of about 200 bytes, an hour is 700 MB.
+	if len(keys) > n/2 && longest > time.Hour {
+		t.Errorf("%d dead letters leave %d keys for up to %v; the stream of dead letters itself is bounded to 10,000", n, len(keys), longest)
+	}
 }

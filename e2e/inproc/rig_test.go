@@ -174,7 +174,8 @@ func (r *rig) worker() *process {
 
 type gatewayProcess struct {
 	*process
-	addr string
+	addr  string
+	ready func() error
 }
 
 // smallBuffers keeps the kernel from being the queue of a slow client.
@@ -224,6 +225,7 @@ func (r *rig) gateway(change ...func(*gateway.Config)) *gatewayProcess {
 	// The channel must be subscribed, or what the test counts depends on who was first.
 	channel := r.cfg.Prefix + "server:" + g.name
 	gw := <-ready
+	g.ready = gw.Ready
 	eventually(r.t, patience, g.name+" subscribes to its channel", func() error {
 		n, err := r.rdb.PubSubNumSub(ctx, channel).Result()
 		if err != nil || n[channel] == 0 {

@@ -233,21 +233,81 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestDrainWithoutRedis: a gateway can stop when Redis does not answer.
+// TestDrainWithoutRedis: a gateway can stop when Redis does not answer, and its clients
+// are told to go, not all at once.
 func TestDrainWithoutRedis(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	g := r.gateway(func(c *gateway.Config) { c.DrainTimeout = time.Second })
-	c := join(t, g, "alice")
+	g := r.gateway(func(c *gateway.Config) { c.DrainTimeout = 2 * time.Second })
+	var clients []*client
+	for i := range 8 {
+		clients = append(clients, join(t, g, fmt.Sprint("u", i)))
+	}
 	g.via.freeze()
 	begin := time.Now()
 	g.cancel()
-	if code := c.waitClose(patience); code != 1012 {
-		t.Errorf("closed with %d, want 1012", code)
+	first, last := time.Now(), begin
+	for _, c := range clients {
+		if code := c.waitClose(patience); code != 1012 {
+			t.Errorf("%s: closed with %d, want 1012", c.name, code)
+			continue
+		}
+		told := c.at[len(c.at)-1] // of the goaway
+		if told.Before(first) {
+			first = told
+		}
+		if told.After(last) {
+			last = told
+		}
+	}
+	if spread := last.Sub(first); spread < 500*time.Millisecond {
+		t.Errorf("all clients were sent away within %v, want that spread over two seconds", spread)
 	}
 	g.wait(patience)
 	if took := time.Since(begin); took > 9*time.Second {
 		t.Errorf("the end took %v", took)
+	}
+}
+
+// TestGatewayAsleep: a gateway's link stands still for longer than its sessions and
+// its place among the living last. When it moves again, everything comes that was
+// not published to it meanwhile, without a new event.
+func TestGatewayAsleep(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *config) { c.SessionTTL = 1500 * time.Millisecond })
+	g := r.gateway(fastPing)
+	r.worker()
+	c := join(t, g, "alice", topics("room"))
+	targets := []string{"user:alice", "topic:room", "all"}
+	for _, target := range targets {
+		r.add("direct", target, 0, 3)
+		c.mustHave(patience, target, 0, 3)
+	}
+	g.via.freeze()
+	for _, target := range targets {
+		eventually(t, patience, "the session of "+target+" has expired", func() error {
+			now := time.Now().UnixMilli()
+			for _, v := range r.sessions(target) {
+				_, text, _ := strings.Cut(v, " ")
+				if ms, _ := strconv.ParseInt(text, 10, 64); ms >= now {
+					return fmt.Errorf("it lives for %d ms", ms-now)
+				}
+			}
+			return nil
+		})
+		r.add("direct", target, 3, 4)
+	}
+	eventually(t, patience, "the gateway is given up", func() error {
+		if n := r.rdb.ZCount(ctx, "sluice:servers", strconv.FormatInt(time.Now().UnixMilli(), 10), "+inf").Val(); n > 0 {
+			return fmt.Errorf("it lives")
+		}
+		return nil
+	})
+	g.via.thaw()
+	for _, target := range targets {
+		c.mustHave(6*time.Second, target, 0, 7)
+		r.add("direct", target, 7, 3)
+		c.mustHave(patience, target, 0, 10)
 	}
 }
 

@@ -304,13 +304,18 @@ func (d *damage) linkReply() {
 	l.cut()
 }
 
-// trim takes the older part of a history away, as its bound would.
+// trim takes the older part of some histories away, as their bound would: who is away now misses it.
 func (d *damage) trim() {
-	to := topicTarget(d.rng.IntN(topics))
-	keep := int64(1 + d.rng.IntN(20))
-	d.place = to
+	for i := range topics {
+		if d.rng.IntN(2) == 0 {
+			d.trimOne(topicTarget(i), int64(1+d.rng.IntN(4)))
+		}
+	}
+}
+
+func (d *damage) trimOne(to string, keep int64) {
+	key := historyKey(to)
 	d.must("trim a history", func(ctx context.Context) error {
-		key := historyKey(to)
 		newest, err := d.rdb.XRevRangeN(ctx, key, "+", "-", keep).Result()
 		if err != nil || int64(len(newest)) < keep {
 			return err
@@ -328,7 +333,7 @@ func (d *damage) trim() {
 		for d.rdb.XTrimMinID(ctx, key, oldest).Err() != nil && ctx.Err() == nil {
 			pause(ctx, 20*time.Millisecond)
 		}
-		return nil
+		return ctx.Err()
 	})
 }
 

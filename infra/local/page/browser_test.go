@@ -96,6 +96,7 @@ func TestPage(t *testing.T) {
 		v.Fill("#data", "plain text")
 		v.Click("#send")
 		v.Wait(`document.querySelectorAll("#frames li.sent[data-type=publish]").length === 2`)
+		server.await(t, func() bool { return len(server.publishes) == 2 })
 		server.do(func() { server.mute = false })
 		server.vanish()
 		v.Wait(`document.querySelectorAll("#frames li[data-type=published]").length === 2`)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -184,4 +185,20 @@ func (s *toy) resumes() (all []frame) {
 		}
 	})
 	return all
+}
+
+// await waits until what is asked, under the server's lock, is true.
+func (s *toy) await(t *testing.T, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for tick := time.Tick(5 * time.Millisecond); ; <-tick {
+		done := false
+		s.do(func() { done = ok() })
+		if done {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the server waits in vain")
+		}
+	}
 }
