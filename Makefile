@@ -14,7 +14,7 @@ LINT_VERSION = v2.15.0
 LINT         = bin/tools/golangci-lint-$(LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt bench e2e torture tools
+.PHONY: help run build test lint fmt bench load e2e torture tools
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,11 @@ torture: ## Break everything while events flow and check what arrives (SEED=numb
 bench: ## Run the benchmarks (BENCH=pattern, PKG=./package; BASE=commit compares with that commit, COUNT=10 runs)
 	@infra/tools/need.sh redis-server
 	@infra/tools/bench.sh "$(or $(BENCH),.)" "$(or $(PKG),./...)" "$(BASE)" "$(or $(COUNT),10)"
+
+load: build ## Load gateways, workers and Redis, and compare with floors (LOAD='-time 4s fanout' is passed on, LOAD=-h lists)
+	@infra/tools/need.sh redis-server
+	$(GOBUILD) ./e2e/load
+	@bin/load -out bin/load-report $(LOAD)
 
 lint: $(LINT) ## Check formatting, go vet, and golangci-lint with the import rules of .golangci.yml
 	@files=$$(gofmt -s -l .) && if [ -n "$$files" ]; then echo "not formatted, run 'make fmt':" $$files >&2; exit 1; fi

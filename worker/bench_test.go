@@ -39,7 +39,7 @@ func benchStep(b *testing.B, batch int) {
 		b.Fatal(err)
 	}
 	for _, l := range lanes {
-		defer func() { _ = l.conn.Close() }()
+		b.Cleanup(func() { _ = l.conn.Close() })
 	}
 	l := lanes[0]
 	partitions := min(batch, len(l.candidates))

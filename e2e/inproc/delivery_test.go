@@ -66,12 +66,6 @@ func (tr *traffic) add(link int, f flight) {
 	tr.mu.Unlock()
 }
 
-func (tr *traffic) reset() {
-	tr.mu.Lock()
-	tr.flights, tr.links = nil, nil
-	tr.mu.Unlock()
-}
-
 // batches are the messages with records among the publications of a flight: their
 // channels and partitions.
 func batches(f flight) (channels []string, partitions []int) {

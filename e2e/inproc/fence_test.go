@@ -154,3 +154,41 @@ func TestDeposedInTheMiddle(t *testing.T) {
 		})
 	}
 }
+
+// TestSleeperAfterKeyExpired: an owner sleeps before it claims the key of an event.
+// Its successor answers the event as a duplicate, and then the key expires. The
+// sleeper must not take the key, nor append the event.
+func TestSleeperAfterKeyExpired(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, onePartition)
+	g := r.gateway()
+	w1 := r.worker()
+	r.waitOwners(patience, map[string]int{w1.name: 1})
+	c := join(t, g, "alice")
+	r.add("direct", "user:alice", 0, 1, "id", "k")
+	c.mustHave(patience, "user:alice", 0, 1)
+	held := w1.via.on(freezeAt, isClaim)
+	r.add("direct", "user:alice", 99, 1, "id", "k")
+	held.wait(t)
+	r.rdb.Del(ctx, "sluice:{0}:lease")
+	w2 := r.worker()
+	eventually(t, patience, "the successor answers the duplicate", func() error {
+		if n := w2.metric("sluice_worker_duplicates_total"); n != 1 {
+			return fmt.Errorf("%v duplicates", n)
+		}
+		return pendingOf(r)
+	})
+	r.rdb.Del(ctx, "sluice:{0}:idem:user:alice:k") // as if it had expired
+	w1.via.thaw()
+	eventually(t, patience, "the sleeper knows", func() error {
+		if w1.metric("sluice_worker_failures_total") == 0 {
+			return fmt.Errorf("it does not")
+		}
+		return nil
+	})
+	r.add("direct", "user:alice", 1, 1)
+	c.mustHave(patience, "user:alice", 0, 2)
+	if n := r.rdb.Exists(ctx, "sluice:{0}:idem:user:alice:k").Val(); n != 0 {
+		t.Error("the sleeper has taken the key")
+	}
+}

@@ -187,7 +187,7 @@ func TestPublishReplyLost(t *testing.T) {
 		}
 	}
 	alice.mustHave(patience, "topic:room", 0, 3)
-	if from := string(alice.all("topic:room")[1].Type); !strings.HasPrefix(from, "event") {
+	if from := alice.all("topic:room")[1].Type; !strings.HasPrefix(from, "event") {
 		t.Errorf("first frame is %s", from)
 	}
 }

@@ -88,7 +88,7 @@ func (p *proxy) accept() {
 		if err != nil {
 			return
 		}
-		s, err := net.DialTimeout("tcp", p.target, 2*time.Second) //nolint:noctx // has its own limit
+		s, err := net.DialTimeout("tcp", p.target, 2*time.Second)
 		if err != nil {
 			_ = c.Close()
 			continue

@@ -71,6 +71,29 @@ func TestPushLost(t *testing.T) {
 	}
 }
 
+// TestPushLostBeforeAnother: the lost message is followed by one for another target of
+// the same partition, so that the latest sequence number says nothing any more.
+func TestPushLostBeforeAnother(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, onePartition)
+	g := r.gateway()
+	r.worker()
+	c := join(t, g, "alice", topics("a", "b"))
+	for n := range 4 {
+		if n > 0 {
+			g.via.swallowPush(once(isBatch))
+		}
+		r.add("direct", "topic:a", n, 1)
+		eventually(t, patience, "the first one is acknowledged", func() error { return pendingOf(r) })
+		r.add("direct", "topic:b", n, 1)
+		c.mustHave(mended, "topic:b", 0, n+1)
+		c.mustHave(mended, "topic:a", 0, n+1)
+	}
+	if n := g.metric("sluice_gateway_mended_total"); n != 3 {
+		t.Errorf("%v events were mended, want 3", n)
+	}
+}
+
 // TestPushesLostAtRandom swallows every fifth message while events come fast.
 func TestPushesLostAtRandom(t *testing.T) {
 	t.Parallel()

@@ -59,7 +59,7 @@ func startRedis(t testing.TB) *redisServer {
 // test waits for that.
 func (r *redisServer) start() error {
 	_, port, _ := net.SplitHostPort(r.addr)
-	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", r.dir, //nolint:noctx // ended by stop, whatever the test's context
+	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", r.dir,
 		"--appendonly", "yes", "--appendfsync", "no", "--save", "", "--loglevel", "warning")
 	cmd.Stdout, cmd.Stderr = r.out, r.out
 	if err := cmd.Start(); err != nil {
@@ -84,7 +84,7 @@ func (r *redisServer) start() error {
 }
 
 func ping(addr string) bool {
-	c, err := net.DialTimeout("tcp", addr, time.Second) //nolint:noctx // has its own limit
+	c, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
 		return false
 	}

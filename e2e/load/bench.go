@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,9 +26,10 @@ type scenario struct {
 // scenarios in the order in which they run.
 var scenarios = []scenario{connects, idle, fanout, unicast, resume, slow, growth}
 
-func chosen(names []string) ([]scenario, error) {
+// chosen are the scenarios of these names, or all that can be run.
+func chosen(names []string, attached bool) ([]scenario, error) {
 	if len(names) == 0 {
-		return scenarios, nil
+		return slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return attached && s.own }), nil
 	}
 	var list []scenario
 	for _, name := range names {
@@ -92,6 +94,17 @@ func (b *bench) install(ctx context.Context, gateways int) (in *installation, f 
 		b.redisVersion, _, _ = strings.Cut(rest, "\r\n")
 	}
 	return in, f, func() { f.close(); in.close() }, nil
+}
+
+// heap fetches the heap profile of a process, after a garbage collection, if profiles are wanted.
+func (b *bench) heap(ctx context.Context, p *process) {
+	if b.cfg.profile == "" {
+		return
+	}
+	path := filepath.Join(b.cfg.profile, fmt.Sprintf("%s-%s.heap.pprof", b.Name, p.name))
+	if err := fetch(ctx, "http://"+p.admin+"/debug/pprof/heap?gc=1", path); err != nil {
+		fmt.Fprintln(os.Stderr, "no profile:", err)
+	}
 }
 
 // profiles fetches the CPU profiles of a gateway and a worker while a window is measured, if they are wanted. The

@@ -53,6 +53,21 @@ func TestClientReadsPieces(t *testing.T) {
 	}
 }
 
+// TestClientOpens looks at each of the frames that make a client with one topic open.
+func TestClientOpens(t *testing.T) {
+	c := unconnected(spec{user: "u", token: "x", topics: []string{"t"}})
+	c.state, c.left = opening, c.subscriptions()
+	for i, to := range []string{"user:u", "all", "topic:t"} {
+		if c.state != opening {
+			t.Fatalf("state %d after %d of 3 targets", c.state, i)
+		}
+		c.feed(appendServerText(nil, fmt.Appendf(nil, `{"type":"subscribed","to":"%s","position":"0","recovered":true}`, to)), clock())
+	}
+	if c.state != open || c.loop.opens != 1 {
+		t.Errorf("state %d, opened %d after all targets", c.state, c.loop.opens)
+	}
+}
+
 func TestClientCounts(t *testing.T) {
 	event := func(n uint32) []byte { return appendEventFrame(nil, "topic:t", 256, n, clock()) }
 	text := func(s string) []byte { return appendServerText(nil, []byte(s)) }

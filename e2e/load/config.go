@@ -77,7 +77,7 @@ func parse(ctx context.Context, args []string, secret string, usage io.Writer) (
 	f.IntVar(&c.loops, "loops", 1, "threads that receive")
 	f.DurationVar(&c.timeout, "timeout", 30*time.Minute, "the whole run is given up after this")
 	f.StringVar(&c.out, "out", "load-report", "`directory` for result.json and report.html")
-	f.StringVar(&c.profile, "profile", "", "`directory` for CPU profiles of a gateway and a worker in each measurement")
+	f.StringVar(&c.profile, "profile", "", "`directory` for CPU profiles of a gateway and a worker in each measurement, and a heap profile of the idle gateway")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			describe(usage, f)
@@ -85,7 +85,7 @@ func parse(ctx context.Context, args []string, secret string, usage io.Writer) (
 		return nil, err
 	}
 	var err error
-	if c.scenarios, err = chosen(f.Args()); err != nil {
+	if c.scenarios, err = chosen(f.Args(), urls != ""); err != nil {
 		return nil, err
 	}
 	if err := c.check(); err != nil {

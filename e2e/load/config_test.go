@@ -29,6 +29,7 @@ func TestParse(t *testing.T) {
 		"never ends":           {"-timeout 100h", "-timeout is"},
 		"way":                  {"-via pigeon", "-via is partition or intake"},
 		"attach":               {"-url ws://127.0.0.1:1,ws://localhost:2 -redis redis://127.0.0.1:3 fanout", ""},
+		"attach, all":          {"-url ws://127.0.0.1:1 -redis redis://127.0.0.1:3", ""},
 		"attach IPv6":          {"-url ws://[::1]:1 -redis redis://[::1]:3 fanout", ""},
 		"attach half":          {"-url ws://127.0.0.1:1 fanout", "belong together"},
 		"attach, memory":       {"-url ws://127.0.0.1:1 -redis redis://127.0.0.1:3 idle", "started itself"},

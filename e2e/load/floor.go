@@ -20,12 +20,12 @@ type floor struct {
 	addr    netip.AddrPort
 }
 
-func startFloor() (*floor, error) {
+func startFloor(ctx context.Context) (*floor, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	f := &floor{cmd: exec.Command(self)}
+	f := &floor{cmd: exec.CommandContext(ctx, self)}
 	f.cmd.Env = append(os.Environ(), floorVariable+"=1")
 	f.cmd.Stderr = os.Stderr
 	f.cmd.SysProcAttr = dieWithParent()
@@ -80,7 +80,7 @@ func (f *floor) clients(ctx context.Context, fl *fleet, n int, path string, want
 
 // writeFloor measures what bare writes to n sockets cost, and how soon they are read. The window counts frames.
 func writeFloor(ctx context.Context, b *bench, phase string, n int, o order) (*window, error) {
-	f, err := startFloor()
+	f, err := startFloor(ctx)
 	if err != nil {
 		return nil, err
 	}

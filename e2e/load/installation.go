@@ -43,8 +43,8 @@ func install(ctx context.Context, cfg *config, gateways int) (in *installation, 
 	for limit := time.Now().Add(patience); in.partitions == 0; nap(10 * time.Millisecond) {
 		in.partitions, err = in.rdb.HGet(ctx, in.prefix+"meta", "partitions").Int()
 		if err != nil && (len(in.processes) == 0 || time.Now().After(limit)) {
-			return nil, fmt.Errorf("Redis at %s has no number of partitions in %smeta: no gateway or worker with this prefix has ever run there (%w)",
-				in.options.Addr, in.prefix, err)
+			return nil, fmt.Errorf("no number of partitions is in %smeta on Redis at %s: no gateway or worker with this prefix has ever run there (%w)",
+				in.prefix, in.options.Addr, err)
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -80,7 +80,7 @@ func (in *installation) start(ctx context.Context, gateways int) (err error) {
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return err
 		}
-		p, err := start(role, name, in.dir, path, nil, append(env, "SLUICE_ADDR="+addr, "SLUICE_ADMIN_ADDR="+admin, "SLUICE_SERVER_ID=load-"+name)...)
+		p, err := start(ctx, role, name, in.dir, path, nil, append(env, "SLUICE_ADDR="+addr, "SLUICE_ADMIN_ADDR="+admin, "SLUICE_SERVER_ID=load-"+name)...)
 		if err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func (in *installation) startRedis(ctx context.Context) error {
 	if in.cfg.appendOnly {
 		appendOnly = "yes"
 	}
-	p, err := start(roleRedis, "redis", in.dir, path, []string{
+	p, err := start(ctx, roleRedis, "redis", in.dir, path, []string{
 		"--bind", "127.0.0.1", "--port", addr[strings.LastIndexByte(addr, ':')+1:], "--dir", in.dir, "--save", "",
 		"--appendonly", appendOnly, "--auto-aof-rewrite-percentage", "0", "--maxmemory-policy", "noeviction",
 	})
@@ -135,7 +135,7 @@ func (in *installation) startRedis(ctx context.Context) error {
 	in.processes = append(in.processes, p)
 	in.options = &redis.Options{Addr: addr}
 	in.connect()
-	defer in.rdb.Close() //nolint:errcheck // the one that stays is made by the caller
+	defer func() { _ = in.rdb.Close() }() // the one that stays is made by the caller
 	for limit := time.Now().Add(patience); ; nap(10 * time.Millisecond) {
 		err := in.rdb.Ping(ctx).Err()
 		if err == nil {

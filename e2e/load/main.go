@@ -1,4 +1,3 @@
-// Command load loads gateways, workers and Redis, and says what they take for it.
 package main
 
 import (

@@ -35,9 +35,9 @@ type process struct {
 	done       chan struct{} // closed when it has ended and was waited for
 }
 
-// start starts a program. Of variables that begin with SLUICE_ it gets only those of env.
-func start(role, name, dir, path string, args []string, env ...string) (*process, error) {
-	p := &process{role: role, name: name, log: filepath.Join(dir, name+".log"), cmd: exec.Command(path, args...), done: make(chan struct{})}
+// start starts a program, which ends with ctx at the latest. Of variables that begin with SLUICE_ it gets only those of env.
+func start(ctx context.Context, role, name, dir, path string, args []string, env ...string) (*process, error) {
+	p := &process{role: role, name: name, log: filepath.Join(dir, name+".log"), cmd: exec.CommandContext(ctx, path, args...), done: make(chan struct{})}
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "SLUICE_") {
 			p.cmd.Env = append(p.cmd.Env, v)

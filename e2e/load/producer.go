@@ -132,14 +132,14 @@ func (p *producer) addTo(stream string, t *target) {
 }
 
 func (p *producer) fields(t *target) {
-	b := append(p.buf, xaddTo...)
-	b = appendBulk(b, t.name)
-	b = append(b, xaddData...)
-	b = append(b, '$')
-	b = strconv.AppendInt(b, int64(p.size), 10)
-	b = append(b, "\r\n"...)
-	b = appendData(b, p.size, t.sent, clock())
-	p.buf = append(b, "\r\n"...)
+	p.buf = append(p.buf, xaddTo...)
+	p.buf = appendBulk(p.buf, t.name)
+	p.buf = append(p.buf, xaddData...)
+	p.buf = append(p.buf, '$')
+	p.buf = strconv.AppendInt(p.buf, int64(p.size), 10)
+	p.buf = append(p.buf, "\r\n"...)
+	p.buf = appendData(p.buf, p.size, t.sent, clock())
+	p.buf = append(p.buf, "\r\n"...)
 	p.asked++
 }
 
@@ -161,7 +161,7 @@ func (p *producer) flush() error {
 
 func (p *producer) err() error {
 	if err := p.failure.Load(); err != nil {
-		return fmt.Errorf("Redis refuses an event: %w", *err)
+		return fmt.Errorf("an event is refused by Redis: %w", *err)
 	}
 	return nil
 }
@@ -173,7 +173,7 @@ func (p *producer) settled(ctx context.Context) error {
 			return err
 		}
 		if time.Now().After(limit) {
-			return fmt.Errorf("Redis has not answered %d commands for %v", p.asked-p.answered.Load(), patience)
+			return fmt.Errorf("no answer from Redis to %d commands for %v", p.asked-p.answered.Load(), patience)
 		}
 	}
 	return p.err()

@@ -67,7 +67,7 @@ func redisFloor(ctx context.Context, b *bench, phase string, rate float64) (perM
 	w.events = uint64(p.asked / 3)
 	for limit := time.Now().Add(patience); sub.got.Load() < w.events; nap(time.Millisecond) {
 		if time.Now().After(limit) {
-			return 0, nil, fmt.Errorf("Redis published %d messages and a subscriber got %d", w.events, sub.got.Load())
+			return 0, nil, fmt.Errorf("%d messages were published and a subscriber got %d", w.events, sub.got.Load())
 		}
 	}
 	sub.close()

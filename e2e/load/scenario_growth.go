@@ -52,27 +52,38 @@ func (b *bench) growSubscribers(ctx context.Context) error {
 			against("bare write", floor[0], floor[1]).
 			note(fmt.Sprintf("with the worker %.2f, %.0f events/s", w.cost(roleGateway, roleWorker), growthRate*b.cfg.scale/float64(n)))
 	}
-	b.spread("gateways, 100 to 10,000 subscribers: most to least", costs, floors, 1.15)
+	b.spread("gateways, 100 to 10,000 subscribers", costs, floors, 1.15)
 	b.Charts = append(b.Charts, chart{Title: "Cost of a delivery", X: "subscribers", Y: "CPU s/M", LogX: true, Series: []curve{events, costs, floors}})
 	return nil
 }
 
-// spread is the ratio of the largest cost to the smallest, with that of the floors beside it.
-func (b *bench) spread(name string, costs, floors curve, most float64) {
-	f := b.figure(name, ratioOf(costs), "times").atMost(most)
-	if len(floors.At) > 0 {
-		r := ratioOf(floors)
-		f.beside("the same of bare writes", r)
+// spread says how far the cost is from flat. Where there are floors, which are not flat themselves since more sockets
+// mean more cache misses, it is the ratio to the floor that should be flat.
+func (b *bench) spread(what string, costs, floors curve, most float64) {
+	if len(floors.At) == 0 {
+		b.figure(what+", most to least", mostToLeast(costs), "times").atMost(most)
+		return
 	}
+	b.figure(what+", most to least", mostToLeast(costs), "times").beside("the same of bare writes", mostToLeast(floors))
+	ratios := curve{}
+	for i, p := range costs.At {
+		if floor := floors.At[i][1]; floor > 0 {
+			ratios.At = append(ratios.At, [2]float64{p[0], p[1] / floor})
+		}
+	}
+	b.figure(what+", ratio to bare writes, most to least", mostToLeast(ratios), "times").atMost(most)
 }
 
-func ratioOf(c curve) float64 {
+func mostToLeast(c curve) float64 {
+	if len(c.At) == 0 {
+		return 0 // too short to tell
+	}
 	least, most := c.At[0][1], c.At[0][1]
 	for _, p := range c.At {
 		least, most = min(least, p[1]), max(most, p[1])
 	}
 	if least <= 0 {
-		return 0 // too short to tell
+		return 0
 	}
 	return most / least
 }
@@ -133,7 +144,7 @@ func (b *bench) growGateways(ctx context.Context) error {
 		b.figure(fmt.Sprintf("gateways, %s subscribers on %d of them", count(float64(n)), gateways), w.cost(roleGateway), "CPU s/M").
 			against("bare write", floor[0], floor[1])
 	}
-	b.spread("gateways, 1 to 8 of them: most to least", costs, floors, 1.15)
+	b.spread("gateways, 1 to 8 of them", costs, floors, 1.15)
 	b.Charts = append(b.Charts, chart{Title: "Cost of a delivery to " + count(float64(n)), X: "gateways", Y: "CPU s/M", LogX: true, Series: []curve{costs, floors}})
 	return nil
 }
@@ -189,37 +200,9 @@ func (b *bench) growTargets(ctx context.Context) error {
 		b.figure(fmt.Sprintf("worker + Redis, %s targets", count(float64(n))), w.costPer(events, roleWorker, roleRedis), "CPU s/M").
 			note(fmt.Sprintf("worker %.1f, Redis %.1f; Redis has %d MiB", w.costPer(events, roleWorker), w.costPer(events, roleRedis), memory>>20))
 	}
-	b.spread("worker + Redis, a thousand to a million targets: most to least", both, curve{}, 1.4)
+	b.spread("worker + Redis, a thousand to a million targets", both, curve{}, 1.4)
 	b.Charts = append(b.Charts, chart{Title: "Cost of an event that nobody hears", X: "targets", Y: "CPU s/M", LogX: true, Series: []curve{both, worker, redis}})
 	return nil
-}
-
-// maxBacklog is how many events may wait for workers while Redis is filled.
-const maxBacklog = 50_000
-
-// unheard adds events that no client gets, and waits until the workers have done them.
-func (b *bench) unheard(ctx context.Context, in *installation, p *producer, rate float64, total int, next func(i int) *target) error {
-	looked := 0
-	err := paced(ctx, rate, total, 0, func(from, n int) error {
-		for i := from; i < from+n; i++ {
-			p.add(next(i))
-		}
-		if from-looked > maxBacklog/2 {
-			looked = from
-			for {
-				waiting, err := in.backlog(ctx)
-				if err := errors.Join(err, in.alive(), ctx.Err()); err != nil {
-					return err
-				}
-				if waiting < maxBacklog {
-					break
-				}
-				nap(10 * time.Millisecond)
-			}
-		}
-		return p.flush()
-	})
-	return errors.Join(err, p.settled(ctx), in.worked(ctx))
 }
 
 // growEvents looks at the memory of gateways and workers while events go through.

@@ -90,6 +90,7 @@ func runIdle(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
+	b.heap(ctx, gateway)
 
 	b.figure("connections", float64(f.counts().open), "")
 	b.figure("empty gateway", empty/(1<<20), "MiB")

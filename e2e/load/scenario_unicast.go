@@ -136,15 +136,3 @@ func measureUnicast(ctx context.Context, b *bench, slowRate, fastRate float64) (
 	}
 	return few, many, intake, f.verdict()
 }
-
-// users connects n users, and gives the target of each.
-func (b *bench) users(ctx context.Context, in *installation, f *fleet, kind string, n int) ([]*target, error) {
-	b.progress.enter(fmt.Sprintf("connecting %s clients", count(float64(n))))
-	specs, targets := make([]spec, n), make([]*target, n)
-	for i := range specs {
-		name := in.name(kind, i)
-		specs[i], targets[i] = in.user(i, name), &target{name: "user:" + name}
-	}
-	_, err := f.connect(ctx, specs, 0)
-	return targets, err
-}

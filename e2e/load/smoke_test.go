@@ -4,6 +4,8 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,15 +14,33 @@ import (
 	"testing"
 )
 
-// TestScenarios runs the scenarios with a hundredth of the numbers against real servers: every event must come, once
-// and in order, and every figure must be there. What the figures say does not matter here.
-func TestScenarios(t *testing.T) {
-	bin, out := t.TempDir(), t.TempDir()
-	// With the race detector, as other tests build them: they share the compiler's cache.
-	build := exec.Command("go", "build", "-race", "-o", bin+string(filepath.Separator), "sluice/gateway/cmd/gateway", "sluice/worker/cmd/worker")
+// servers builds gateway and worker, with the race detector as other tests do: they share the compiler's cache.
+func servers(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	build := exec.Command("go", "build", "-race", "-o", dir+string(filepath.Separator), "sluice/gateway/cmd/gateway", "sluice/worker/cmd/worker")
 	if text, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build the servers (%s: %v):\n%s", build, err, text)
 	}
+	return dir
+}
+
+func readResult(t *testing.T, dir string) (res result) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "result.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &res); err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+// TestScenarios runs the scenarios with a hundredth of the numbers against real servers: every event must come, once
+// and in order, and every figure must be there. What the figures say does not matter here.
+func TestScenarios(t *testing.T) {
+	bin, out := servers(t), t.TempDir()
 	profiles := filepath.Join(out, "profiles")
 	small := []string{"-bin", bin, "-out", out, "-scale", "0.01", "-time", "100ms", "-settle", "100ms"}
 	for _, args := range [][]string{{"-profile", profiles, "idle"}, {"connect", "idle", "fanout", "unicast", "resume", "slow"}} {
@@ -29,14 +49,7 @@ func TestScenarios(t *testing.T) {
 			t.Fatalf("%v: %v\n%s", args, err, table.String())
 		}
 	}
-	b, err := os.ReadFile(filepath.Join(out, "result.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var res result
-	if err := json.Unmarshal(b, &res); err != nil {
-		t.Fatal(err)
-	}
+	res := readResult(t, out)
 	if len(res.Sections) != 6 || !strings.HasPrefix(res.Machine.Redis, "7.") && !strings.HasPrefix(res.Machine.Redis, "8.") {
 		t.Errorf("%d sections, Redis %q", len(res.Sections), res.Machine.Redis)
 	}
@@ -63,6 +76,34 @@ func TestScenarios(t *testing.T) {
 	for _, file := range []string{"report.html", "profiles/idle-idle-gateway-1.pprof"} {
 		if info, err := os.Stat(filepath.Join(out, file)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+// TestAttach loads an installation that runs already.
+func TestAttach(t *testing.T) {
+	cfg, err := parse(t.Context(), []string{"-bin", servers(t)}, "", io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := install(t.Context(), cfg, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.close()
+	out := t.TempDir()
+	var table strings.Builder
+	err = run(t.Context(), []string{"-url", fmt.Sprintf("ws://%s,ws://%s", in.gateways[0], in.gateways[1]), "-redis", "redis://" + in.options.Addr,
+		"-out", out, "-scale", "0.01", "-time", "100ms", "-via", "intake", "fanout"}, &table)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, table.String())
+	}
+	for _, f := range readResult(t, out).Sections[0].Figures {
+		if f.Name == "deliveries" && f.Value <= 0 {
+			t.Errorf("%s: %v", f.Name, f.Value)
+		}
+		if strings.Contains(f.Name, "gateways") {
+			t.Errorf("%q is told of processes that are not known", f.Name)
 		}
 	}
 }

@@ -15,10 +15,13 @@
 //	system_test.go    Redis, gateways and workers, with a link between every two parts
 //	link_test.go      a TCP proxy that cuts, delays, stalls, falls silent, and splits
 //	producer_test.go  appends over the intake and over partitions
+//	journal_test.go   what is noted beside the clients, and the names of targets and keys
 //	recorder_test.go  a client that writes down what it sees
-//	publish_test.go   what recording clients publish
+//	habits_test.go    what it does: subscribes, unsubscribes, dozes, leaves
+//	publish_test.go   and publishes
 //	schedule_test.go  faults drawn from the seed
-//	faults_test.go    what each fault does
+//	faults_test.go    what the faults of processes and of Redis do
+//	harm_test.go      and those of links and keys
 //	settle_test.go    the wait for the end, and what is read then
 //
 // SLUICE_TORTURE_SEED, SLUICE_TORTURE_DURATION and SLUICE_TORTURE_FAULTS choose (`make torture SEED= DURATION= FAULTS=`).

@@ -177,3 +177,35 @@ func (p *producer) send(tries []try) {
 		}
 	}
 }
+
+const (
+	// rendezvousPrefix begins the names of targets that get few events, just when somebody subscribes.
+	rendezvousPrefix = "topic:once-"
+	mostApart        = 250 * time.Millisecond // subscription and first event
+)
+
+// rendezvous has clients subscribe to fresh targets while their first events are appended.
+func (p *producer) rendezvous(ctx context.Context) {
+	defer func() { _ = p.rdb.Close() }()
+	for i := 0; pause(ctx, time.Duration(p.rng.Int64N(int64(mostApart)))); i++ {
+		to := fmt.Sprintf("%s%s-%d", rendezvousPrefix, p.lane, i)
+		invite := func() {
+			for range 1 + p.rng.IntN(2) {
+				select {
+				case p.recorders[p.rng.IntN(len(p.recorders))].asks <- ask{to, p.rng.IntN(2) == 0}:
+				default: // it is away for long
+				}
+			}
+		}
+		add := func() { p.send([]try{p.entry(Append{N: p.number(), To: to, Way: p.way, Lane: p.lane})}) }
+		steps := []func(){invite, add}
+		if p.rng.IntN(3) == 0 {
+			steps = append(steps, add)
+		}
+		p.rng.Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
+		for _, step := range steps {
+			step()
+			pause(ctx, time.Duration(p.rng.Int64N(int64(mostApart))))
+		}
+	}
+}

@@ -47,7 +47,7 @@ type plan struct {
 	rate     float64          // events a second of each of the four producers
 	stay     time.Duration    // of a connection, on average
 	away     time.Duration    // between two connections at most
-	meet     time.Duration    // from one rendezvous to the next, on average
+	hosts    int              // of rendezvous
 	delay    [2]time.Duration // on the links to Redis of gateways and of workers
 	patience time.Duration    // for the settling
 	tag      string           // build tag of the binaries
@@ -59,7 +59,7 @@ func usual() plan {
 	return plan{
 		seed: uint64(time.Now().UnixNano() % 1_000_000), duration: 50 * time.Second, kinds: kinds, every: every,
 		clients: 10, rate: 25, stay: 4 * time.Second, away: 2 * time.Second,
-		meet: 200 * time.Millisecond, patience: patience,
+		hosts: 1, patience: patience,
 	}
 }
 
@@ -111,8 +111,10 @@ func torture(t *testing.T, p plan) *Verdict {
 		q := r.newProducer([]Way{Intake, Direct}[i%2], i)
 		producers.Go(func() { q.produce(calm, p.rate) })
 	}
-	once := r.newProducer(Direct, 9)
-	producers.Go(func() { r.rendezvous(calm, once) })
+	for i := range p.hosts {
+		q := r.newProducer(Direct, 10+i)
+		producers.Go(func() { q.rendezvous(calm) })
+	}
 
 	schedule := draw(p.seed, p.duration, p.every, p.kinds)
 	if testing.Verbose() {
@@ -136,35 +138,6 @@ func torture(t *testing.T, p plan) *Verdict {
 	v := Check(r.collect())
 	t.Logf("seed %d: %v; settled in %v", p.seed, v, settled.Round(time.Millisecond))
 	return v
-}
-
-// rendezvousPrefix begins the names of targets that get few events, just when somebody subscribes.
-const rendezvousPrefix = "topic:once-"
-
-// rendezvous has clients subscribe to fresh targets while their first events are appended.
-func (r *run) rendezvous(ctx context.Context, p *producer) {
-	defer func() { _ = p.rdb.Close() }()
-	for i := 0; pause(ctx, time.Duration(p.rng.Int64N(2*int64(r.plan.meet)))); i++ {
-		to := rendezvousPrefix + strconv.Itoa(i)
-		invite := func() {
-			for range 1 + p.rng.IntN(2) {
-				select {
-				case r.recorders[p.rng.IntN(len(r.recorders))].asks <- ask{to, p.rng.IntN(2) == 0}:
-				default: // it is away for long
-				}
-			}
-		}
-		add := func() { p.send([]try{p.entry(Append{N: p.number(), To: to, Way: p.way, Lane: p.lane})}) }
-		steps := []func(){invite, add}
-		if p.rng.IntN(3) == 0 {
-			steps = append(steps, add)
-		}
-		p.rng.Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
-		for _, step := range steps {
-			step()
-			pause(ctx, time.Duration(p.rng.Int64N(int64(r.plan.meet))))
-		}
-	}
 }
 
 // TestTorture keeps every promise under all faults.

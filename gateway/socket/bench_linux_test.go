@@ -1,3 +1,5 @@
+//go:build !sluice_goroutines
+
 package socket
 
 import (
@@ -9,9 +11,6 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
-	"strconv"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,11 +32,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// crowd connects many clients, then reads what they get until it is killed.
+// crowd connects many clients, then reads what they get until it is killed, and
+// answers each read if it talks.
 func crowd(where string) error {
-	addr, count, _ := strings.Cut(where, " ")
-	n, err := strconv.Atoi(count)
-	if err != nil {
+	var addr string
+	var n int
+	var talk bool
+	if _, err := fmt.Sscan(where, &addr, &n, &talk); err != nil {
 		return err
 	}
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -54,9 +55,11 @@ func crowd(where string) error {
 		if _, err = nc.Write(hello); err != nil {
 			return err
 		}
-		if _, err = http.ReadResponse(bufio.NewReader(nc), nil); err != nil {
+		answer, err := http.ReadResponse(bufio.NewReader(nc), nil)
+		if err != nil {
 			return err
 		}
+		_ = answer.Body.Close() // there is none
 		if _, err = nc.Write(text("hello")); err != nil {
 			return err
 		}
@@ -85,6 +88,9 @@ func crowd(where string) error {
 			if n, err := unix.Read(int(e.Fd), b); n == 0 || err == unix.ECONNRESET {
 				return nil
 			}
+			if talk {
+				_, _ = unix.Write(int(e.Fd), text("hello"))
+			}
 		}
 	}
 }
@@ -92,15 +98,14 @@ func crowd(where string) error {
 var everybody []*os.File // keeps their descriptors
 
 // gather connects a crowd and returns its sockets, after a message of each.
-func gather(b *testing.B, n int, goroutines bool) []*peer {
+func gather(b *testing.B, n int, goroutines, talk bool) []*peer {
 	b.Helper()
-	var heard atomic.Int32
 	s := serve(b, Options{
 		MaxMessage: 1 << 16, QueueBytes: 64 << 10, PingInterval: 25 * time.Second, CloseTimeout: time.Second,
 		goroutines: goroutines,
-	}, func(p *peer, data []byte) { echo(p, data); heard.Add(1) })
+	}, echo)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", crowdVariable, s.addr, n), "GOMAXPROCS=1")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %v", crowdVariable, s.addr, n, talk), "GOMAXPROCS=1")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
@@ -114,8 +119,15 @@ func gather(b *testing.B, n int, goroutines bool) []*peer {
 			b.Fatal("the clients do not come")
 		}
 	}
-	until(b, "messages", func() bool { return int(heard.Load()) == n })
+	until(b, "messages", func() bool { return heard(peers) >= n })
 	return peers
+}
+
+func heard(peers []*peer) (n int) {
+	for _, p := range peers {
+		n += int(p.messages.Load())
+	}
+	return n
 }
 
 func cpu() time.Duration {
@@ -162,7 +174,7 @@ func BenchmarkFanOut(b *testing.B) {
 	floor := 0.0
 	for _, way := range benchmarked {
 		b.Run(way.name, func(b *testing.B) {
-			peers := gather(b, 1000, way.goroutines)
+			peers := gather(b, 1000, way.goroutines, false)
 			deliver := way.loop(peers, serverText(make([]byte, 256)))
 			tick := time.NewTicker(10 * time.Millisecond)
 			defer tick.Stop()
@@ -174,11 +186,13 @@ func BenchmarkFanOut(b *testing.B) {
 			}
 			<-tick.C
 			each := float64(cpu()-before) / float64(b.N*len(peers))
-			if floor == 0 {
+			if way.name == benchmarked[0].name {
 				floor = each
 			}
 			b.ReportMetric(each, "cpu-ns/delivery")
-			b.ReportMetric(each/floor, "x-write(2)")
+			if floor > 0 {
+				b.ReportMetric(each/floor, "x-write(2)")
+			}
 		})
 	}
 }
@@ -188,7 +202,7 @@ func BenchmarkFanOut(b *testing.B) {
 func BenchmarkFlood(b *testing.B) {
 	for _, way := range benchmarked {
 		b.Run(way.name, func(b *testing.B) {
-			peers := gather(b, 1000, way.goroutines)
+			peers := gather(b, 1000, way.goroutines, false)
 			deliver := way.loop(peers, serverText(make([]byte, 256)))
 			b.ResetTimer()
 			before := cpu()
@@ -202,13 +216,30 @@ func BenchmarkFlood(b *testing.B) {
 	}
 }
 
+// BenchmarkEcho lets 1,000 clients send a message as soon as the last one is answered.
+func BenchmarkEcho(b *testing.B) {
+	for _, way := range benchmarked[1:] {
+		b.Run(way.name, func(b *testing.B) {
+			peers := gather(b, 1000, way.goroutines, true)
+			b.ResetTimer()
+			before, first := cpu(), heard(peers)
+			for heard(peers) < first+b.N {
+				time.Sleep(10 * time.Millisecond)
+			}
+			n := float64(heard(peers) - first)
+			b.ReportMetric(n/b.Elapsed().Seconds(), "messages/s")
+			b.ReportMetric(float64(cpu()-before)/n, "cpu-ns/message")
+		})
+	}
+}
+
 // BenchmarkIdle holds 9,000 sockets that have received and sent a message.
 func BenchmarkIdle(b *testing.B) {
 	for _, way := range benchmarked[1:] {
 		b.Run(way.name, func(b *testing.B) {
 			const n = 9000
 			heap, rss := memory()
-			peers := gather(b, n, way.goroutines)
+			peers := gather(b, n, way.goroutines, false)
 			var heap2, rss2 uint64
 			until(b, "the end of net/http's goroutines", func() bool {
 				return runtime.NumGoroutine() < n/10 || way.goroutines && runtime.NumGoroutine() < n+n/10

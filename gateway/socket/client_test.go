@@ -60,6 +60,7 @@ func dial(t testing.TB, addr string, receiveBuffer int) *client {
 		answer.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" { // the example of RFC 6455, 1.3
 		t.Fatalf("handshake: %v %v", answer, err)
 	}
+	_ = answer.Body.Close() // there is none
 	return c
 }
 

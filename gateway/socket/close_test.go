@@ -3,7 +3,9 @@ package socket
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -170,6 +172,9 @@ func TestKill(t *testing.T) {
 			var err error
 			for err == nil {
 				_, _, err = c.read()
+			}
+			if full && !errors.Is(err, syscall.ECONNRESET) {
+				t.Error("the kernel goes on to send to a client that is given up:", err)
 			}
 			p.Close(1000, "") // of no effect
 			p.Kill()

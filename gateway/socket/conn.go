@@ -74,18 +74,18 @@ func (c *Conn) Start() {
 
 // Abandon ends a socket that was never started, with a close code.
 func (c *Conn) Abandon(code int, reason string) {
-	c.Attach(deaf{})
+	c.Attach(nobody{})
 	c.Start()
 	c.Close(code, reason)
 }
 
-// deaf handles sockets that are only closed.
-type deaf struct{}
+// nobody handles sockets that are only closed.
+type nobody struct{}
 
-func (deaf) Message([]byte) {}
-func (deaf) Pong()          {}
-func (deaf) Drained()       {}
-func (deaf) Closed(int)     {}
+func (nobody) Message([]byte) {}
+func (nobody) Pong()          {}
+func (nobody) Drained()       {}
+func (nobody) Closed(int)     {}
 
 // Send queues a ready frame and reports whether it was taken. It is refused when
 // the queue is full, then Drained follows; or when the socket closes, then Closed
@@ -193,7 +193,7 @@ func (c *Conn) settle() {
 			c.die(c.code)
 		}
 	}
-	if c.dead && c.started && !c.serving && !c.writing && !c.gone {
+	if c.dead && c.started && !c.serving && !c.gone {
 		c.serving = true
 		c.link.wantTurn()
 	}

@@ -9,14 +9,18 @@
 // connections that are not plain TCP, a socket has one goroutine that reads, and one
 // while it writes.
 //
-//	group.go       all sockets of a process: upgrade, the end
-//	conn.go        one socket: queue, close, the states up to its end
-//	write.go       what goes out: several frames in one write
-//	turn.go        what comes in: who may read when
-//	reader.go      reading with gorilla/websocket
-//	peek.go        headers of frames
-//	partial.go     messages that have not come whole
-//	wheel.go       pings and deadlines
-//	link.go        a socket's way to the network: a goroutine
-//	poll_linux.go  and epoll
+//	group.go         all sockets of a process: upgrade, the end
+//	conn.go          one socket: queue, close, the states up to its end
+//	write.go         what goes out: several frames in one write
+//	turn.go          what comes in
+//	reader.go        reading with gorilla/websocket
+//	peek.go          headers of frames
+//	partial.go       messages that have not come whole
+//	wheel.go         pings and deadlines
+//	link.go          a socket's way to the network: goroutines
+//	poll_linux.go    and epoll
+//	poll_turns.go    who may read when
+//	poll_writers.go  goroutines that write for all
+//	unsent_*.go      what the kernel may keep for a client
+//	fifo.go          queues
 package socket

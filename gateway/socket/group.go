@@ -46,9 +46,6 @@ type Group struct {
 	upgrader websocket.Upgrader
 	poller   *poller // nil: every socket has a goroutine
 	failed   error   // why there is none
-	readers  sync.Pool
-	writers  writers
-	turns    turns
 	partials partials
 	wheel    wheel
 	tally    tally
@@ -60,13 +57,10 @@ func NewGroup(o Options) *Group {
 		WriteBufferPool: &sync.Pool{},                             // gorilla writes nothing but the handshake
 		CheckOrigin:     func(*http.Request) bool { return true }, // the caller decides, with a close code
 	}}
-	g.readers.New = func() any { return g.newReader() }
-	g.writers.init(g)
-	g.turns.init(g)
 	g.wheel.init(o)
 	g.partials.init(o, g.wheel.tick)
 	if !o.goroutines {
-		g.poller, g.failed = newPoller()
+		g.poller, g.failed = newPoller(g)
 	}
 	return g
 }

@@ -11,13 +11,13 @@ import (
 // link is a socket's way to the network. wantWrite, wantTurn, interrupt, start and
 // halfClose are called with the socket's lock held.
 type link interface {
-	start() error      // turns begin
-	serve(deaf bool)   // reads what has come: for the handler, or to throw it away
-	wantTurn()         // Conn.turn must be called
-	wantWrite()        // Conn.write must be called, until it is done
-	interrupt()        // the socket is dead or deaf: ends reads that wait, and writes if it is dead
-	halfClose() bool   // tells the client that nothing more comes; false: that is not possible
-	close(unsent bool) // the last call; unsent: nobody will get what the kernel still has
+	start() error                // turns begin
+	serve(deaf bool) (more bool) // reads what has come: for the handler, or to throw it away; more: others want a turn first
+	wantTurn()                   // Conn.turn must be called
+	wantWrite()                  // Conn.write must be called, until it is done
+	interrupt()                  // the socket is dead or deaf: ends reads that wait, and writes if it is dead
+	halfClose() bool             // tells the client that nothing more comes; false: that is not possible
+	close(unsent bool)           // the last call; unsent: nobody will get what the kernel still has
 
 	// read waits for bytes if it may, else returns errAgain. errInterrupted: look at
 	// the socket's state.
@@ -40,10 +40,10 @@ func (l *netLink) start() error {
 	return nil
 }
 
-func (l *netLink) serve(deaf bool) {
+func (l *netLink) serve(deaf bool) bool {
 	if deaf {
 		l.c.discard(true)
-		return
+		return false
 	}
 	r := l.reader
 	r.c = l.c
@@ -51,12 +51,11 @@ func (l *netLink) serve(deaf bool) {
 		for r.step() {
 		}
 		if r.broken {
-			return
+			return false
 		}
 		r.look = false
 		if _, err := r.br.Peek(1); err != nil {
-			r.failed(err)
-			return
+			return r.failed(err)
 		}
 	}
 }

@@ -80,7 +80,7 @@ func TestPartialsEndInTime(t *testing.T) {
 	for name, half := range halves {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, o Options) {
-				o.partialTimeout = 100 * time.Millisecond
+				o.partialTimeout, o.PingInterval = 50*time.Millisecond, time.Second
 				s := serve(t, o, echo)
 				c, p := s.connect(0)
 				c.write(half)

@@ -65,12 +65,15 @@ func (l *tape) interrupt()        {}
 func (l *tape) halfClose() bool   { return true }
 func (l *tape) close(unsent bool) {}
 
-func (l *tape) serve(deaf bool) {
+func (l *tape) serve(deaf bool) bool {
 	if deaf {
 		l.c.discard(true)
-		return
+		return false
 	}
-	l.c.serve(l.reader)
+	l.reader.c = l.c
+	for l.reader.step() {
+	}
+	return false
 }
 
 func (l *tape) read(b []byte, wait bool) (int, error) {

@@ -4,6 +4,7 @@ package socket
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -21,8 +22,11 @@ import (
 // for each message, against EPOLLONESHOT, and another one for each full buffer. The
 // turn and the writer remember what came while they were under way (Conn.ready).
 type poller struct {
-	file *os.File
-	raw  syscall.RawConn
+	file    *os.File
+	raw     syscall.RawConn
+	readers sync.Pool
+	turns   turns
+	writers writers
 
 	mu         sync.Mutex
 	fd         int // -1: closed
@@ -30,7 +34,7 @@ type poller struct {
 	links      []*pollLink // by descriptor
 }
 
-func newPoller() (*poller, error) {
+func newPoller(g *Group) (*poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -44,6 +48,9 @@ func newPoller() (*poller, error) {
 		_ = p.file.Close()
 		return nil, err
 	}
+	p.readers.New = func() any { return g.newReader() }
+	p.turns.init(g)
+	p.writers.init(g)
 	return p, nil
 }
 
@@ -193,30 +200,34 @@ func (l *pollLink) start() error {
 	})
 }
 
-func (l *pollLink) serve(deaf bool) {
+// serve reads with a reader that is lent. It ends early when others wait for a turn.
+func (l *pollLink) serve(deaf bool) (more bool) {
 	l.drained = false
 	if deaf {
 		l.c.discard(false)
-		return
+		return false
 	}
-	pool := &l.c.group.readers
 	r := l.kept
 	if r == nil {
-		r = pool.Get().(*reader)
+		r = l.poller.readers.Get().(*reader)
 	}
-	l.c.serve(r)
-	l.kept = nil
+	r.c = l.c
+	for !more && r.step() {
+		more = l.poller.turns.crowd.Load()
+	}
+	r.c, l.kept = nil, nil
 	switch {
 	case r.broken:
 	case r.br.Buffered() > 0:
 		l.kept = r
 	default:
-		pool.Put(r)
+		l.poller.readers.Put(r)
 	}
+	return more
 }
 
-func (l *pollLink) wantTurn()  { l.c.group.turns.add(l.c) }
-func (l *pollLink) wantWrite() { l.c.group.writers.add(l.c) }
+func (l *pollLink) wantTurn()  { l.poller.turns.add(l.c) }
+func (l *pollLink) wantWrite() { l.poller.writers.add(l.c) }
 
 func (l *pollLink) interrupt() {
 	if l.c.wake != nil {
@@ -308,12 +319,12 @@ func (l *pollLink) write(frames [][]byte, v *vector) (int, error) {
 		} else {
 			n, err = writev(l.fd, v[:len(frames)])
 		}
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		clear(v[:len(frames)])
 		switch {
-		case err == unix.EAGAIN:
+		case errors.Is(err, unix.EAGAIN):
 			return 0, errAgain
 		case err != nil:
 			return 0, err

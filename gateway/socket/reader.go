@@ -57,7 +57,7 @@ func (r *reader) Read(b []byte) (int, error) {
 		return 0, r.err
 	}
 	n, err := r.c.link.read(b, !r.look)
-	if err != nil && err != errAgain {
+	if err != nil && !errors.Is(err, errAgain) {
 		r.err = err
 	}
 	return n, err
@@ -229,7 +229,7 @@ func (r *reader) failed(err error) bool {
 	r.broken = true
 	var ce *websocket.CloseError
 	switch {
-	case r.err == errInterrupted: // who did it knows why
+	case errors.Is(r.err, errInterrupted): // who did it knows why
 	case r.err != nil:
 		r.c.over(r.err)
 	case errors.As(err, &ce):
@@ -257,7 +257,7 @@ func (c *Conn) over(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.deaf = true
-	if err != io.EOF || !c.closing { // a close under way may still be sent
+	if !errors.Is(err, io.EOF) || !c.closing { // a close under way may still be sent
 		c.die(abnormal)
 	}
 	c.eof = true

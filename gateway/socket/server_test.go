@@ -12,8 +12,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// ways are the implementations that every test runs with.
-var ways = map[string]bool{"poll": false, "goroutines": true}
+// ways are the implementations that every test runs with; true: goroutines.
+var ways = map[string]bool{"goroutines": true}
 
 // each runs a test with every implementation. After it nothing of the group may be
 // left.

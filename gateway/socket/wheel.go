@@ -62,7 +62,7 @@ func (w *wheel) run(ctx context.Context, each func(now int64)) {
 			return
 		case <-tick.C:
 		}
-		now := int64(time.Since(w.begin) / w.tick)
+		now := w.time()
 		due = w.turnTo(now, due[:0])
 		for _, c := range due {
 			c.tick(now)
@@ -95,8 +95,9 @@ func (w *wheel) turnTo(now int64, due []*Conn) []*Conn {
 // start takes a socket into the wheel; its lock is held. false: the group has ended.
 func (w *wheel) start(c *Conn) bool {
 	t := &c.timer
+	now := w.time()
 	w.mu.Lock()
-	over, now := w.over, w.now
+	over := w.over
 	w.phase = (w.phase + w.ping - 1) % w.ping // the first one after a whole interval
 	t.pingAt = now + 1 + w.phase
 	w.mu.Unlock()
@@ -119,11 +120,8 @@ func (w *wheel) endBy(c *Conn) {
 	}
 }
 
-func (w *wheel) time() int64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.now
-}
+// time is the present; the wheel itself may lag behind.
+func (w *wheel) time() int64 { return int64(time.Since(w.begin) / w.tick) }
 
 // set brings a socket to the slot of its earliest deadline; its lock is held.
 func (w *wheel) set(c *Conn) {

@@ -4,7 +4,10 @@ package model
 type Defect string
 
 const (
-	None            Defect = ""
+	// None is the protocol as it is.
+	None Defect = ""
+
+	// The others are named for what they leave out or do wrong.
 	GroupKept       Defect = "takeover without a new reign"
 	AckFirst        Defect = "acknowledged before the append"
 	SessionsFirst   Defect = "sessions read before the append"

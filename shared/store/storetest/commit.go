@@ -50,7 +50,7 @@ func (x *suite) commitOrder(t *testing.T) {
 	a := x.own(t, s, "a", 0)
 	ids := x.add(t, 0, targetIn(0, 0), 1)
 	a.next()
-	conn, err := net.Dial("tcp", x.Server.Addr())
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", x.Server.Addr())
 	must(t, err)
 	defer func() { _ = conn.Close() }()
 	must(t, conn.SetDeadline(time.Now().Add(patience)))

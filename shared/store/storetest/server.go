@@ -86,7 +86,7 @@ func Nodes(tb testing.TB, n int, args ...string) []*Server {
 	for _, s := range nodes {
 		s.await()
 		Eventually(tb, func() error {
-			known, err := s.client.ClusterSlots(ctx).Result()
+			known, err := s.client.ClusterShards(ctx).Result()
 			if err == nil && len(known) < n {
 				err = fmt.Errorf("%s knows %d of %d nodes", s.Addr(), len(known), n)
 			}

@@ -1,0 +1,145 @@
+package torture
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"sluice/shared/wire"
+)
+
+// act does what a client does, at random times, until the connection ends.
+func (c *recorder) act(ctx context.Context, ws *websocket.Conn) {
+	leave := time.Now().Add(time.Duration(float64(c.plan.stay) * (0.2 + c.rng.ExpFloat64())))
+	for pause(ctx, time.Duration(50+c.rng.IntN(200))*time.Millisecond) {
+		c.mu.Lock()
+		connected := c.conn != ""
+		c.mu.Unlock()
+		if !connected {
+			continue
+		}
+		c.subscribeMissing()
+		if c.calm.Err() != nil {
+			continue
+		}
+		select {
+		case a := <-c.asks:
+			c.subscribe(a)
+		default:
+		}
+		switch c.rng.IntN(20) {
+		case 0:
+			c.unsubscribe()
+		case 1:
+			if c.plan.on("doze") {
+				c.mu.Lock()
+				c.asleep = time.Now().Add(time.Duration(c.rng.IntN(1500)) * time.Millisecond)
+				c.mu.Unlock()
+			}
+		}
+		if c.publisher {
+			c.publishSome()
+		}
+		if time.Now().After(leave) {
+			if c.rng.IntN(2) == 0 {
+				_ = ws.UnderlyingConn().Close()
+				return
+			}
+			bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+			_ = ws.WriteControl(websocket.CloseMessage, bye, time.Now().Add(time.Second))
+			pause(ctx, time.Second) // the answer ends the reader
+			_ = ws.Close()
+			return
+		}
+	}
+}
+
+// doze keeps the client from reading for a while: its gateway's queue fills.
+func (c *recorder) doze(ctx context.Context) {
+	c.mu.Lock()
+	d := time.Until(c.asleep)
+	c.mu.Unlock()
+	if d > 0 && c.calm.Err() == nil {
+		pause(ctx, d)
+	}
+}
+
+// subscribeMissing asks for what is wanted and neither there nor asked for.
+func (c *recorder) subscribeMissing() {
+	var send []map[string]any
+	c.mu.Lock()
+	for to, w := range c.wants {
+		if w.on && !w.ready && !w.asked && !w.leaving {
+			send = append(send, c.asking(to, w, w.has && c.rng.IntN(4) > 0, false))
+		}
+	}
+	c.mu.Unlock()
+	for _, v := range send {
+		c.send(v)
+	}
+}
+
+// asking notes what is asked for and returns the frame. c.mu is held.
+func (c *recorder) asking(to string, w *want, after, earliest bool) map[string]any {
+	v := map[string]any{"type": "subscribe", "ref": "subscribe " + to, "to": to}
+	f := Frame{Kind: Asked, To: to}
+	w.asked, w.now = true, false
+	switch {
+	case earliest:
+		v["after"], f.Earliest = wire.Earliest, true
+		w.has, w.pos = true, wire.ID{}
+	case after:
+		v["after"], f.After, f.ID = w.pos.String(), true, w.pos
+	default:
+		w.now = true
+	}
+	c.record(f)
+	return v
+}
+
+// subscribe asks for a new target, and first gives up one of the kind if there are many.
+func (c *recorder) subscribe(a ask) {
+	c.mu.Lock()
+	if c.wants[a.to] != nil {
+		c.mu.Unlock()
+		return
+	}
+	var old string
+	if len(c.wants) > mostTopics {
+		for to, w := range c.wants {
+			if w.on && w.ready && strings.HasPrefix(to, rendezvousPrefix) {
+				old, w.on, w.leaving = to, false, true
+				break
+			}
+		}
+	}
+	v := c.asking(a.to, c.want(a.to), false, a.earliest)
+	c.mu.Unlock()
+	c.send(v)
+	if old != "" {
+		c.send(map[string]any{"type": "unsubscribe", "ref": "unsubscribe " + old, "to": old})
+	}
+}
+
+// unsubscribe gives a topic up; the next subscribeMissing asks for it again, for what it missed or from now on.
+func (c *recorder) unsubscribe() {
+	c.mu.Lock()
+	var ready []string
+	for _, to := range slices.Sorted(maps.Keys(c.wants)) {
+		if w := c.wants[to]; w.on && w.ready && !w.leaving && strings.HasPrefix(to, "topic:t") {
+			ready = append(ready, to)
+		}
+	}
+	if len(ready) == 0 {
+		c.mu.Unlock()
+		return
+	}
+	to := ready[c.rng.IntN(len(ready))]
+	c.wants[to].leaving = true
+	c.mu.Unlock()
+	c.send(map[string]any{"type": "unsubscribe", "ref": "unsubscribe " + to, "to": to})
+}

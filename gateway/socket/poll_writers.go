@@ -1,0 +1,90 @@
+//go:build linux && !sluice_goroutines
+
+package socket
+
+import (
+	"runtime"
+	"sync"
+)
+
+// writerConns is how many sockets a writer takes from the list at once.
+const writerConns = 16
+
+// writers write for all polled sockets. One begins as soon as there is a socket with
+// something to write, more when the list is long, and they end when it is empty. So
+// batches form by themselves: a socket that waits for its writer gathers frames.
+// Measured with 1,000 sockets: as cheap as writing in Send when there is little to
+// do, and 20 to 60 frames a write when there is much.
+type writers struct {
+	group *Group
+	max   int
+
+	mu      sync.Mutex
+	list    fifo[*Conn] // each socket at most once
+	running int
+	idle    []*pollWriter
+	run     func() // write, made once: a method value would be made anew for each goroutine
+}
+
+// pollWriter is a writer that goes from socket to socket.
+type pollWriter struct {
+	writer
+	conns [writerConns]*Conn
+}
+
+func (ws *writers) init(g *Group) {
+	ws.group = g
+	ws.max = runtime.GOMAXPROCS(0)
+	ws.run = ws.write
+}
+
+// add lets a writer write for a socket. The socket's lock may be held.
+func (ws *writers) add(c *Conn) {
+	ws.mu.Lock()
+	ws.list.push(c)
+	start := ws.running < ws.max && ws.list.len() > 2*writerConns*ws.running
+	if start {
+		ws.running++
+		ws.group.tally.add()
+	}
+	ws.mu.Unlock()
+	if start {
+		go ws.run()
+	}
+}
+
+func (ws *writers) write() {
+	defer ws.group.tally.done()
+	var w *pollWriter
+	for {
+		n := ws.take(&w)
+		if n == 0 {
+			return
+		}
+		for i, c := range w.conns[:n] {
+			w.conns[i] = nil
+			if c.write(&w.writer) {
+				ws.add(c)
+			}
+		}
+	}
+}
+
+// take gives the next sockets to a writer. There is none yet at first, and none any
+// more when the list is empty.
+func (ws *writers) take(w **pollWriter) (n int) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if last := len(ws.idle) - 1; *w == nil && last >= 0 {
+		*w, ws.idle = ws.idle[last], ws.idle[:last]
+	} else if *w == nil {
+		*w = new(pollWriter)
+	}
+	n = copy((*w).conns[:], ws.list.front(writerConns))
+	ws.list.drop(n)
+	if n == 0 {
+		ws.running--
+		ws.idle = append(ws.idle, *w)
+	}
+	return n
+}
