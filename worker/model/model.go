@@ -3,11 +3,10 @@ package model
 // Defect is one deliberate mistake in the protocol; the explorer has to find each.
 type Defect string
 
+// None is the protocol as it is; the others are named for what they leave out or do
+// wrong.
 const (
-	// None is the protocol as it is.
-	None Defect = ""
-
-	// The others are named for what they leave out or do wrong.
+	None            Defect = ""
 	GroupKept       Defect = "takeover without a new reign"
 	AckFirst        Defect = "acknowledged before the append"
 	SessionsFirst   Defect = "sessions read before the append"
