@@ -434,22 +434,55 @@ func TestForeignEntry(t *testing.T) {
 }
 
 // TestSmallHistoryRepeated: a batch has more events of a target than its history
-// keeps, and has to be done again. What was appended and trimmed is no dead letter.
+// keeps, and has to be done again. What was appended and trimmed since is no dead
+// letter, and keeps its idempotency key.
 func TestSmallHistoryRepeated(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, onePartition, func(c *config) { c.HistorySize = 5 })
-	g := r.gateway()
-	w := r.worker()
-	r.waitOwners(patience, map[string]int{w.name: 1})
-	c := join(t, g, "alice")
-	r.add("direct", "user:alice", 0, 2)
-	c.mustHave(patience, "user:alice", 0, 2)
-	l := w.via.on(loseReply, isCommit)
-	r.add("direct", "user:alice", 2, 20)
-	l.wait(t)
-	r.add("direct", "user:alice", 22, 2)
-	c.mustHave(patience, "user:alice", 0, 24)
-	r.noDead()
+	for name, at := range map[string]func(flight) bool{"append": isAppend, "commit": isCommit} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, onePartition, func(c *config) { c.HistorySize = 5 })
+			g := r.gateway()
+			w := r.worker()
+			r.waitOwners(patience, map[string]int{w.name: 1})
+			c := join(t, g, "alice")
+			r.add("direct", "user:alice", 0, 2)
+			c.mustHave(patience, "user:alice", 0, 2)
+			// The append's reply is lost, or the commit does not reach Redis at all.
+			f := loseReply
+			if name == "commit" {
+				f = cutBefore
+			}
+			l := w.via.on(f, at)
+			batch := func() {
+				t.Helper()
+				pipe := r.rdb.TxPipeline()
+				for i := 2; i < 22; i++ {
+					r.entry(pipe, "direct", "user:alice", strconv.Itoa(i), "id", "key-"+strconv.Itoa(i))
+				}
+				if _, err := pipe.Exec(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+			batch()
+			l.wait(t)
+			eventually(t, patience, "the batch is done", func() error { return pendingOf(r) })
+			batch() // duplicates, all of them
+			r.add("direct", "user:alice", 22, 2)
+			c.until(patience, "later events", func(frames []frame) bool {
+				last := frames[len(frames)-1]
+				return last.Type == "event" && number(last) == 23
+			})
+			told, last, err := followGaps(c.all("user:alice"), "user:alice")
+			if err != nil || last != 23 || told > 1 {
+				t.Errorf("%d gaps, last event %d, %v", told, last, err)
+			}
+			if n := w.metric("sluice_worker_duplicates_total"); n != 20 {
+				t.Errorf("%v duplicates, want 20", n)
+			}
+			r.noDead()
+		})
+	}
 }
 
 // TestRedisFrozen: Redis stands still for longer than leases and time limits, and all

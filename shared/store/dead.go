@@ -18,7 +18,7 @@ const (
 	deadKept = 10_000
 	// deadMarkTTL is how long a repeat of a step is kept from adding the same dead
 	// letter again.
-	deadMarkTTL = 24 * time.Hour
+	deadMarkTTL = 10 * time.Minute
 	// deadArgs bounds a dead letter's fields and values: Lua unpacks at most 8,000.
 	deadArgs = 4000
 )

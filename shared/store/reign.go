@@ -31,7 +31,7 @@ func (s *Store) TakeOver(ctx context.Context, worker, tenure string, lease time.
 	for i, p := range partitions {
 		calls[i] = call{
 			[]string{s.keys.lease(p), s.keys.epoch(p), s.keys.events(p)},
-			[]any{worker, lease.Milliseconds(), groupPrefix + tenure, groupPrefix, s.NowMs() / 1000},
+			[]any{worker, lease.Milliseconds(), groupPrefix + tenure, groupPrefix, s.NowMs()},
 		}
 	}
 	cmds, err := runAll(ctx, s.rdb, takeover, calls)

@@ -4,7 +4,7 @@
 -- KEYS[1] lease     KEYS[2] epoch     KEYS[3] stream
 -- ARGV[1] worker    ARGV[2] lease in ms
 -- ARGV[3] new consumer group          ARGV[4] prefix of all workers' groups
--- ARGV[5] Redis's time in seconds: the first epoch of a stream that has none, so
+-- ARGV[5] Redis's time in ms: the first epoch of a stream that has none, so
 --         that epochs still grow when the key was lost or holds no whole number
 -- Result: {epoch, last id that an earlier owner may have seen}, or {0, owner} when
 -- another worker holds the lease.

@@ -21,8 +21,8 @@ func (x *suite) takeOverFirst(t *testing.T) {
 		ids := x.add(t, p, targetIn(0, 0), 3)
 		o := x.own(t, s, "a", p)
 		want(t, "reign", o.reigns[0], store.Reign{Partition: p, Taken: true, Epoch: o.reigns[0].Epoch})
-		if late := time.Now().Unix() - int64(o.reigns[0].Epoch); late < -1 || late > 5 {
-			t.Fatalf("the first epoch is %d, want Redis's time in seconds", o.reigns[0].Epoch)
+		if late := time.Now().UnixMilli() - int64(o.reigns[0].Epoch); late < -1000 || late > 5000 {
+			t.Fatalf("the first epoch is %d, want Redis's time in ms", o.reigns[0].Epoch)
 		}
 		entries := o.next()
 		want(t, "entries", idsOf(entries), ids)
@@ -180,8 +180,8 @@ func (x *suite) takeOverEpoch(t *testing.T) {
 		must(t, err)
 		got := reigns[0].Epoch
 		if first == anew {
-			if late := time.Now().Unix() - int64(got); !reigns[0].Taken || late < -1 || late > 5 {
-				t.Errorf("after the epoch %q comes %d, want Redis's time in seconds", stored, got)
+			if late := time.Now().UnixMilli() - int64(got); !reigns[0].Taken || late < -1000 || late > 5000 {
+				t.Errorf("after the epoch %q comes %d, want Redis's time in ms", stored, got)
 			}
 		} else if got != first {
 			t.Errorf("after the epoch %q comes %d, want %d", stored, got, first)
