@@ -133,7 +133,9 @@ func (h *hub) accept(t *target, r *wire.Record) {
 			h.gw.metrics.dropped(dropRepeat)
 			return
 		}
-		if t.repair == nil && t.live > 0 && t.last.Less(r.Prev) {
+		// Below the last event, too: then the history has begun anew, and what was in it
+		// may be lost.
+		if t.repair == nil && t.live > 0 && r.Prev != t.last {
 			h.gw.metrics.holes.Inc()
 			t.repair = &held{}
 			h.gw.reread.add(t)
@@ -208,7 +210,7 @@ func (h *hub) join(s *sub) bool {
 	}
 	for i := range waiting.records {
 		r := &waiting.records[i]
-		hole := r.Kind == wire.RecEvent && s.pos.Less(r.ID) && s.pos.Less(r.Prev)
+		hole := r.Kind == wire.RecEvent && s.pos.Less(r.ID) && r.Prev != s.pos
 		if hole || !s.push(r) {
 			waiting.records = waiting.records[i:]
 			waiting.miss(h.gw.metrics)
