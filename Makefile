@@ -7,7 +7,7 @@ GOBUILD  = CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-X sluice/
 
 # The race detector needs cgo on every system but macOS, where it does no harm. TIMEOUT is for the tests of one package.
 TIMEOUT ?= 8m
-GOTEST   = CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) $(TESTFLAGS)
+GOTEST   = CGO_ENABLED=1 go test -race -p 1 -timeout $(TIMEOUT) $(TESTFLAGS)
 
 # The version is part of the file's name, so that a new version is installed and the present one is not built again.
 LINT_VERSION = v2.15.0
