@@ -31,11 +31,9 @@ func (s *Store) NewLane() (*Lane, error) {
 	return &Lane{s: s, rdb: rdb}, nil
 }
 
-// Close ends the lane's connections; a blocked read fails.
-func (l *Lane) Close() error {
-	l.drop()
-	return l.rdb.Close()
-}
+// Close ends the lane's connections. Another goroutine may call it; a blocked read
+// fails then.
+func (l *Lane) Close() error { return l.rdb.Close() }
 
 // PerPartition reports whether a lane can read only one partition: on a Cluster
 // one command cannot name keys of several slots.

@@ -105,6 +105,30 @@ func (x *suite) commitReading(t *testing.T) {
 	}}})
 }
 
+// close: a lane that waits for entries ends when it is closed.
+func (x *suite) commitClose(t *testing.T) {
+	s := x.open(t, nil)
+	a := x.own(t, s, "a", 0)
+	a.next()
+	a.read.Block = time.Minute
+	ended := make(chan error, 1)
+	go func() {
+		_, err := a.commit(nil)
+		ended <- err
+	}()
+	x.awaitBlocked(t, 1)
+	start := time.Now()
+	must(t, a.lane.Close())
+	if err := <-ended; x.Server != nil { // else it may have begun after the end
+		wantLink(t, "a read on a closed lane", err)
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Fatalf("the read ended %v after Close", took)
+	}
+	_, err := a.commit(nil)
+	wantLink(t, "Commit after Close", err)
+}
+
 func (x *suite) commitSeveral(t *testing.T) {
 	s := x.open(t, nil)
 	want(t, "PerPartition", s.PerPartition(), x.cluster())

@@ -2,8 +2,8 @@ package storetest
 
 import (
 	"context"
-	"io"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,7 +16,7 @@ import (
 type proxy struct {
 	listener net.Listener
 	server   string
-	lose     atomic.Bool // the next bytes from the server
+	lose     atomic.Bool // the next reply to a command of the store
 	done     sync.WaitGroup
 }
 
@@ -43,6 +43,8 @@ func behindProxy(t *testing.T, b *Backend) (*proxy, string) {
 	return p, strings.Replace(b.URL, server, l.Addr().String(), 1)
 }
 
+var clientsOwn = regexp.MustCompile(`\r\n(hello|cluster|command)\r\n`)
+
 func (p *proxy) accept() {
 	defer p.done.Done()
 	for {
@@ -56,25 +58,28 @@ func (p *proxy) accept() {
 			continue
 		}
 		p.done.Add(2)
-		go func() {
-			defer p.done.Done()
-			_, _ = io.Copy(server, client)
-			_ = server.Close()
-		}()
-		go func() {
-			defer p.done.Done()
-			buf := make([]byte, 64<<10)
-			for {
-				n, err := server.Read(buf)
-				if err != nil || p.lose.CompareAndSwap(true, false) {
-					break
-				}
-				if _, err := client.Write(buf[:n]); err != nil {
-					break
-				}
-			}
-			_ = client.Close()
-			_ = server.Close()
-		}()
+		var own atomic.Bool // the client's own business, of which the store knows nothing
+		go p.pass(server, client, func(request []byte) bool {
+			own.Store(clientsOwn.Match(request))
+			return true
+		})
+		go p.pass(client, server, func([]byte) bool { return own.Load() || !p.lose.CompareAndSwap(true, false) })
 	}
+}
+
+// pass copies until one side ends or keep says no.
+func (p *proxy) pass(to, from net.Conn, keep func([]byte) bool) {
+	defer p.done.Done()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil || !keep(buf[:n]) {
+			break
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			break
+		}
+	}
+	_ = to.Close()
+	_ = from.Close()
 }

@@ -26,6 +26,7 @@ type Server struct {
 	tb      testing.TB
 	dir     string
 	port    int
+	bus     int // of a Cluster's nodes among themselves
 	args    []string
 	cluster bool
 	process *os.Process // nil: not running
@@ -38,10 +39,15 @@ type Server struct {
 // survives a Restart.
 func Redis(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, dir: tb.TempDir(), args: args}
+	return launch(tb, &Server{args: args})
+}
+
+func launch(tb testing.TB, s *Server) *Server {
+	tb.Helper()
+	s.tb, s.dir = tb, tb.TempDir()
 	tb.Cleanup(s.kill)
-	for range 5 { // somebody else may take the port before the server does
-		s.port = freePort(tb)
+	for range 5 { // somebody else may take a port before the server does
+		s.port, s.bus = freePort(tb), freePort(tb)
 		if s.start() == nil {
 			s.client = newClient(s.Addr())
 			tb.Cleanup(func() { _ = s.client.Close() })
@@ -66,11 +72,7 @@ func Nodes(tb testing.TB, n int, args ...string) []*Server {
 	ctx := context.Background()
 	nodes := make([]*Server, n)
 	for i := range nodes {
-		bus := strconv.Itoa(freePort(tb))
-		s := Redis(tb, append([]string{
-			"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", "--cluster-port", bus,
-		}, args...)...)
-		s.cluster = true
+		s := launch(tb, &Server{args: args, cluster: true})
 		nodes[i] = s
 		const slots = 16384
 		if err := s.client.ClusterAddSlotsRange(ctx, i*slots/n, (i+1)*slots/n-1).Err(); err != nil {
@@ -79,7 +81,7 @@ func Nodes(tb testing.TB, n int, args ...string) []*Server {
 		if i == 0 {
 			continue
 		}
-		if err := nodes[0].client.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", s.port, bus).Err(); err != nil {
+		if err := nodes[0].client.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", s.port, s.bus).Err(); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -166,11 +168,15 @@ func (s *Server) start() error {
 	if err != nil {
 		s.tb.Fatal("these tests need redis-server on the PATH; `make test` installs it")
 	}
-	// What runs under test outlives its context's end by design: Cleanup kills it.
-	cmd := exec.CommandContext(context.Background(), path, append([]string{
+	args := []string{
 		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--logfile", "redis.log",
 		"--save", "", "--appendonly", "no", "--daemonize", "no",
-	}, s.args...)...)
+	}
+	if s.cluster {
+		args = append(args, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", "--cluster-port", strconv.Itoa(s.bus))
+	}
+	// No context ends it: Cleanup does, so that it outlives whatever a test cancels.
+	cmd := exec.CommandContext(context.Background(), path, append(args, s.args...)...)
 	cmd.SysProcAttr = processAttributes()
 	s.ended = make(chan struct{})
 	began := make(chan error, 1)
@@ -197,13 +203,28 @@ func (s *Server) start() error {
 			return fmt.Errorf("redis-server ended with %v", cmd.ProcessState)
 		case <-time.After(pollEvery):
 		}
-		if conn, err := net.DialTimeout("tcp", s.Addr(), time.Second); err == nil {
-			_ = conn.Close()
+		if s.answers() {
 			return nil
 		}
 	}
 	s.kill()
 	return fmt.Errorf("redis-server does not listen on %s", s.Addr())
+}
+
+// answers reports whether this server answers on its port. Another one that was
+// quicker may, for as long as this one takes to end.
+func (s *Server) answers() bool {
+	conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	client := newClient(s.Addr())
+	defer func() { _ = client.Close() }()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	info, err := client.InfoMap(ctx, "server").Result()
+	return err == nil && info["Server"]["process_id"] == strconv.Itoa(s.process.Pid)
 }
 
 // await waits until the server works: it may still load its data.
@@ -261,6 +282,6 @@ func freePort(tb testing.TB) int {
 // newClient repeats nothing by itself, so that a check sees what happened.
 func newClient(addr string) *redis.Client {
 	return redis.NewClient(&redis.Options{
-		Addr: addr, MaxRetries: -1, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
+		Addr: addr, MaxRetries: -1, DialerRetries: 1, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
 	})
 }

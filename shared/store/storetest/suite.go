@@ -58,6 +58,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Commit/all at once", everywhere, (*suite).commit},
 		{"Commit/order", realOnly, (*suite).commitOrder},
 		{"Commit/reading", everywhere, (*suite).commitReading},
+		{"Commit/close", everywhere, (*suite).commitClose},
 		{"Commit/several partitions", everywhere, (*suite).commitSeveral},
 
 		{"Prepare/claims", everywhere, (*suite).prepareClaims},
