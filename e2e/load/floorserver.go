@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,8 +59,15 @@ func runFloor(in io.Reader, out io.Writer) error {
 	if err := reports.Encode(floorReport{Addr: addr}); err != nil {
 		return err
 	}
+	p, err := newPoller()
+	if err == nil {
+		err = p.add(listener, int32(listener), wantRead)
+	}
+	if err != nil {
+		return fmt.Errorf("the floor cannot poll: %w", err)
+	}
 	s := &floorServer{}
-	go s.accept(listener) // ends with the process: nothing wakes an accept
+	go s.accept(p, listener) // ends with the process
 	orders := json.NewDecoder(in)
 	for {
 		var o order
@@ -74,53 +82,73 @@ func runFloor(in io.Reader, out io.Writer) error {
 	}
 }
 
-func (s *floorServer) accept(listener int) {
+// accept serves handshakes until the process ends. Requests that are not there yet are not waited for: the kernel's queue
+// of connections would run over.
+func (s *floorServer) accept(p *poller, listener int) {
+	asking := make(map[int32][]byte) // begins of requests
 	buf := make([]byte, 4096)
 	for {
-		fd, err := acceptSocket(listener)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "the floor cannot accept:", err)
-			nap(10 * time.Millisecond)
-			continue
+		n := p.wait(time.Second)
+		for i := range n {
+			fd, _ := p.event(i)
+			if int(fd) == listener {
+				s.acceptAll(p, listener, asking)
+				continue
+			}
+			got, err := readSocket(int(fd), buf)
+			if errors.Is(err, errAgain) {
+				continue
+			}
+			request := slices.Concat(asking[fd], buf[:got])
+			whole := bytes.Contains(request, []byte("\r\n\r\n"))
+			switch {
+			case err != nil || got == 0:
+				closeSocket(int(fd))
+			case !whole:
+				asking[fd] = request
+				continue
+			default:
+				p.remove(int(fd))
+				s.greet(int(fd), request)
+			}
+			delete(asking, fd)
 		}
-		answer := s.handshake(fd, buf)
-		if answer == nil {
-			closeSocket(fd)
-			continue
-		}
-		if n, err := writeSocket(fd, answer); err != nil || n < len(answer) {
-			fmt.Fprintln(os.Stderr, "the floor's greeting does not fit:", err)
-		}
-		s.mu.Lock()
-		s.sockets = append(s.sockets, &floorSocket{fd: fd})
-		s.mu.Unlock()
 	}
 }
 
-// handshake reads a request and makes the answer.
-func (s *floorServer) handshake(fd int, buf []byte) []byte {
-	n := 0
-	for !bytes.Contains(buf[:n], []byte("\r\n\r\n")) {
-		got, err := readSocket(fd, buf[n:])
-		switch {
-		case errors.Is(err, errAgain):
-			nap(20 * time.Microsecond)
-		case err != nil || got == 0:
-			return nil
+func (s *floorServer) acceptAll(p *poller, listener int, asking map[int32][]byte) {
+	for {
+		fd, err := acceptSocket(listener)
+		if errors.Is(err, errAgain) {
+			return
 		}
-		n += got
+		if err == nil {
+			asking[int32(fd)] = nil
+			err = p.add(fd, int32(fd), wantRead)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "the floor cannot accept:", err)
+			return
+		}
 	}
+}
+
+// greet answers a request, and from then on frames are written to the socket.
+func (s *floorServer) greet(fd int, request []byte) {
 	answer := fmt.Appendf(nil, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", handshakeAccept)
-	line, _, _ := strings.Cut(string(buf[:n]), " HTTP/")
-	_, text, ok := strings.Cut(line, greeting+"?n=")
-	if !ok {
-		return answer
+	line, _, _ := strings.Cut(string(request), " HTTP/")
+	if _, text, ok := strings.Cut(line, greeting+"?n="); ok {
+		frames, _ := strconv.Atoi(text)
+		for i := range frames {
+			answer = appendEventFrame(answer, floorTarget, 256, uint32(i+1), clock())
+		}
 	}
-	frames, _ := strconv.Atoi(text)
-	for i := range frames {
-		answer = appendEventFrame(answer, floorTarget, 256, uint32(i+1), clock())
+	if n, err := writeSocket(fd, answer); err != nil || n < len(answer) {
+		fmt.Fprintln(os.Stderr, "the floor's greeting does not fit:", err)
 	}
-	return answer
+	s.mu.Lock()
+	s.sockets = append(s.sockets, &floorSocket{fd: fd})
+	s.mu.Unlock()
 }
 
 const floorTarget = "topic:load-floor-1"

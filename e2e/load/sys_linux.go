@@ -98,9 +98,9 @@ func resetSocket(fd int) {
 	closeSocket(fd)
 }
 
-// listenSocket listens on a free port of 127.0.0.1. Its accept blocks, what it accepts does not.
+// listenSocket listens on a free port of 127.0.0.1.
 func listenSocket() (fd int, addr string, err error) {
-	fd, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	fd, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, "", err
 	}
@@ -120,8 +120,11 @@ func listenSocket() (fd int, addr string, err error) {
 
 func acceptSocket(listener int) (fd int, err error) {
 	fd, _, err = syscall.Accept4(listener, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
-	if err == nil {
+	switch err {
+	case nil:
 		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
+	case syscall.EAGAIN, syscall.EINTR, syscall.ECONNABORTED:
+		err = errAgain
 	}
 	return fd, err
 }

@@ -247,6 +247,10 @@ func BenchmarkIdle(b *testing.B) {
 			heap2, rss2 = memory()
 			b.ReportMetric(float64(heap2-heap)/n, "B/conn")
 			b.ReportMetric(float64(rss2-rss)/n, "RSS/conn")
+			const watched = 5 * time.Second
+			before := cpu()
+			time.Sleep(watched)
+			b.ReportMetric(100*float64(cpu()-before)/float64(watched), "cpu-%")
 			runtime.KeepAlive(peers)
 		})
 	}

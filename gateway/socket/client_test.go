@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -36,15 +35,11 @@ type client struct {
 
 // dial shakes hands. A receive buffer of more than 0 bytes is set before that, so
 // that the kernel takes little from a server whose client does not read.
-func dial(t testing.TB, addr string, receiveBuffer int) *client {
+func dial(t testing.TB, addr string, buffer int) *client {
 	t.Helper()
 	d := net.Dialer{Timeout: patience}
-	if receiveBuffer > 0 {
-		d.Control = func(_, _ string, c syscall.RawConn) error {
-			return c.Control(func(fd uintptr) {
-				_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBuffer)
-			})
-		}
+	if buffer > 0 {
+		d.Control = receiveBuffer(buffer)
 	}
 	nc, err := d.Dial("tcp", addr)
 	if err != nil {

@@ -95,6 +95,29 @@ func TestChurn(t *testing.T) {
 	})
 }
 
+// TestNothingIsMissed: a message is heard also if it comes just when the turn of the
+// one before ends.
+func TestNothingIsMissed(t *testing.T) {
+	const clients, rounds = 8, 500
+	each(t, func(t *testing.T, o Options) {
+		s := serve(t, o, echo)
+		var all sync.WaitGroup
+		for range clients {
+			c, _ := s.connect(0)
+			all.Go(func() {
+				for range rounds {
+					c.tryWrite(text("x"))
+					if _, _, err := c.read(); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+	})
+}
+
 // wrap changes what the server accepts, if it is set.
 var wrap func(net.Conn) net.Conn
 

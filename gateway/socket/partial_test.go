@@ -96,19 +96,19 @@ func TestPartialsEndInTime(t *testing.T) {
 // an idle socket.
 func TestWholeMessagesAreNotPartial(t *testing.T) {
 	each(t, func(t *testing.T, o Options) {
-		o.partialTimeout = 50 * time.Millisecond
+		o.partialTimeout = 300 * time.Millisecond
 		proceed := make(chan struct{})
 		s := serve(t, o, func(p *peer, data []byte) { <-proceed; echo(p, data) })
 		c, p := s.connect(0)
 		long := bytes.Repeat([]byte("x"), 10_000)
 		c.write(slices.Concat(text(string(long)), text("a"), frame(opText, []byte("b")), frame(opContinue|final, nil)))
 		until(t, "a message", func() bool { return p.messages.Load() == 1 })
-		time.Sleep(200 * time.Millisecond) // more than the time for a message
+		time.Sleep(600 * time.Millisecond) // more than the time for a message
 		close(proceed)
 		c.expect(opText, long)
 		c.expect(opText, []byte("a"))
 		c.expect(opText, []byte("b"))
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(600 * time.Millisecond)
 		c.write(text("c"))
 		c.expect(opText, []byte("c"))
 	})

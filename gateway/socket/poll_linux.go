@@ -162,8 +162,8 @@ type pollLink struct {
 }
 
 // link takes the descriptor of a connection over, out of the hands of Go's poller,
-// which would be woken for each socket in vain and keeps 700 bytes for each. nil: this
-// connection cannot be polled, or there are no descriptors.
+// which would be woken for each message, too, and keeps some hundred bytes for each
+// socket. nil: this connection cannot be polled, or there are no descriptors.
 func (p *poller) link(nc net.Conn, c *Conn) link {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok || p == nil {

@@ -3,6 +3,7 @@
 package socket
 
 import (
+	"errors"
 	"runtime"
 	"testing"
 	"time"
@@ -95,7 +96,8 @@ func TestTurnsAreBounded(t *testing.T) {
 func TestTalkersShareTheTurns(t *testing.T) {
 	polled(t, func(t *testing.T, o Options) {
 		o.turns = 1
-		s := serve(t, o, nil)
+		// There is always more to read than has been handled.
+		s := serve(t, o, func(*peer, []byte) { time.Sleep(100 * time.Microsecond) })
 		talker, p := s.connect(0)
 		done := make(chan struct{})
 		go func() {
@@ -112,6 +114,47 @@ func TestTalkersShareTheTurns(t *testing.T) {
 		c.expect(opPong, nil)
 		_ = talker.nc.Close()
 		<-done
+	})
+}
+
+// busy is a link on which something comes while its turn ends.
+type busy struct {
+	tape
+	serves int
+}
+
+func (l *busy) serve(bool) bool {
+	if l.serves++; l.serves == 1 {
+		l.c.ready(unix.EPOLLIN)
+	}
+	return false
+}
+
+// TestWhatComesAtTheEndOfATurn: what comes when all has been read, but the turn has not ended,
+// has no event of its own.
+func TestWhatComesAtTheEndOfATurn(t *testing.T) {
+	l := &busy{}
+	l.c = &Conn{group: NewGroup(Options{PingInterval: time.Hour, CloseTimeout: time.Hour, goroutines: true}), link: l}
+	l.c.ready(unix.EPOLLIN)
+	l.c.turn()
+	if l.serves != 2 || l.c.serving {
+		t.Errorf("%d serves, serving %v", l.serves, l.c.serving)
+	}
+}
+
+// TestTheDeadReadNothing: a client that never stops to talk does not keep a dead
+// socket's turn.
+func TestTheDeadReadNothing(t *testing.T) {
+	polled(t, func(t *testing.T, o Options) {
+		s := serve(t, o, func(p *peer, _ []byte) {
+			p.Kill()
+			if _, err := p.link.read(make([]byte, 1), false); !errors.Is(err, errInterrupted) {
+				t.Error("read:", err)
+			}
+		})
+		c, p := s.connect(0)
+		c.tryWrite(text("x"))
+		p.ended()
 	})
 }
 

@@ -48,6 +48,7 @@ type peer struct {
 	t         testing.TB
 	onMessage func(p *peer, data []byte)
 	drained   chan struct{}
+	onDrained func()
 	code      int
 	pongs     atomic.Int32
 	messages  atomic.Int32
@@ -83,6 +84,9 @@ func (p *peer) Pong() {
 func (p *peer) Drained() {
 	if !p.telling.CompareAndSwap(false, true) || p.closed.Load() {
 		p.t.Error("Drained is called twice at once, or after Closed")
+	}
+	if p.onDrained != nil {
+		p.onDrained()
 	}
 	select {
 	case p.drained <- struct{}{}:
@@ -173,9 +177,9 @@ func serve(t testing.TB, o Options, onMessage func(*peer, []byte)) *server {
 }
 
 // connect makes a client and gives its peer.
-func (s *server) connect(receiveBuffer int) (*client, *peer) {
+func (s *server) connect(buffer int) (*client, *peer) {
 	s.t.Helper()
-	c := dial(s.t, s.addr, receiveBuffer)
+	c := dial(s.t, s.addr, buffer)
 	select {
 	case p := <-s.peers:
 		return c, p

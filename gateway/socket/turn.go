@@ -57,8 +57,9 @@ func (c *Conn) discard(wait bool) {
 	for {
 		_, err := c.link.read(b[:], wait)
 		switch {
-		case errors.Is(err, errAgain), errors.Is(err, errInterrupted):
+		case errors.Is(err, errAgain), c.is(&c.dead):
 			return
+		case errors.Is(err, errInterrupted):
 		case err != nil:
 			c.over(err)
 			return
