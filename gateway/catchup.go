@@ -40,39 +40,41 @@ func (c *conn) catchAllUp() {
 		s := c.behind[0]
 		c.behind = c.behind[1:]
 		c.mu.Unlock()
-		c.follow(s)
+		if !c.follow(s) {
+			c.mu.Lock()
+			c.behind = append(c.behind, s)
+			c.mu.Unlock()
+		}
 	}
 }
 
-// follow reads page after page until the subscription can join the live flow.
-func (c *conn) follow(s *sub) {
-	wait := 10 * time.Millisecond
-	for !s.left() {
+// follow reads a page for a subscription, and lets it join the live flow if that was
+// all. false: it wants another turn. Others come first, so that a target for which the
+// link is too slow does not starve them.
+func (c *conn) follow(s *sub) (done bool) {
+	for wait := 10 * time.Millisecond; !s.left(); wait = min(2*wait, time.Second) {
 		room := c.hasRoom()
 		q := &store.Query{Target: s.target.name, After: s.pos, Edges: true, Limit: pageEvents}
 		if err := c.gw.read(c.ctx, q); err != nil {
 			if c.ctx.Err() != nil {
-				return
+				return true
 			}
 			c.gw.log.Debug("cannot read a history; trying on", "target", s.target.name, "err", err)
 			sleep(c.ctx, wait)
-			wait = min(2*wait, time.Second)
 			continue
 		}
-		wait = 10 * time.Millisecond
-		if !c.replay(s, q, store.Position{After: s.pos, Own: true, Since: int64(s.pos.Ms)}) {
-			q = nil // what is left of the page is read again: memory stays bounded
-			select {
-			case <-room:
-				continue
-			case <-c.ctx.Done():
-				return
-			}
+		if c.replay(s, q, store.Position{After: s.pos, Own: true, Since: int64(s.pos.Ms)}) {
+			return !q.Page.More && c.gw.hub.join(s)
 		}
-		if !q.Page.More && c.gw.hub.join(s) {
-			return
+		// What is left of the page is read again: memory stays bounded.
+		select {
+		case <-room:
+			return false
+		case <-c.ctx.Done():
+			return true
 		}
 	}
+	return true
 }
 
 // left reports whether the subscription has ended.

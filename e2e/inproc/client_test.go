@@ -240,22 +240,24 @@ func (c *client) send(m msg) {
 // until waits for a condition on the frames that have come.
 func (c *client) until(limit time.Duration, what string, reached func(frames []frame) bool) {
 	c.t.Helper()
+	d := within(limit)
 	timer := time.AfterFunc(limit, func() {
 		c.mu.Lock()
 		c.cond.Broadcast()
 		c.mu.Unlock()
 	})
 	defer timer.Stop()
-	deadline := time.Now().Add(limit)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !reached(c.frames) {
 		if c.err != nil {
 			c.t.Fatalf("%s: the connection ended (%v) before %s\n%s", c.name, c.err, what, c.recent())
 		}
-		if !time.Now().Before(deadline) {
+		left := d.left()
+		if left <= 0 {
 			c.t.Fatalf("%s: not within %v: %s\n%s", c.name, limit, what, c.recent())
 		}
+		timer.Reset(left)
 		c.cond.Wait()
 	}
 }

@@ -52,25 +52,25 @@ func TestOrderWhileWorkersChange(t *testing.T) {
 
 	w2 := r.worker()
 	r.waitOwners(5*time.Second, map[string]int{w1.name: 8, w2.name: 8})
-	flows(time.Second, "a worker was added")
+	flows(5*time.Second, "a worker was added")
 
 	w3, w4 := r.worker(), r.worker()
 	r.waitOwners(5*time.Second, map[string]int{w1.name: 4, w2.name: 4, w3.name: 4, w4.name: 4})
-	flows(time.Second, "two workers were added")
+	flows(5*time.Second, "two workers were added")
 
 	// Graceful: others own everything within a second.
 	begin := time.Now()
 	w1.stop()
 	eventually(t, time.Second-time.Since(begin), "others own the partitions of a worker that stops", func() error { return r.without(w1) })
 	t.Logf("after a stop the others owned everything in %v", time.Since(begin).Round(time.Millisecond))
-	flows(time.Second, "a worker stopped")
+	flows(5*time.Second, "a worker stopped")
 
 	// A crash: within five.
 	begin = time.Now()
 	w2.crash()
 	eventually(t, 5*time.Second, "others own the partitions of a worker that died", func() error { return r.without(w2) })
 	t.Logf("after a crash the others owned everything in %v", time.Since(begin).Round(time.Millisecond))
-	flows(time.Second, "the takeover")
+	flows(5*time.Second, "the takeover")
 
 	// A link that is frozen for ever, and nobody tells.
 	w3.via.freeze()

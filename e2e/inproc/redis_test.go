@@ -62,6 +62,7 @@ func (r *redisServer) start() error {
 	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", r.dir,
 		"--appendonly", "yes", "--appendfsync", "no", "--save", "", "--loglevel", "warning")
 	cmd.Stdout, cmd.Stderr = r.out, r.out
+	cmd.SysProcAttr = dieWithParent()
 	if err := cmd.Start(); err != nil {
 		return err
 	}

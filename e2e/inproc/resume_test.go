@@ -10,7 +10,7 @@ import (
 // to be replayed, while a thousand live ones come each second.
 func TestResumeUnderLoad(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(c *config) { c.HistorySize = 10_000 })
+	r := newRig(t, func(c *config) { c.HistorySize = 100_000 })
 	g1, g2, _, _ := r.pair()
 	const target = "topic:busy"
 	alice := join(t, g1, "alice", topics("busy"))
@@ -83,7 +83,7 @@ func TestResumeFromNothing(t *testing.T) {
 // and none of them misses or repeats anything.
 func TestManyComeBack(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(c *config) { c.HistorySize = 10_000 })
+	r := newRig(t, func(c *config) { c.HistorySize = 100_000 })
 	g1, g2, _, _ := r.pair()
 	sources := []source{{"direct", "topic:a"}, {"intake", "topic:b"}, {"direct", "all"}}
 	p := r.produce(300, 0, sources...)

@@ -108,7 +108,7 @@ func TestSlowReplay(t *testing.T) {
 // TestSlowClientsPinNothing: what a stalled client's queue holds is a small part of
 // the messages in which it came to the gateway. Those must not stay with it.
 func TestSlowClientsPinNothing(t *testing.T) {
-	r := newRig(t, onePartition, func(c *config) { c.HistorySize = 10_000 })
+	r := newRig(t, onePartition, func(c *config) { c.HistorySize = 100_000 })
 	g := r.gateway()
 	r.worker()
 	fast := join(t, g, "fast", topics("noise"))
@@ -146,7 +146,7 @@ func smallQueue(c *gateway.Config) { c.SendQueueBytes = 4096 }
 // reads again it gets everything once and in order, on the same connection.
 func TestLaggingSubscriber(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(c *config) { c.HistorySize = 10_000 })
+	r := newRig(t, func(c *config) { c.HistorySize = 100_000 })
 	g1, g2 := r.gateway(smallQueue), r.gateway()
 	r.worker()
 	r.worker()
@@ -198,7 +198,7 @@ func TestLaggingSubscriber(t *testing.T) {
 // TestLaggingInEverything: one connection lags with many targets at once.
 func TestLaggingInEverything(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(c *config) { c.HistorySize = 10_000 })
+	r := newRig(t, func(c *config) { c.HistorySize = 100_000 })
 	g := r.gateway(smallQueue)
 	r.worker()
 	var sources []source
@@ -223,10 +223,9 @@ func TestLaggingInEverything(t *testing.T) {
 // TestStuckClientComesBack: a client that takes nothing for two pings is closed, and
 // gets everything when it comes back.
 func TestStuckClientComesBack(t *testing.T) {
-	t.Skip("SKIP: passes alone, failed within the whole suite on a machine under heavy load; not understood yet")
 	t.Parallel()
-	r := newRig(t, func(c *config) { c.HistorySize = 10_000 })
-	g := r.gateway(smallQueue, func(c *gateway.Config) { c.PingInterval = 300 * time.Millisecond })
+	r := newRig(t, func(c *config) { c.HistorySize = 100_000 })
+	g := r.gateway(smallQueue, func(c *gateway.Config) { c.PingInterval = time.Second })
 	r.worker()
 	const target = "topic:busy"
 	slow := join(t, g, "slow", topics("busy"), narrow)
@@ -234,7 +233,9 @@ func TestStuckClientComesBack(t *testing.T) {
 	slow.waitEvents(patience, target, 20)
 	slow.pause()
 	eventually(t, patience, "the gateway closes it", func() error {
-		if n := g.metric("sluice_gateway_closes_total", "code", "4001"); n == 0 {
+		// Which of the two it misses first, progress or the pong, depends on when the kernel's
+		// buffers were full.
+		if n := g.metric("sluice_gateway_closes_total", "code", "4001") + g.metric("sluice_gateway_closes_total", "code", "4002"); n == 0 {
 			return fmt.Errorf("it did not")
 		}
 		return nil
@@ -248,6 +249,32 @@ func TestStuckClientComesBack(t *testing.T) {
 	again := dial(t, g, "slow", resuming("slow", map[string]string{target: slow.last(target)}))
 	again.waitEvents(patience, target, p.sent(0)-next)
 	again.mustHave(patience, target, next, p.finish()[0])
+}
+
+// TestHotTargetStarvesNothing: a client's link is too slow for one of its targets, and
+// its events never end. The client's other targets have few, and those come.
+func TestHotTargetStarvesNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *config) { c.HistorySize = 100_000 })
+	g := r.gateway(smallQueue)
+	r.worker()
+	c := join(t, g, "alice", topics("hot", "calm"), narrow)
+	c.pace(100) // frames a second
+	r.produce(400, 500, source{"direct", "topic:hot"})
+	eventually(t, patience, "the hot target lags", func() error {
+		if g.metric("sluice_gateway_lagging_total") == 0 {
+			return fmt.Errorf("it does not")
+		}
+		return nil
+	})
+	for n := range 8 {
+		for _, target := range []string{"user:alice", "topic:calm", "all"} {
+			r.add("direct", target, n, 1)
+		}
+		for _, target := range []string{"user:alice", "topic:calm", "all"} {
+			c.mustHave(5*time.Second, target, 0, n+1)
+		}
+	}
 }
 
 // TestClientDiesWhileItResumes: clients ask for much when they connect, do not read,
@@ -268,7 +295,7 @@ func TestClientDiesWhileItResumes(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			g := r.gateway(smallQueue, func(c *gateway.Config) {
-				c.PingInterval, c.DrainTimeout = 300*time.Millisecond, time.Second
+				c.PingInterval, c.DrainTimeout = 500*time.Millisecond, time.Second
 			})
 			r.worker()
 			positions := r.fill(40, 5, 900)
@@ -366,7 +393,7 @@ func cursor(positions map[string]string) string {
 func TestAnswersWhileLagging(t *testing.T) {
 	t.Skip("SKIP: known defect: an answer that finds the queue full of events closes the connection with 4001; the client comes back and resumes")
 	t.Parallel()
-	r := newRig(t, func(c *config) { c.HistorySize = 10_000 })
+	r := newRig(t, func(c *config) { c.HistorySize = 100_000 })
 	g := r.gateway(smallQueue)
 	r.worker()
 	const target, asks = "topic:busy", 10

@@ -36,7 +36,7 @@ func TestSubscribeAgainWhileReplaying(t *testing.T) {
 	g := r.gateway()
 	r.worker()
 	const target = "topic:t0"
-	const events, rounds = 900, 300
+	const events, rounds = 900, 100
 	r.fill(1, events, 10)
 	ids := make([]string, 0, events)
 	for _, e := range r.rdb.XRange(ctx, r.key(target, "history"), "-", "+").Val() {
@@ -74,7 +74,7 @@ func TestNothingAfterUnsubscribed(t *testing.T) {
 	g := r.gateway()
 	r.worker()
 	const target = "topic:t0"
-	const rounds = 300
+	const rounds = 100
 	r.fill(1, 900, 10)
 	c := join(t, g, "alice")
 	for round := range rounds {
@@ -111,7 +111,7 @@ func complain(t *testing.T, frames []frame, target string, first func(string) in
 // there in between.
 func TestSubscribeChurn(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(c *config) { c.HistorySize = 10_000 })
+	r := newRig(t, func(c *config) { c.HistorySize = 100_000 })
 	g1, g2, _, _ := r.pair()
 	const target = "topic:room"
 	p := r.produce(500, 0, source{"direct", target})
