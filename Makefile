@@ -14,7 +14,7 @@ LINT_VERSION = v2.15.0
 LINT         = bin/tools/golangci-lint-$(LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt bench load e2e torture tools
+.PHONY: help run build test lint fmt bench load e2e compose torture tools
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -26,13 +26,19 @@ run: ## Build and run gateway, worker and an embedded Redis as one process (SLUI
 build: ## Build bin/gateway, bin/worker and bin/sluice-local
 	$(GOBUILD) ./gateway/cmd/gateway ./worker/cmd/worker ./infra/local/cmd/sluice-local
 
-test: ## Run all tests with the race detector (TESTFLAGS='-v -run Name' is passed on)
+test: ## Run all tests with the race detector (TESTFLAGS='-v -run Name' is passed on; PKG=./package: only these)
 	@infra/tools/need.sh redis-server cc
-	$(GOTEST) ./...
+	@$(if $(PKG),,docker info >/dev/null 2>&1 || echo "no Docker engine answers: the tests in containers are skipped; 'make compose' says what to do")
+	$(GOTEST) $(or $(PKG),./...)
 
 e2e: ## Run the end-to-end tests only, never from the test cache
 	@infra/tools/need.sh redis-server cc
-	$(GOTEST) -count=1 ./e2e/...
+	$(GOTEST) -count=1 $$(go list ./e2e/... | grep -v '/e2e/compose$$')
+	@$(MAKE) --no-print-directory compose
+
+compose: ## Run the end-to-end tests in containers only, and show what they did and counted
+	@infra/tools/need.sh cc
+	$(GOTEST) -count=1 -v ./e2e/compose
 
 torture: ## Break everything while events flow and check what arrives (SEED=number, DURATION=30m, FAULTS=worker,link-cut,...)
 	@infra/tools/need.sh redis-server cc

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Usage: need.sh PROGRAM...
 #
-# Makes sure that the programs which the tests need are there: redis-server, chromium, and cc, a C compiler with
-# its headers (for the race detector). What is missing is installed with the system's package manager, and said.
-# Where that is not possible, one sentence says what to do, and the exit code is 1.
+# Makes sure that the programs which the tests need are there: redis-server, chromium, cc, which is a C compiler with
+# its headers (for the race detector), and for the tests in containers dockerd, docker-compose, haproxy, nginx and
+# busybox. What is missing is installed with the system's package manager, and said. Where that is not
+# possible, one sentence says what to do, and the exit code is 1.
 set -eu
 
 fail() {
@@ -28,6 +29,11 @@ packages() {
     'dnf cc') echo gcc glibc-devel ;;
     'brew cc') fail "there is no C compiler: run 'xcode-select --install', then try again" ;;
     *' chromium') echo chromium ;;
+    'apt-get dockerd') echo docker.io ;;
+    'apt-get docker-compose') echo docker-compose ;;
+    'apt-get haproxy') echo haproxy ;;
+    'apt-get nginx') echo nginx-light ;;
+    'apt-get busybox') echo busybox-static ;;
     *) fail "need.sh does not know a package of $manager for $1" ;;
     esac
 }

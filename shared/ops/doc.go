@@ -12,6 +12,7 @@
 //	log.go       NewLogger and its settings
 //	listen.go    Listen: bind errors that say what to do
 //	admin.go     Admin: health, readiness, metrics, profiles
+//	health.go    HealthCommand: a process asks its own admin address
 //	metrics.go   NewRegistry: what every process exports
 //	version.go   Version
 //	hostid.go    ProcessName: a name that no other process has

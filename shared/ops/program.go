@@ -51,11 +51,6 @@ type UsageError string
 
 func (e UsageError) Error() string { return string(e) }
 
-// Main runs a program without sub-commands and ends the process.
-func Main(name, summary string, cfg any, run func(ctx context.Context, log *slog.Logger) error) {
-	Program{Name: name, Summary: summary, Config: cfg, Run: run}.Main()
-}
-
 // Main runs the program with this process's arguments, environment, output and
 // signals, and ends the process.
 func (p Program) Main() {

@@ -27,7 +27,7 @@ const asProgram = "SLUICE_TEST_AS_PROGRAM"
 func TestMain(m *testing.M) {
 	if atStop := os.Getenv(asProgram); atStop != "" {
 		time.AfterFunc(2*deadline, func() { os.Exit(3) }) // the test that waited for it may have died
-		Main("example", "stands in for a real program", &exampleConfig{}, func(ctx context.Context, _ *slog.Logger) error {
+		run := func(ctx context.Context, _ *slog.Logger) error {
 			fmt.Println("running")
 			<-ctx.Done()
 			switch atStop {
@@ -37,7 +37,8 @@ func TestMain(m *testing.M) {
 				return errors.New("the drain was cut short")
 			}
 			return nil
-		})
+		}
+		Program{Name: "example", Summary: "stands in for a real program", Config: &exampleConfig{}, Run: run}.Main()
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -25,8 +25,13 @@ type config struct {
 
 func main() {
 	var cfg config
-	ops.Main("gateway", "Holds the WebSockets of clients and delivers events to them.", &cfg,
-		func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) })
+	ops.Program{
+		Name:     "gateway",
+		Summary:  "Holds the WebSockets of clients and delivers events to them.",
+		Config:   &cfg,
+		Run:      func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) },
+		Commands: map[string]ops.Command{"health": ops.HealthCommand(&cfg.AdminAddr)},
+	}.Main()
 }
 
 func run(ctx context.Context, log *slog.Logger, cfg config) error {

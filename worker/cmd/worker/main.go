@@ -26,12 +26,15 @@ func main() {
 		Summary: "Brings events from Redis Streams to the gateways: fan-out, history, order.",
 		Config:  &cfg,
 		Run:     func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) },
-		Commands: map[string]ops.Command{"dead": {
-			Summary: "dead letters: dead list [-json], dead requeue ID... or all, dead drop ID... or all",
-			Run: func(ctx context.Context, args []string, out io.Writer) error {
-				return worker.DeadLetters(ctx, cfg.Worker.Store, args, out)
+		Commands: map[string]ops.Command{
+			"dead": {
+				Summary: "dead letters: dead list [-json], dead requeue ID... or all, dead drop ID... or all",
+				Run: func(ctx context.Context, args []string, out io.Writer) error {
+					return worker.DeadLetters(ctx, cfg.Worker.Store, args, out)
+				},
 			},
-		}},
+			"health": ops.HealthCommand(&cfg.AdminAddr),
+		},
 	}.Main()
 }
 
