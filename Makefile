@@ -6,8 +6,9 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 GOBUILD  = CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-X sluice/shared/ops.Version=$(VERSION)" -o bin/
 
 # The race detector needs cgo on every system but macOS, where it does no harm. TIMEOUT is for the tests of one package.
+# -count=1: the cache of results does not see the programs that tests build and start.
 TIMEOUT ?= 8m
-GOTEST   = CGO_ENABLED=1 go test -race -p 1 -timeout $(TIMEOUT) $(TESTFLAGS)
+GOTEST   = CGO_ENABLED=1 go test -race -count=1 -p 1 -timeout $(TIMEOUT) $(TESTFLAGS)
 
 # The version is part of the file's name, so that a new version is installed and the present one is not built again.
 LINT_VERSION = v2.15.0

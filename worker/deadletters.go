@@ -2,11 +2,14 @@ package worker
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"sluice/shared/ops"
 	"sluice/shared/store"
@@ -33,7 +36,7 @@ func DeadLetters(ctx context.Context, cfg store.Config, args []string, out io.Wr
 		return listDead(ctx, st, out)
 	case verb == "list" && len(rest) == 1 && rest[0] == "-json":
 		enc := json.NewEncoder(out)
-		return eachDead(ctx, st, func(b store.Buried) error { return enc.Encode(b) })
+		return eachDead(ctx, st, func(b store.Buried) error { return enc.Encode(exact(b)) })
 	case verb == "requeue" && len(rest) > 0:
 		return changeDead(ctx, st, rest, out, "requeued", st.Requeue)
 	case verb == "drop" && len(rest) > 0:
@@ -59,6 +62,27 @@ func listDead(ctx context.Context, st *store.Store, out io.Writer) error {
 		return err
 	}
 	return w.Flush()
+}
+
+// exactLetter is a dead letter whose bytes survive JSON.
+type exactLetter struct {
+	store.Buried
+	Base64 map[string]string `json:",omitempty"` // the fields that are not UTF-8
+}
+
+func exact(b store.Buried) exactLetter {
+	e := exactLetter{Buried: b}
+	for name, value := range b.Fields {
+		if utf8.ValidString(value) {
+			continue
+		}
+		if e.Base64 == nil {
+			e.Fields, e.Base64 = maps.Clone(b.Fields), make(map[string]string)
+		}
+		delete(e.Fields, name)
+		e.Base64[name] = base64.StdEncoding.EncodeToString([]byte(value))
+	}
+	return e
 }
 
 // short is a value that fits into a line and cannot harm a terminal.
