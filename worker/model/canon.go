@@ -44,6 +44,12 @@ func (m Config) next(s state, emit emitter) {
 		to.claim = 0
 		emitCanonical(Step{Who: "redis", What: "the idempotency key expires", Fault: true}, to, "")
 	}
+	if to := s; bits.OnesCount8(s.history) > 1 && to.left.spend(&to.left.Trim) {
+		oldest := s.history & -s.history
+		to.history &^= oldest
+		to.trimmed |= oldest
+		emitCanonical(Step{Who: "redis", What: "the history is trimmed", ID: lowest(oldest), Fault: true}, to, "")
+	}
 	if s.lease == dead {
 		s.lease = 0
 		emitCanonical(Step{Who: "redis", What: "the dead worker's lease expires"}, s, "")

@@ -26,5 +26,8 @@
 //     message may have been its predecessor's last.
 //   - A gap that a gateway notices while it reads a target's history makes it read once more.
 //
-// Not in the model: several targets, trimming and expiry of the history, events that are not retained, more than one gateway.
+// What the group notes of the reads before it (seen) tells an event that was appended and trimmed since from one that cannot be
+// appended. A subscriber and trimming are explored apart.
+//
+// Not in the model: several targets, expiry of the history, events that are not retained, more than one gateway.
 package model

@@ -10,6 +10,7 @@ type Faults struct {
 	Drop   uint8 // Pub/Sub loses a message
 	Leave  uint8 // the subscriber goes and comes back
 	Forget uint8 // the idempotency key expires
+	Trim   uint8 // the history loses its oldest entry
 }
 
 // spend takes one fault of a kind from the faults left.

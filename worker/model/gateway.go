@@ -21,14 +21,14 @@ const (
 
 func (m Config) gatewaySteps(s state, emit emitter) {
 	g := s.gateway
-	if g.registered == 0 { // gateway: hub.go, subscribe: the session is written before the history is read
+	if g.registered == 0 { // gateway: open.go, follows: the session is written before the history is read
 		to := s
 		to.gateway.times++
 		to.gateway.registered = to.gateway.times
 		to.session = to.gateway.times
 		to.gateway.reading = asked
 		emit(Step{Who: "gateway", What: "registers and asks for the history after", ID: g.last}, to, "")
-	} else if to := s; g.reading == noRead && to.left.spend(&to.left.Leave) { // gateway: hub.go, unsubscribe
+	} else if to := s; g.reading == noRead && to.left.spend(&to.left.Leave) { // gateway: connection.go, forget
 		to.gateway.leaving = g.registered
 		to.gateway.registered = 0
 		emit(Step{Who: "gateway", What: "unsubscribes", Fault: true}, to, "")
@@ -59,7 +59,7 @@ func (m Config) gatewaySteps(s state, emit emitter) {
 	}
 }
 
-// caughtUp joins the live flow after a read. gateway: catchup.go.
+// caughtUp joins the live flow after a read. gateway: catchup.go, follow; reread.go, mend.
 func (m Config) caughtUp(s *state) (broken string) {
 	g := &s.gateway
 	g.last = max(g.last, g.answer)
@@ -76,7 +76,7 @@ func (m Config) caughtUp(s *state) (broken string) {
 	return broken
 }
 
-// arrives takes the next message. gateway: hub.go, receive.
+// arrives takes the next message. gateway: subscriber.go, batch.
 func (m Config) arrives(s *state) (broken string) {
 	g := &s.gateway
 	q := s.queue[g.held]
@@ -103,7 +103,7 @@ func (m Config) arrives(s *state) (broken string) {
 	return broken
 }
 
-// note keeps the owner's epoch and sequence; gap: a message may have been missed. gateway: hub.go, note.
+// note keeps the owner's epoch and sequence; gap: a message may have been missed. gateway: subscriber.go, batch and beat.
 func (g *gateway) note(q message) (gap bool) {
 	switch {
 	case !q.newer(message{epoch: g.epoch, seq: g.seq}):
@@ -117,7 +117,7 @@ func (g *gateway) note(q message) (gap bool) {
 	return gap
 }
 
-// live is the rule for the records that come while the subscriber is joined. gateway: hub.go, deliver.
+// live is the rule for the records that come while the subscriber is joined. gateway: hub.go, accept.
 func (m Config) live(s *state, q message) (broken string) {
 	g := &s.gateway
 	for set := q.ids; set != 0; set &= set - 1 {

@@ -98,8 +98,8 @@ func (m Intake) execute(s intakeState, who int, emit func(t Step, to intakeState
 		step.What = "TAKEOVER"
 		c.sent++
 		s.takeover(c.process, c.tenure)
-		s.epoch = 0
-	case c.phase == intakeAcking && c.sent == 0: // worker: intake.go, forward
+		s.epoch, s.seen = 0, 0
+	case c.phase == intakeAcking && c.sent == 0: // worker: reign.go, run; store: step.go, Commit
 		step.What, step.ID = "ACK", c.to
 		c.sent++
 		if s.group == c.tenure {
@@ -109,7 +109,7 @@ func (m Intake) execute(s intakeState, who int, emit func(t Step, to intakeState
 				broken = "an intake entry was acknowledged that was not forwarded"
 			}
 		}
-	case c.phase == intakeReading || c.phase == intakeAcking: // worker: intake.go, read
+	case c.phase == intakeReading || c.phase == intakeAcking: // worker: reign.go, run; store: step.go, Commit
 		c.sent++
 		if s.group != c.tenure {
 			step.What = "READ: NOGROUP"
@@ -141,7 +141,7 @@ func (m Intake) execute(s intakeState, who int, emit func(t Step, to intakeState
 		step.What, step.ID = "SET forwarded", c.to
 		c.sent++
 		s.forwarded = c.to
-	default: // worker: intake.go, forward: one script
+	default: // worker: intake.go, process; store: forward.lua, one script
 		step.What, step.ID = "FORWARD", c.to
 		c.sent++
 		for id := max(c.from, s.forwarded) + 1; id <= c.to && broken == ""; id++ {

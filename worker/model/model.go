@@ -24,6 +24,7 @@ const (
 	PrevIgnored     Defect = "live records given without a look at their prev"
 	GapForgotten    Defect = "a gap noticed while the history is being read is not looked at again"
 	PlainDelete     Defect = "session deleted without comparing its value"
+	SeenForgotten   Defect = "what was read is known from the last group alone"
 )
 
 // Config bounds an exploration.
@@ -40,6 +41,7 @@ type Config struct {
 type state struct {
 	reign
 	history    uint8 // set of retained ids; XADD adds only above the greatest
+	trimmed    uint8 // set of ids that were retained
 	prev       [5]uint8
 	claim      uint8 // value of the idempotency key, 0: none, or expired
 	duplicates uint8 // acknowledged without being appended
@@ -68,6 +70,7 @@ type client struct {
 	from, to        uint8 // the batch: ids above from, up to to
 	own             uint8 // those of the batch to be appended: without a key, or with a claim of their own
 	cached, last    uint8 // the prev cache: whether it knows the target, and the target's last id
+	seen            uint8 // ids up to this may have been appended by owners before, and trimmed since
 	routed          uint8 // SESSIONS showed the gateway
 	rejected        uint8 // a reply was an error
 }
@@ -118,7 +121,7 @@ func (m Config) pipeline(c client) (list [8]command, ids [8]uint8, n uint8) {
 		add(takeoverCmd, 0)
 	case recovering: // defects only
 		add(readOwn, c.to)
-	case reading: // worker: step.go, read; the first of a reign
+	case reading: // worker: reign.go, run; store: step.go, Commit. The first of a reign
 		add(read, 0)
 	case preparing: // worker: step.go, prepare
 		if keyed := c.batch() & m.claimed(); m.Defect == PlainClaims {
@@ -129,7 +132,7 @@ func (m Config) pipeline(c client) (list [8]command, ids [8]uint8, n uint8) {
 		if c.cached == 0 {
 			add(lookup, 0)
 		}
-	case appending: // worker: step.go, append
+	case appending: // worker: step.go, process; store: step.go, AppendAndRoute
 		if m.Defect == AckFirst {
 			add(ack, c.to)
 		}
@@ -144,7 +147,7 @@ func (m Config) pipeline(c client) (list [8]command, ids [8]uint8, n uint8) {
 		if m.Defect != SessionsFirst {
 			add(sessions, 0)
 		}
-	case publishing: // worker: step.go, publish
+	case publishing: // worker: reign.go, run; store: step.go, Commit
 		if c.routed != 0 && c.own != 0 {
 			add(publish, c.to)
 		}

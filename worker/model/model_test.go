@@ -19,6 +19,7 @@ var (
 	lossy   = Config{Events: 3, Batch: 2, Subscriber: true, Faults: Faults{Total: 2, Expire: 1, Drop: 2, Leave: 1}}
 	short   = Config{Events: 3, Batch: 2, Faults: workerFaults} // an entry stays unread, and can overtake
 	twins   = Config{Events: 3, Batch: 3, Keyed: bit(1) | bit(2), Faults: forgetting(workerFaults)}
+	bounded = Config{Events: 3, Batch: 3, Faults: Faults{Total: 4 - fewerFaults, Expire: 3, Lose: 1, Crash: 1, Refuse: 1, Trim: 2}}
 	forward = Intake{Events: 3, Batch: 3, Faults: Faults{Total: 3 - fewerFaults, Expire: 3, Lose: 2, Crash: 2, Refuse: 2}}
 )
 
@@ -35,6 +36,7 @@ func TestPromises(t *testing.T) {
 		{"events without keys", plain},
 		{"events with one key, which may expire", keyed},
 		{"events with and without a key", mixed},
+		{"a history that is trimmed", bounded},
 		{"a subscriber, and workers that fail", served},
 		{"a subscriber, and Pub/Sub that loses messages", lossy},
 		// The fence guards only against two owners who judge a key differently, before and after it expired.
@@ -85,6 +87,7 @@ func TestDefects(t *testing.T) {
 		{PrevIgnored, served, "will never get one before it"},
 		{GapForgotten, served, "the subscriber has not got everything"},
 		{PlainDelete, served, "the subscriber has not got everything"},
+		{SeenForgotten, bounded, "became a dead letter"},
 	} {
 		t.Run(string(c.defect), func(t *testing.T) {
 			r := explore[state](c.config.with(c.defect), limit)

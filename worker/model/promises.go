@@ -9,7 +9,7 @@ func (m Config) appended(s state, id, before uint8) (broken string) {
 		return "the stored prev is not the id of the entry before"
 	case s.duplicates&bit(id) != 0:
 		return "an event that had been acknowledged as a duplicate was appended"
-	case m.Faults.Forget == 0 && bits.OnesCount8(s.history&m.Keyed) > 1:
+	case m.Faults.Forget == 0 && bits.OnesCount8((s.history|s.trimmed)&m.Keyed) > 1:
 		return "two events with one idempotency key were appended"
 	case m.missing(s, below(id)):
 		return "an event was passed over: it can never be appended now"
@@ -25,10 +25,11 @@ func (m Config) acknowledged(s state, ids uint8) (broken string) {
 	return ""
 }
 
-// missing says whether one of ids is not in the history, and neither is an event of the same key.
+// missing says whether one of ids is not in the history and never was, and neither is an event of the same key.
 func (m Config) missing(s state, ids uint8) bool {
-	absent := ids & (below(m.Events+1) &^ 1) &^ s.history
-	return absent&^m.Keyed != 0 || absent&m.Keyed != 0 && s.history&m.Keyed == 0
+	there := s.history | s.trimmed
+	absent := ids & (below(m.Events+1) &^ 1) &^ there
+	return absent&^m.Keyed != 0 || absent&m.Keyed != 0 && there&m.Keyed == 0
 }
 
 // delivered holds what must be true of every event that a subscriber is given. The rules let ids only grow, so there is no repeat.

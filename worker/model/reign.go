@@ -10,14 +10,16 @@ type reign struct {
 	group   uint8 // the tenure that the one consumer group is named for
 	read    uint8 // the group's last-delivered id
 	pending uint8 // the group's pending entries
+	seen    uint8 // the group's note of what was read under the groups before it
 }
 
 // takeover is one script: the new group starts before the oldest pending entry of the old one, and the old one is gone.
-// worker: reign.go, take.
+// worker: reign.go, take; store: takeover.lua.
 func (r *reign) takeover(process, tenure uint8) {
 	r.lease = process
 	r.epoch++
 	r.group = tenure
+	r.seen = max(r.seen, r.read)
 	if r.pending != 0 {
 		r.read = lowest(r.pending) - 1
 	}

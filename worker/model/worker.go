@@ -22,11 +22,20 @@ func (m Config) execute(s state, who int, emit emitter) {
 		if !s.free(c.process) {
 			return // refused: it asks again later
 		}
+		read := s.read
 		if m.Defect == GroupKept {
 			s.lease = c.process
 			s.epoch++
 		} else {
 			s.takeover(c.process, c.tenure)
+		}
+		switch {
+		case m.Faults.Trim == 0:
+			s.seen = 0 // nobody asks
+		case m.Defect == SeenForgotten:
+			c.seen = read
+		default:
+			c.seen = s.seen
 		}
 		c.epoch = s.epoch
 	case read, readOwn:
@@ -86,7 +95,7 @@ func (m Config) execute(s state, who int, emit emitter) {
 		if m.owner(s, *c) {
 			acked := c.batch() & s.pending
 			s.pending &^= acked
-			s.duplicates |= acked &^ s.history
+			s.duplicates |= acked &^ (s.history | s.trimmed)
 			broken = m.acknowledged(s, acked)
 		}
 		if c.phase == publishing { // what is left is READ
@@ -97,12 +106,12 @@ func (m Config) execute(s state, who int, emit emitter) {
 }
 
 // owner is Redis's own test: XREADGROUP and XACK find the tenure's group, or not. MULTI tests the same with a WATCH of the epoch,
-// which changes in the script that changes the group. worker: step.go, fence.
+// which changes in the script that changes the group. store: lane.go, watching.
 func (m Config) owner(s state, c client) bool { return s.group == c.tenure || m.Defect == GroupKept }
 
 func (m Config) fencesClaims() bool { return m.Defect != Unfenced && m.Defect != UnfencedClaims }
 
-// claim is SET NX GET. worker: step.go, prepare.
+// claim is SET NX GET. store: step.go, Prepare.
 func (m Config) claim(s *state, c *client, id uint8) (broken string) {
 	switch {
 	case s.claim == 0:
@@ -116,12 +125,15 @@ func (m Config) claim(s *state, c *client, id uint8) (broken string) {
 	return ""
 }
 
-// append is XADD with an explicit id; refused if the entry is there. worker: step.go, append.
+// append is XADD with an explicit id; refused if the entry is there, or was. What was refused and is not there was trimmed, or is a
+// dead letter. store: step.go, AppendAndRoute and stored.
 func (m Config) append(s *state, c *client, id uint8) (broken string) {
 	if before := highest(s.history); id > before {
 		s.history |= bit(id)
 		s.prev[id] = c.last
 		broken = m.appended(*s, id, before)
+	} else if s.trimmed&bit(id) != 0 && id > c.seen {
+		broken = "an event that was appended became a dead letter"
 	}
 	c.last = id
 	return broken
@@ -166,7 +178,7 @@ func (m Config) receive(s *state, who int) {
 }
 
 // reset is what a worker does after NOGROUP, any error and any lost connection: forget all, and take anew under a fresh tenure.
-// worker: reign.go, renounce.
+// worker: reign.go, failed.
 func (m Config) reset(c *client, sameProcess bool) {
 	next := client{process: c.process, tenure: freshTenure + c.process}
 	if sameProcess {
@@ -214,7 +226,7 @@ func (m Config) faults(s state, who int, emit emitter) {
 	}
 }
 
-// beat repeats the latest sequence number to the gateway. worker: step.go, beat.
+// beat repeats the latest sequence number to the gateway. worker: step.go, upkeep; outbox.go, beats.
 func (m Config) beat(s state, who int, emit emitter) {
 	if c := s.client[who]; c.phase == reading && s.queued < queueLen && m.beatDue(s, c) {
 		s.queue[s.queued] = message{epoch: c.epoch, seq: c.seq}

@@ -8,6 +8,11 @@
 --         that epochs still grow when the key was lost or holds no whole number
 -- Result: {epoch, last id that an earlier owner may have seen}, or {0, owner} when
 -- another worker holds the lease.
+--
+-- What was seen is kept in the group, as the name of a consumer that reads nothing:
+-- the group begins before the oldest pending entry again, so its own last id forgets
+-- what was read beyond. There it also ends with the stream that it is about, whose
+-- successor may give lower ids. No worker's name has a space.
 local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] then
   return {0, owner}
@@ -39,13 +44,21 @@ local groups = {}
 if redis.call('EXISTS', KEYS[3]) == 1 then
   groups = redis.call('XINFO', 'GROUPS', KEYS[3])
 end
+local function fields(list)
+  local f = {}
+  for i = 1, #list, 2 do f[list[i]] = list[i + 1] end
+  return f
+end
 local old = {}
 for _, g in ipairs(groups) do
-  local f = {}
-  for i = 1, #g, 2 do f[g[i]] = g[i + 1] end
+  local f = fields(g)
   if string.sub(f['name'], 1, #ARGV[4]) == ARGV[4] then
     local start = f['last-delivered-id']
     if above(start, seen) then seen = start end
+    for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[3], f['name'])) do
+      local id = string.match(fields(c)['name'], '^seen (%d+%-%d+)$')
+      if id and above(id, seen) then seen = id end
+    end
     local read = f['entries-read']
     local pending = redis.call('XPENDING', KEYS[3], f['name'])
     if pending[1] > 0 then
@@ -62,7 +75,17 @@ for _, g in ipairs(groups) do
     old[#old + 1] = f['name']
   end
 end
-from = from or {start = '0-0'}
+if not from then
+  from = {start = '0-0'}
+  -- A stream of which something was trimmed had a group: somebody has deleted it, and
+  -- anything may have been seen.
+  if redis.call('EXISTS', KEYS[3]) == 1 then
+    local f = fields(redis.call('XINFO', 'STREAM', KEYS[3]))
+    if f['entries-added'] and f['entries-added'] > f['length'] then
+      seen = f['last-generated-id']
+    end
+  end
+end
 
 -- The old group may have the new one's name: a worker took back what it had given
 -- away.
@@ -80,4 +103,5 @@ end
 if not created then
   redis.call('XGROUP', 'CREATE', KEYS[3], ARGV[3], from.start, 'MKSTREAM')
 end
+redis.call('XGROUP', 'CREATECONSUMER', KEYS[3], ARGV[3], 'seen ' .. seen)
 return {epoch, seen}

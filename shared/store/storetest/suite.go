@@ -40,6 +40,8 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"TakeOver/first", everywhere, (*suite).takeOverFirst},
 		{"TakeOver/held", everywhere, (*suite).takeOverHeld},
 		{"TakeOver/pending", everywhere, (*suite).takeOverPending},
+		{"TakeOver/twice", everywhere, (*suite).takeOverTwice},
+		{"TakeOver/lost group", realOnly, (*suite).takeOverLostGroup},
 		{"TakeOver/old group", everywhere, (*suite).takeOverOldGroup},
 		{"TakeOver/own", everywhere, (*suite).takeOverOwn},
 		{"TakeOver/several", everywhere, (*suite).takeOverSeveral},

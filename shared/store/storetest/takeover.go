@@ -105,6 +105,63 @@ func (x *suite) takeOverPending(t *testing.T) {
 	}
 }
 
+// twice: what was read is known also to the owner after the next, who takes over from
+// one that read nothing: an event of which the history was trimmed since is a repeat.
+func (x *suite) takeOverTwice(t *testing.T) {
+	s := x.open(t, func(c *store.Config) { c.HistorySize = 1 })
+	a := x.own(t, s, "a", 0)
+	to := targetIn(0, 0)
+	ids := x.add(t, 0, to, 3)
+	a.next()
+	a.append(to, wire.ID{}, ids...)
+	a.leave()
+	for _, name := range []string{"b", "c", "d"} {
+		o := x.own(t, s, name, 0)
+		want(t, "Seen by the time of "+name, o.reigns[0].Seen, ids[2])
+		if name == "d" {
+			want(t, "entries", idsOf(o.next()), ids)
+			again := appendsOf(s, to, wire.ID{}, ids...)
+			for _, a := range again {
+				a.Tried = !o.reigns[0].Seen.Less(a.Event.ID)
+			}
+			must(t, o.lane.AppendAndRoute(t.Context(), again, nil))
+			for _, a := range again {
+				want(t, "error", a.Err, nil)
+				want(t, "repeat", a.Repeat, true)
+			}
+		}
+		o.leave()
+	}
+	// A stream that begins anew has been seen by nobody, whatever its ids are.
+	must(t, x.Client.Del(t.Context(), key(0, "events")).Err())
+	low := x.addAs(t, 0, "5-1", "to", to, "data", "1")
+	e := x.own(t, s, "e", 0)
+	want(t, "Seen of a stream that begins anew", e.reigns[0].Seen, wire.ID{})
+	want(t, "its entries", idsOf(e.next()), []wire.ID{low})
+}
+
+// lost group: nobody knows what was read of a stream of which something was trimmed.
+func (x *suite) takeOverLostGroup(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	a := x.own(t, s, "a", 0)
+	ids := x.add(t, 0, targetIn(0, 0), 4)
+	lose := func() {
+		t.Helper()
+		must(t, x.Client.XGroupDestroy(ctx, key(0, "events"), "workers-"+a.read.Tenure).Err())
+		_, err := a.commit(nil)
+		wantError(t, "read without the group", err, store.ErrFenced)
+		a.take("tenure-a", 0)
+	}
+	lose()
+	want(t, "Seen where nothing was ever done", a.reigns[0].Seen, wire.ID{})
+	a.next()
+	a.ack(ids[:2]...)
+	must(t, s.Trim(ctx, map[int]wire.ID{0: ids[1]}))
+	lose()
+	want(t, "Seen", a.reigns[0].Seen, ids[3])
+	want(t, "entries", idsOf(a.next()), ids[2:])
+}
+
 func (x *suite) groups(t *testing.T, partition int) []string {
 	t.Helper()
 	groups, err := x.Client.XInfoGroups(t.Context(), stream(partition)).Result()
