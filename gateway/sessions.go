@@ -26,6 +26,7 @@ type sessions struct {
 	entries map[store.Session]*session
 	changed []store.Session // wanted or dropped since the last write
 	renewed []store.Session // to be renewed with the next tick
+	strays  []store.Session // removed, and to be removed again
 }
 
 type session struct {
@@ -33,6 +34,8 @@ type session struct {
 	queued   bool          // stands in changed
 	renewing bool          // stands in renewed
 	expires  int64         // what was last written, 0: nothing yet
+	sent     int64         // the latest that Redis may have, 0: nothing
+	doubt    int64         // the latest of a write that failed: Redis may still execute it
 	settled  chan struct{} // closed when Redis has what is wanted; nil if it has
 }
 
@@ -143,7 +146,7 @@ func (s *sessions) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.entries {
-		if e.queued || !e.want {
+		if e.settled != nil || (e.want && e.queued) {
 			return false
 		}
 	}
@@ -156,6 +159,8 @@ func (s *sessions) run(ctx context.Context) error {
 	defer tick.Stop()
 	shared := time.NewTicker(s.gw.cfg.Store.SessionTTL / 3)
 	defer shared.Stop()
+	strays := time.NewTicker(s.gw.cfg.Store.SessionTTL / 6)
+	defer strays.Stop()
 	var backoff time.Duration
 	for {
 		select {
@@ -166,6 +171,8 @@ func (s *sessions) run(ctx context.Context) error {
 			s.due()
 		case <-shared.C:
 			s.renewShared()
+		case <-strays.C:
+			s.removeStrays()
 		}
 		for {
 			more, err := s.write(ctx)
@@ -213,10 +220,26 @@ func (s *sessions) renewShared() {
 	}
 }
 
+// removeStrays removes once more what was removed after a write of it had failed: that
+// write may have been executed late, on a link that stood still. What it would have
+// written has ended by itself at the time of doubt.
+func (s *sessions) removeStrays() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	strays := s.strays
+	s.strays = nil
+	for _, k := range strays {
+		if e := s.entries[k]; e != nil && !e.want {
+			s.change(k, e)
+		}
+	}
+}
+
 // write brings one batch of changes to Redis, and reports whether there are more.
 func (s *sessions) write(ctx context.Context) (more bool, err error) {
 	var add []store.Session
 	var gone []store.Unregistration
+	expires := s.gw.store.NowMs() + s.gw.cfg.Store.SessionTTL.Milliseconds()
 	s.mu.Lock()
 	n := min(len(s.changed), sessionBatch)
 	batch := s.changed[:n:n]
@@ -228,8 +251,9 @@ func (s *sessions) write(ctx context.Context) (more bool, err error) {
 		switch {
 		case e.want:
 			add = append(add, k)
-		case e.expires != 0:
-			gone = append(gone, store.Unregistration{Session: k, Expires: e.expires})
+			e.sent = max(e.sent, expires)
+		case e.sent != 0:
+			gone = append(gone, store.Unregistration{Session: k, Expires: e.sent})
 		default:
 			e.settle()
 			delete(s.entries, k) // never written
@@ -239,13 +263,15 @@ func (s *sessions) write(ctx context.Context) (more bool, err error) {
 	if len(batch) == 0 {
 		return false, nil
 	}
-	expires := s.gw.store.NowMs() + s.gw.cfg.Store.SessionTTL.Milliseconds()
 	added, err := s.gw.store.Register(ctx, s.gw.id, expires, add)
 	if err == nil {
 		err = s.gw.store.Unregister(ctx, s.gw.id, gone)
 	}
 	if err != nil {
 		s.mu.Lock()
+		for _, k := range add {
+			s.entries[k].doubt = s.entries[k].sent
+		}
 		for _, k := range batch {
 			if e := s.entries[k]; e != nil {
 				s.change(k, e)
@@ -271,7 +297,7 @@ func (s *sessions) wrote(add []store.Session, added []bool, gone []store.Unregis
 		if e.expires != 0 && e.settled == nil && (added[i] || e.expires <= now) {
 			missed = append(missed, k.Target)
 		}
-		e.expires = expires
+		e.expires, e.sent = expires, expires
 		if e.want {
 			e.settle()
 		}
@@ -283,6 +309,11 @@ func (s *sessions) wrote(add []store.Session, added []bool, gone []store.Unregis
 			continue
 		}
 		e.settle()
+		if e.doubt > now {
+			e.expires = 0
+			s.strays = append(s.strays, u.Session)
+			continue
+		}
 		delete(s.entries, u.Session)
 	}
 	return missed

@@ -336,7 +336,6 @@ func TestGatewayAsleep(t *testing.T) {
 // TestLateRenewal: the renewal of a session is on a stalled link while its client
 // leaves, and is executed late. The field does not stay.
 func TestLateRenewal(t *testing.T) {
-	t.Skip("SKIP: known defect: a renewal that was stalled and runs after the removal leaves a session field behind until it expires")
 	t.Parallel()
 	r := newRig(t)
 	g := r.gateway(fastPing)
@@ -358,5 +357,30 @@ func TestLateRenewal(t *testing.T) {
 		return nil
 	})
 	g.via.thaw()
+	r.noSession("user:alice")
+}
+
+// TestStrayRenewal: the renewal of a session stands still on its link, and is executed
+// when the client has left and its session was removed. It is removed once more.
+func TestStrayRenewal(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *config) { c.SessionTTL = 2 * patience })
+	g := r.gateway(fastPing)
+	c := join(t, g, "alice")
+	held, release := make(chan struct{}), make(chan struct{})
+	late := g.via.between(isSession, func(i int, _ command) {
+		if i == 0 {
+			close(held)
+			<-release
+		}
+	})
+	<-held
+	c.leave()
+	r.noSession("user:alice")
+	close(release)
+	late.wait(t)
+	if len(r.sessions("user:alice")) == 0 {
+		t.Fatal("the late renewal had no effect")
+	}
 	r.noSession("user:alice")
 }

@@ -45,7 +45,7 @@ func (s *Store) Register(ctx context.Context, server string, expiresMs int64, se
 	return added, nil
 }
 
-// Unregistration is a session field to be removed if it still ends at Expires.
+// Unregistration is a session field to be removed if it ends at Expires or earlier.
 type Unregistration struct {
 	Session
 	Expires int64
@@ -58,7 +58,7 @@ func (s *Store) Unregister(ctx context.Context, server string, gone []Unregistra
 	for i, u := range gone {
 		calls[i] = call{
 			[]string{s.keys.session(s.keys.partition(u.Target), u.Target)},
-			[]any{u.Field, sessionValue(server, u.Expires)},
+			[]any{u.Field, server, u.Expires},
 		}
 	}
 	if _, err := runAll(ctx, s.rdb, unregister, calls); err != nil {

@@ -1,11 +1,13 @@
--- Removes a session field if it still holds what its gateway last wrote, so that a
--- command that comes late cannot remove a newer registration.
+-- Removes session fields as far as their gateway wrote them, and not later than it says:
+-- so a command that comes late cannot remove a newer registration, and one of which the
+-- reply was lost is removed as well.
 --
--- KEYS[1] session hash   ARGV: field, value, field, value, ...
+-- KEYS[1] session hash   ARGV: field, server, expires-unix-ms, field, server, ...
 -- Result: how many were removed.
 local removed = 0
-for i = 1, #ARGV, 2 do
-  if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then
+for i = 1, #ARGV, 3 do
+  local server, expires = string.match(redis.call('HGET', KEYS[1], ARGV[i]) or '', '^(.*) (%d+)$')
+  if server == ARGV[i + 1] and tonumber(expires) <= tonumber(ARGV[i + 2]) then
     removed = removed + redis.call('HDEL', KEYS[1], ARGV[i])
   end
 end
