@@ -20,7 +20,7 @@ const (
 	answerTime  = 10 * time.Second // for a handshake, and for `subscribed` after it
 	silence     = 60 * time.Second // more than two pings of a gateway
 	firstWait   = time.Second      // at most, before a client comes back; it doubles
-	longestWait = 8 * time.Second
+	longestWait = 5 * time.Second
 )
 
 const everybody = "all"
@@ -35,6 +35,7 @@ type client struct {
 	views    [3]view // of user, topic and all
 	in       atomic.Bool
 	server   atomic.Value    // string, the gateway's name
+	ws       atomic.Pointer[websocket.Conn]
 	recorded *torture.Client // of the client's goroutine
 	leftAt   time.Time
 }
@@ -82,10 +83,10 @@ func (c *client) run(ctx context.Context) {
 			return
 		}
 		c.record(torture.Frame{Kind: torture.Closed, Text: err.Error()})
-		c.fleet.closed(reason(err))
 		if c.in.Swap(false) {
 			c.leftAt, wait = time.Now(), firstWait
 		}
+		c.fleet.closed(reason(err)) // last: whoever sees the count sees that the client is not in
 		if after == 0 {
 			after = time.Duration(rand.Int64N(int64(wait)))
 		}
@@ -121,6 +122,7 @@ func (c *client) connection(ctx context.Context) (after time.Duration, err error
 		return 0, err
 	}
 	defer func() { _ = ws.Close() }()
+	c.ws.Store(ws)
 	defer context.AfterFunc(ctx, func() { _ = ws.Close() })()
 
 	resume := map[string]string{}
@@ -181,6 +183,9 @@ func (c *client) connection(ctx context.Context) (after time.Duration, err error
 		}
 	}
 }
+
+// leave ends the client's connection without a word. It comes back soon.
+func (c *client) leave() { _ = c.ws.Load().Close() }
 
 func (c *client) view(to string) *view {
 	for i := range c.views {

@@ -15,7 +15,7 @@ import (
 
 const (
 	commandTime = 90 * time.Second
-	buildTime   = 5 * time.Minute // downloads modules and base images, the first time
+	buildTime   = 10 * time.Minute // downloads modules and base images, the first time
 )
 
 // run runs a command and returns what it printed on its standard output; an error tells all that it printed.

@@ -75,21 +75,32 @@ func restartRedis(t *testing.T, s *system) {
 	}
 }
 
+// clientsOf counts the clients of each of the containers.
+func (s *system) clientsOf(t *testing.T, gateways []string) map[string]int {
+	t.Helper()
+	n := map[string]int{}
+	counts := s.gateways()
+	for _, id := range gateways {
+		host := hostname(t, id)
+		for server, clients := range counts {
+			if strings.HasPrefix(server, host) {
+				n[id] += clients
+			}
+		}
+	}
+	return n
+}
+
 // fullest is the gateway with the most clients, and how many these are.
 func (s *system) fullest(t *testing.T) (id string, has int) {
 	t.Helper()
-	has = -1
-	counts := s.gateways()
-	for _, gateway := range s.containers(t, "gateway") {
-		n := 0
-		for server, clients := range counts {
-			if strings.HasPrefix(server, hostname(t, gateway)) {
-				n += clients
-			}
-		}
+	for gateway, n := range s.clientsOf(t, s.containers(t, "gateway")) {
 		if n > has {
 			id, has = gateway, n
 		}
+	}
+	if has == 0 {
+		t.Fatal("no gateway has clients")
 	}
 	return id, has
 }

@@ -142,10 +142,10 @@ func (v *visitor) waitNumbers(want ...int) (last frame) {
 	return last
 }
 
-// add appends an event as compose.yaml tells a newcomer.
+// add appends an event with redis-cli.
 func (s *stack) add(t testing.TB, to string, n int) {
 	t.Helper()
-	s.compose(t, "exec", "-T", "redis", "redis-cli", "XADD", "sluice:events", "*", "to", to, "data", fmt.Sprintf(`{"n":%d}`, n))
+	docker(t, "exec", s.one(t, "redis"), "redis-cli", "XADD", "sluice:events", "*", "to", to, "data", fmt.Sprintf(`{"n":%d}`, n))
 }
 
 // deliver adds events for a user who is there, through each balancer.

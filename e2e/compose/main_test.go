@@ -18,13 +18,23 @@
 package compose_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// silent keeps the producer's Redis client from telling of every connection that could not be made.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+func TestMain(m *testing.M) {
+	redis.SetLogger(silent{})
+	goleak.VerifyTestMain(m)
+}
 
 // patience is how long a condition may take before its test fails: far above what a healthy system needs, since other
 // packages' tests may share the cores.

@@ -49,7 +49,7 @@ func (s *system) waitTakesClients(t *testing.T, gateways []string) {
 
 // without are the ids that are not among the others.
 func without(ids, others []string) []string {
-	return slices.DeleteFunc(ids, func(id string) bool { return slices.Contains(others, id) })
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(others, id) })
 }
 
 // owners counts the partitions of each worker.
@@ -93,13 +93,27 @@ func scale(t *testing.T, s *system) {
 	}
 	s.waitTakesClients(t, without(gateways, had))
 	s.waitShared(t, workers)
-	t.Logf("4 gateways take clients, 3 workers share the partitions: %v", s.owners(t))
 	s.settle(t)
+	for i := 0; i < clients; i += 2 {
+		s.clients[i].leave()
+	}
+	eventually(t, func() error { return atLeast("clients left", s.closedSoFar(), clients/2) })
+	s.waitIn(t)
+	t.Logf("4 gateways take clients, 3 workers share the partitions: %v; half of the clients left and came back; of each gateway: %v",
+		s.owners(t), s.gateways())
+	mine := s.clientsOf(t, gateways)
 
 	s.compose(t, "up", "-d", "--no-build", "--no-recreate", "--scale", "gateway=2", "--scale", "worker=2")
 	s.waitIn(t)
 	s.waitShared(t, s.containers(t, "worker"))
-	t.Logf("2 of each again; clients of each gateway: %v", s.gateways())
+	moved := 0
+	for _, id := range without(gateways, s.containers(t, "gateway")) {
+		moved += mine[id]
+	}
+	if moved == 0 {
+		t.Error("the gateways that were taken away had no clients")
+	}
+	t.Logf("2 of each again, %d clients had to move; clients of each gateway: %v", moved, s.gateways())
 }
 
 // rollingRestart replaces the gateways one after the other by new containers.
@@ -142,7 +156,7 @@ func reloadHAProxy(t *testing.T, s *system) {
 // stopEverything tells all containers to stop at once, and starts them again.
 func stopEverything(t *testing.T, s *system) {
 	everything := s.containers(t, "")
-	ours := append(append(s.containers(t, "gateway"), s.containers(t, "worker")...), s.containers(t, "playground")...)
+	inOrder := slices.Concat(s.containers(t, "gateway"), s.containers(t, "worker"), s.containers(t, "playground"), s.containers(t, "redis"))
 	begin := time.Now()
 	all(t, everything, "kill", "--signal", "TERM")
 	eventually(t, func() error {
@@ -152,11 +166,13 @@ func stopEverything(t *testing.T, s *system) {
 		return nil
 	})
 	took := time.Since(begin)
-	for _, id := range ours {
+	for _, id := range inOrder {
 		mustEndInOrder(t, id)
 	}
 	begin = time.Now()
 	all(t, everything, "start")
+	started := time.Since(begin)
 	s.waitIn(t)
-	t.Logf("%d containers stopped within %v; %v after the start all clients are back", len(everything), round(took), round(time.Since(begin)))
+	t.Logf("%d containers stopped within %v; they were started within %v, and %v later all clients are back",
+		len(everything), round(took), round(started), round(time.Since(begin)-started))
 }

@@ -139,6 +139,16 @@ func mustEndInOrder(t testing.TB, id string) {
 	}
 }
 
+// noneFell fails if a container has ended by itself: Docker starts it again, and counts.
+func (s *stack) noneFell(t testing.TB) {
+	t.Helper()
+	for _, id := range s.containers(t, "", "--all") {
+		if state := inspect(t, id, "{{.State.Status}} {{.RestartCount}} {{.State.OOMKilled}}"); state != "running 0 false" {
+			t.Errorf("%s: state, restarts, out of memory: %s", name(t, id), state)
+		}
+	}
+}
+
 // all runs a command of Docker on many containers at once.
 func all(t testing.TB, ids []string, args ...string) {
 	t.Helper()

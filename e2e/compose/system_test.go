@@ -56,6 +56,7 @@ func TestSystem(t *testing.T) {
 	}
 
 	s.finish(t)
+	s.noneFell(t)
 	verdict := judge(t, s.fleet, s.stack, s.faults)
 	t.Logf("the whole: %v", verdict)
 	if !verdict.OK() {
