@@ -37,6 +37,7 @@ e2e: ## Run the end-to-end tests only, never from the test cache
 	$(GOTEST) -count=1 $$(go list ./e2e/... | grep -v '/e2e/compose$$')
 	@$(MAKE) --no-print-directory compose
 
+compose: TIMEOUT = 20m
 compose: ## Run the end-to-end tests in containers only, and show what they did and counted
 	@infra/tools/need.sh cc
 	$(GOTEST) -count=1 -v ./e2e/compose

@@ -34,7 +34,7 @@ type client struct {
 	user     string
 	views    [3]view // of user, topic and all
 	in       atomic.Bool
-	server   atomic.Value    // string, the gateway's name
+	server   atomic.Value // string, the gateway's name
 	ws       atomic.Pointer[websocket.Conn]
 	recorded *torture.Client // of the client's goroutine
 	leftAt   time.Time
