@@ -102,11 +102,14 @@ func (c *client) run(ctx context.Context) {
 func reason(err error) string {
 	var closed *websocket.CloseError
 	var system *net.OpError
+	var network net.Error
 	switch {
 	case errors.As(err, &closed):
 		return fmt.Sprint(closed.Code)
 	case errors.As(err, &system):
 		return system.Op + " error"
+	case errors.As(err, &network) && network.Timeout():
+		return "timeout"
 	}
 	return err.Error()
 }

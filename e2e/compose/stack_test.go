@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -149,10 +151,19 @@ func (s *stack) noneFell(t testing.TB) {
 	}
 }
 
-// all runs a command of Docker on many containers at once.
+// all runs a command of Docker on many containers at once: given their ids together it would take one after the other.
 func all(t testing.TB, ids []string, args ...string) {
 	t.Helper()
-	docker(t, append(args, ids...)...)
+	var g errgroup.Group
+	for _, id := range ids {
+		g.Go(func() error {
+			_, err := run(commandTime, "", os.Environ(), slices.Concat([]string{"docker"}, args, []string{id})...)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // remove takes stopped containers away, and keeps their logs before.
