@@ -55,8 +55,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	wants, mistakes := wanted(r)
 	c.start()
-	c.open(id, wants, mistakes)
-	sock.Start()
+	g.openers.add(opening{c, id, wants, mistakes})
 }
 
 func (g *Gateway) refuse(sock *socket.Conn, reason string, code int, text string) {

@@ -30,6 +30,8 @@ func (c *conn) catchUp(s *sub) {
 }
 
 func (c *conn) catchAllUp() {
+	ctx, done := c.work()
+	defer done()
 	for {
 		c.mu.Lock()
 		if len(c.behind) == 0 || c.closed {
@@ -40,7 +42,7 @@ func (c *conn) catchAllUp() {
 		s := c.behind[0]
 		c.behind = c.behind[1:]
 		c.mu.Unlock()
-		if !c.follow(s) {
+		if !c.follow(ctx, s) {
 			c.mu.Lock()
 			c.behind = append(c.behind, s)
 			c.mu.Unlock()
@@ -51,16 +53,16 @@ func (c *conn) catchAllUp() {
 // follow reads a page for a subscription, and lets it join the live flow if that was
 // all. false: it wants another turn. Others come first, so that a target for which the
 // link is too slow does not starve them.
-func (c *conn) follow(s *sub) (done bool) {
+func (c *conn) follow(ctx context.Context, s *sub) (done bool) {
 	for wait := 10 * time.Millisecond; !s.left(); wait = min(2*wait, time.Second) {
 		room := c.hasRoom()
 		q := &store.Query{Target: s.target.name, After: s.pos, Edges: true, Limit: pageEvents}
-		if err := c.gw.read(c.ctx, q); err != nil {
-			if c.ctx.Err() != nil {
+		if err := c.gw.read(ctx, q); err != nil {
+			if ctx.Err() != nil {
 				return true
 			}
 			c.gw.log.Debug("cannot read a history; trying on", "target", s.target.name, "err", err)
-			sleep(c.ctx, wait)
+			sleep(ctx, wait)
 			continue
 		}
 		if c.replay(s, q, store.Position{After: s.pos, Own: true, Since: int64(s.pos.Ms)}) {
@@ -70,7 +72,7 @@ func (c *conn) follow(s *sub) (done bool) {
 		select {
 		case <-room:
 			return false
-		case <-c.ctx.Done():
+		case <-ctx.Done():
 			return true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,51 +20,85 @@ const (
 	maxBadFrames   = 10              // in a row
 )
 
-// conn is one client. It handles its socket's messages, one after the other.
+// conn is one client. It handles its socket's messages, one after the other. There are
+// many, and most do nothing: what only some of them need is made when they need it.
 type conn struct {
-	gw     *Gateway
-	id     string
-	sock   *socket.Conn
-	ctx    context.Context // ends with the socket
-	cancel context.CancelFunc
+	gw   *Gateway
+	id   string
+	sock *socket.Conn
 
-	asked    []want       // by the request, kept until `connect`
-	mistakes []wire.Error // in it
-	bad      int          // refused frames in a row; only the reader uses it
+	asked *asked // by the request, kept until `connect`
 
 	mu       sync.Mutex
+	bad      uint8 // refused frames in a row; only the reader uses it
 	opened   bool
+	leaving  bool // its subscriptions are over, a close follows
 	closed   bool
-	identity auth.Identity
-	subs     map[string]*sub
-	behind   []*sub // subscriptions that catch up
 	catching bool
-	timer    *time.Timer   // the first frame's, then the token's
-	room     chan struct{} // closed when the socket's queue has room again
+	workers  int32 // who works under ctx
+	identity auth.Identity
+	retireAt time.Time // the end of its greatest age, zero if it has none
+	subs     subList
+	behind   []*sub          // subscriptions that catch up
+	ctx      context.Context // of those who work for the connection, nil while nobody does
+	cancel   context.CancelFunc
+	room     chan struct{} // closed when the socket's queue has room again; nil: nobody asked
+}
+
+// asked is what a request asked for that brought no token.
+type asked struct {
+	wants    []want
+	mistakes []wire.Error
 }
 
 func newConn(g *Gateway, sock *socket.Conn) *conn {
-	c := &conn{
-		gw: g, id: rand.Text()[:16], sock: sock,
-		room: make(chan struct{}), subs: make(map[string]*sub),
-	}
-	c.ctx, c.cancel = context.WithCancel(g.ctx)
+	c := &conn{gw: g, id: strings.Clone(rand.Text()[:16]), sock: sock}
 	sock.Attach(c)
 	return c
 }
 
 func (c *conn) start() { c.gw.register(c) }
 
+// work gives the context for work that may outlast a frame. It ends with the socket,
+// or when the gateway has no more patience; done must be called.
+func (c *conn) work() (ctx context.Context, done func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx == nil {
+		c.ctx, c.cancel = context.WithCancel(c.gw.ctx)
+		if c.closed {
+			c.cancel()
+		}
+	}
+	c.workers++
+	return c.ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.workers--; c.workers == 0 {
+			c.cancel()
+			c.ctx, c.cancel = nil, nil
+		}
+	}
+}
+
+// interrupt ends the work that is under way.
+func (c *conn) interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cancel != nil {
+		c.cancel()
+	}
+}
+
 // awaitConnect waits for the frame `connect`.
 func (c *conn) awaitConnect(r *http.Request) {
-	c.asked, c.mistakes = wanted(r)
+	c.asked = &asked{}
+	c.asked.wants, c.asked.mistakes = wanted(r)
 	c.start()
-	c.mu.Lock()
-	c.timer = time.AfterFunc(connectTimeout, func() {
+	c.sock.After(connectTimeout, func() {
 		c.gw.metrics.refused.WithLabelValues("no_token").Inc()
 		c.sock.Close(wire.CloseUnauthorized, "no token within 5 s")
 	})
-	c.mu.Unlock()
 	c.sock.Start()
 }
 
@@ -107,8 +142,8 @@ func (c *conn) connect(f wire.ClientFrame, err error) {
 		c.sock.Close(code, err.Error())
 		return
 	}
-	wants, mistakes := c.asked, c.mistakes
-	c.asked, c.mistakes = nil, nil
+	wants, mistakes := c.asked.wants, c.asked.mistakes
+	c.asked = nil
 	if f.Resume.Device {
 		mistakes = append(mistakes, wire.Error{Ref: f.Ref, Code: wire.CodeUnavailable, Message: "no cursors are kept for devices here; resume with positions"})
 	}
@@ -156,10 +191,13 @@ func (c *conn) send(f wire.ServerFrame) {
 }
 
 // sendAll queues an answer and waits for room if need be. It runs while the socket
-// waits for the end of Message, so it must end by itself: Closed, which would end
-// c.ctx, comes only after it. ctx bounds it.
+// waits for the end of Message, so it must end by itself: Closed, which would end the
+// connection's work, comes only after it. ctx bounds it.
 func (c *conn) sendAll(ctx context.Context, f wire.ServerFrame) error {
 	frame := wire.Frame(f)
+	if c.sock.Send(frame) {
+		return nil
+	}
 	for {
 		room := c.hasRoom()
 		if c.sock.Send(frame) {
@@ -178,6 +216,9 @@ func (c *conn) sendAll(ctx context.Context, f wire.ServerFrame) error {
 func (c *conn) hasRoom() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.room == nil {
+		c.room = make(chan struct{})
+	}
 	return c.room
 }
 
@@ -187,7 +228,7 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 		return forbidden("this token does not allow to subscribe to it")
 	}
 	c.mu.Lock()
-	n, old := len(c.subs), c.subs[f.To]
+	n, old := len(c.subs), c.subs.get(f.To)
 	c.mu.Unlock()
 	if old == nil && n >= c.gw.cfg.MaxTargets {
 		return &wire.FrameError{Code: wire.CodeTooMany, Message: "this connection has all the subscriptions that it may have"}
@@ -207,7 +248,9 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 		}
 		c.forget(f.To)
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, redisTimeout)
+	ctx, done := c.work()
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	return c.follows(ctx, []want{w}, nil)
 }
@@ -216,7 +259,7 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 	if f.To == wire.All || f.To == wire.UserTarget(c.user()) {
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "every connection has all and its own user"}
 	}
-	if !c.forget(f.To) && !c.gw.draining.Load() { // a drain ends all subscriptions before it says so
+	if !c.forget(f.To) && !c.isLeaving() { // who is sent away has no subscriptions before it is told
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "this connection is not subscribed to it"}
 	}
 	c.send(wire.Unsubscribed{Ref: f.Ref, To: f.To})
@@ -226,8 +269,7 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 // forget ends a subscription, if there is one.
 func (c *conn) forget(target string) bool {
 	c.mu.Lock()
-	s := c.subs[target]
-	delete(c.subs, target)
+	s := c.subs.remove(target)
 	c.mu.Unlock()
 	if s == nil {
 		return false
@@ -251,9 +293,9 @@ func (c *conn) reauthorize(f *wire.ClientFrame) error {
 	// What the fresh token does not allow ends here.
 	c.mu.Lock()
 	var over []string
-	for target := range c.subs {
-		if !id.CanSubscribe(target) {
-			over = append(over, target)
+	for _, s := range c.subs {
+		if !id.CanSubscribe(s.target.name) {
+			over = append(over, s.target.name)
 		}
 	}
 	c.mu.Unlock()
@@ -267,28 +309,34 @@ func (c *conn) reauthorize(f *wire.ClientFrame) error {
 
 // authorize sets who the client is, and the end of that.
 func (c *conn) authorize(id auth.Identity) {
+	id.User = strings.Clone(id.User) // it may be a part of the whole request
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.identity = id
-	if c.timer != nil {
-		c.timer.Stop()
-		c.timer = nil
-	}
-	if !id.Expires.IsZero() && !c.closed {
-		left := time.Until(id.Expires)
-		if left <= 0 { // it was accepted within the leeway
-			left += auth.Leeway
+	end, f := c.retireAt, c.retire
+	if !id.Expires.IsZero() && (end.IsZero() || id.Expires.Before(end)) {
+		end, f = id.Expires, func() { c.sock.Close(wire.CloseExpired, "the token has expired") }
+		if time.Until(end) <= 0 { // it was accepted within the leeway
+			end = end.Add(auth.Leeway)
 		}
-		c.timer = time.AfterFunc(left, func() {
-			c.sock.Close(wire.CloseExpired, "the token has expired")
-		})
 	}
+	if end.IsZero() {
+		c.sock.After(0, nil)
+		return
+	}
+	c.sock.After(time.Until(end), f)
 }
 
 func (c *conn) user() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.identity.User
+}
+
+func (c *conn) isLeaving() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leaving
 }
 
 func (c *conn) allowed(target string) bool {
@@ -307,8 +355,10 @@ func (c *conn) Pong() {
 // Drained tells those who wait that there is room.
 func (c *conn) Drained() {
 	c.mu.Lock()
-	close(c.room)
-	c.room = make(chan struct{})
+	if c.room != nil {
+		close(c.room)
+		c.room = nil
+	}
 	c.mu.Unlock()
 }
 
@@ -316,11 +366,8 @@ func (c *conn) Drained() {
 func (c *conn) Closed(code int) {
 	c.mu.Lock()
 	c.closed = true
-	if c.timer != nil {
-		c.timer.Stop()
-	}
 	c.mu.Unlock()
-	c.cancel()
+	c.interrupt()
 	c.leave()
 	c.gw.unregister(c)
 	c.gw.metrics.closed(code)
@@ -329,11 +376,9 @@ func (c *conn) Closed(code int) {
 // leave ends all subscriptions.
 func (c *conn) leave() {
 	c.mu.Lock()
-	subs := make([]*sub, 0, len(c.subs))
-	for _, s := range c.subs {
-		subs = append(subs, s)
-	}
-	clear(c.subs)
+	c.leaving = true
+	subs := c.subs
+	c.subs = nil
 	c.mu.Unlock()
 	for _, s := range subs {
 		c.gw.hub.remove(s)

@@ -6,7 +6,9 @@
 //	config.go      settings
 //	gateway.go     New and Run
 //	accept.go      the request: origin, token, upgrade
+//	openers.go     so many opened at once
 //	connection.go  one client: identity, subscriptions, its frames
+//	sublist.go     its subscriptions
 //	open.go        connect: sessions, welcome, the first subscriptions
 //	publish.go     events that clients publish, on their way to the partitions
 //	sessions.go    the session Hash: written, renewed, removed

@@ -10,12 +10,21 @@ import (
 )
 
 const (
-	// returnWithin spreads the clients' return.
-	returnWithin = 3 * time.Second
+	// Clients are told to come back after a while of chance, so that they do not come all
+	// at once: where the drain itself is too short to keep them below returnRate in a
+	// second, the while is longer.
+	leastReturn = time.Second
+	mostReturn  = time.Minute
+	returnRate  = 1000
 	// sessionPatience is how long a drain waits for Redis to remove the sessions of the
 	// clients that it sends away next.
 	sessionPatience = time.Second
 )
+
+// returnWithin is the longest while for n clients that are sent away within window.
+func returnWithin(n int, window time.Duration) time.Duration {
+	return min(max(leastReturn, time.Duration(n)*(time.Second/returnRate)-window), mostReturn)
+}
 
 // drain sends all clients away: for each one its session first, then goaway and the
 // close, spread evenly. It ends within the drain timeout.
@@ -29,13 +38,15 @@ func (g *Gateway) drain() {
 	// The last ones need time to answer, too.
 	window := g.cfg.DrainTimeout - min(closeTimeout+time.Second, g.cfg.DrainTimeout/4)
 	gapTime := window / time.Duration(max(1, len(conns)))
+	bye := farewell{"this gateway restarts", returnWithin(len(conns), window)}
 	begin := time.Now()
 	for sent := 0; sent < len(conns); {
 		due := len(conns)
 		if gapTime > 0 && ctx.Err() == nil {
 			due = min(due, 1+int(time.Since(begin)/gapTime))
 		}
-		g.sendAway(ctx, conns[sent:due])
+		// Without Redis the clients are still sent away, one after the other.
+		g.sendAway(ctx, min(sessionPatience, g.cfg.DrainTimeout/8), bye, conns[sent:due]...)
 		if sent = due; sent < len(conns) {
 			sleep(ctx, max(gapTime, 5*time.Millisecond))
 		}
@@ -47,8 +58,8 @@ func (g *Gateway) drain() {
 		}
 	}
 	for _, c := range g.all() { // came in the last moment, or did not close in time
-		c.goaway()
-		c.cancel() // a frame of the client may still be worked on
+		c.goaway(bye)
+		c.interrupt() // a frame of the client may still be worked on
 		c.sock.Kill()
 		<-c.sock.Done()
 	}
@@ -60,19 +71,41 @@ func (g *Gateway) drain() {
 	}
 }
 
+// farewell is what a client is told that may come back elsewhere.
+type farewell struct {
+	reason string
+	within time.Duration // it comes back after a random part of this
+}
+
 // sendAway closes some connections, once their sessions are gone: from then on
-// nobody publishes to them here, and what they miss they get elsewhere.
-func (g *Gateway) sendAway(ctx context.Context, conns []*conn) {
+// nobody publishes to them here, and what they miss they get elsewhere. It waits for
+// Redis no longer than patience.
+func (g *Gateway) sendAway(ctx context.Context, patience time.Duration, bye farewell, conns ...*conn) {
 	for _, c := range conns {
 		c.leave()
 	}
-	// Without Redis the clients are still sent away, one after the other.
-	ctx, cancel := context.WithTimeout(ctx, min(sessionPatience, g.cfg.DrainTimeout/8))
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for _, c := range conns {
 		_ = g.sessions.wait(ctx, wire.UserTarget(c.user()), c.id) // in vain: it expires
-		c.goaway()
+		c.goaway(bye)
 	}
+}
+
+// retire sends a connection away that has reached its greatest age. It is called by
+// the socket's timer, so it does not wait.
+func (c *conn) retire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.gw.metrics.retired.Inc()
+	c.gw.wg.Add(1)
+	go func() {
+		defer c.gw.wg.Done()
+		c.gw.sendAway(c.gw.ctx, sessionPatience, farewell{"connections move from time to time", leastReturn}, c)
+	}()
 }
 
 func (g *Gateway) all() []*conn {
@@ -86,10 +119,10 @@ func (g *Gateway) all() []*conn {
 }
 
 // goaway closes a connection that may come back elsewhere.
-func (c *conn) goaway() {
-	after := rand.Int64N(returnWithin.Milliseconds())
-	_ = c.sock.Send(wire.Frame(wire.Goaway{AfterMs: after, Reason: "this gateway restarts"}))
-	c.sock.Close(wire.CloseRestart, "restart")
+func (c *conn) goaway(bye farewell) {
+	after := rand.Int64N(bye.within.Milliseconds())
+	_ = c.sock.Send(wire.Frame(wire.Goaway{AfterMs: after, Reason: bye.reason}))
+	c.sock.Close(wire.CloseRestart, "come back")
 }
 
 var _ socket.Handler = (*conn)(nil)

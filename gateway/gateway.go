@@ -42,6 +42,7 @@ type Gateway struct {
 	page     http.Handler
 
 	sockets   *socket.Group
+	openers   openers
 	hub       *hub
 	sessions  *sessions
 	reread    *rereads
@@ -78,6 +79,7 @@ func New(o Options) (*Gateway, error) {
 		reads: make(chan struct{}, historyReads),
 		conns: make(map[string]*conn),
 	}
+	g.openers.gw = g
 	g.hub = newHub(g, o.Config.Store.Partitions)
 	g.sessions = newSessions(g)
 	g.reread = newRereads(g)

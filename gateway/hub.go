@@ -32,22 +32,23 @@ type target struct {
 	// known as soon as there is one of them or a record came.
 	last  wire.ID
 	known bool
-	live  int // subscriptions that are in the live flow
+	// queued: waits to read the history (reread.go).
+	queued bool
+	live   int32 // subscriptions that are in the live flow
 
 	// repair is set while records of the live flow wait for the history before them.
 	repair *held
-	queued bool // waits to read the history (reread.go)
 }
 
 // sub is one connection's subscription to a target. The shard's lock guards it.
 type sub struct {
 	conn   *conn
 	target *target
-	index  int     // in target.subs
 	pos    wire.ID // newest event queued for this connection; who catches up owns it
 	// held is set while the subscription reads the history; nil in the live flow.
-	held *held
-	gone bool
+	held  *held
+	index int32 // in target.subs
+	gone  bool
 }
 
 func newHub(gw *Gateway, partitions int) *hub {
@@ -72,7 +73,7 @@ func (h *hub) add(c *conn, name string) *sub {
 		t = &target{name: name, shard: sh}
 		sh.targets[name] = t
 	}
-	s := &sub{conn: c, target: t, index: len(t.subs), held: &held{}}
+	s := &sub{conn: c, target: t, index: int32(len(t.subs)), held: &held{}}
 	t.subs = append(t.subs, s)
 	h.gw.sessions.want(name, c.id)
 	return s

@@ -21,7 +21,7 @@ type metrics struct {
 	connections, backlog                           prometheus.Gauge
 	records, deliveries, publishes                 prometheus.Counter
 	holes, rereads, mended, lagging, subscriptions prometheus.Counter
-	sessionFailures                                prometheus.Counter
+	sessionFailures, retired                       prometheus.Counter
 	drops, closes, refused, errors, resumes, gaps  *prometheus.CounterVec
 }
 
@@ -45,6 +45,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		lagging:         counter("lagging_total", "Subscriptions whose socket did not keep up."),
 		subscriptions:   counter("subscriptions_total", "Subscriptions to the gateway's channel."),
 		sessionFailures: counter("session_failures_total", "Writes of sessions that failed and were repeated."),
+		retired:         counter("retired_total", "Connections sent away because they had reached their greatest age."),
 		drops:           vec("drops_total", "Records and messages that were dropped.", "reason"),
 		closes:          vec("closes_total", "Closed sockets.", "code"),
 		refused:         vec("refused_total", "Connections refused.", "reason"),

@@ -3,7 +3,10 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"math/rand/v2"
 	"slices"
+	"strings"
+	"time"
 
 	"sluice/gateway/auth"
 	"sluice/shared/store"
@@ -38,7 +41,7 @@ type want struct {
 func positions(p map[string]string) []want {
 	wants := make([]want, 0, len(p))
 	for target, text := range p {
-		w := want{target: target, start: start{kind: startOwn}}
+		w := want{target: strings.Clone(target), start: start{kind: startOwn}}
 		var err error
 		if w.start.id, err = wire.ParseID(text); err != nil {
 			w.bad = err.Error()
@@ -55,6 +58,9 @@ func positions(p map[string]string) []want {
 // open makes a connection of a socket whose client is known: sessions, welcome, what
 // it has from the start, what it resumes.
 func (c *conn) open(id auth.Identity, wants []want, mistakes []wire.Error) {
+	if age := c.gw.cfg.MaxAge; age > 0 { // the later half of it: who came together does not go together
+		c.retireAt = time.Now().Add(age/2 + rand.N(age/2+1))
+	}
 	c.authorize(id)
 	c.mu.Lock()
 	c.opened = true
@@ -62,7 +68,9 @@ func (c *conn) open(id auth.Identity, wants []want, mistakes []wire.Error) {
 	list, more := c.entitled(id, wants)
 	mistakes = append(mistakes, more...)
 
-	ctx, cancel := context.WithTimeout(c.ctx, redisTimeout)
+	ctx, done := c.work()
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	if err := c.follows(ctx, list, func() { c.welcome(mistakes) }); err != nil {
 		c.gw.log.Warn("could not open a connection", "conn", c.id, "err", err)
@@ -139,10 +147,13 @@ func clip(s string) string {
 // step, so nothing falls between.
 func (c *conn) follows(ctx context.Context, wants []want, welcome func()) error {
 	subs := make([]*sub, len(wants))
+	c.mu.Lock()
+	c.subs = slices.Grow(c.subs, len(wants))
+	c.mu.Unlock()
 	for i, w := range wants {
 		subs[i] = c.gw.hub.add(c, w.target)
 		c.mu.Lock()
-		c.subs[w.target] = subs[i]
+		c.subs.add(subs[i])
 		c.mu.Unlock()
 	}
 	all := wants
@@ -238,7 +249,9 @@ func (c *conn) begin(ctx context.Context, s *sub, w want, q *store.Query) error 
 
 // position answers a subscription that is there already.
 func (c *conn) position(w want) error {
-	ctx, cancel := context.WithTimeout(c.ctx, redisTimeout)
+	ctx, done := c.work()
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	q := &store.Query{Target: w.target, Edges: true}
 	if err := c.gw.read(ctx, q); err != nil {

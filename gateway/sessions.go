@@ -243,7 +243,9 @@ func (s *sessions) write(ctx context.Context) (more bool, err error) {
 	s.mu.Lock()
 	n := min(len(s.changed), sessionBatch)
 	batch := s.changed[:n:n]
-	s.changed = s.changed[n:]
+	if s.changed = s.changed[n:]; len(s.changed) == 0 {
+		s.changed = nil // a burst of clients needed much
+	}
 	more = len(s.changed) > 0
 	for _, k := range batch {
 		e := s.entries[k]

@@ -21,6 +21,9 @@ type Options struct {
 	Config   Config
 	Log      *slog.Logger
 	Registry *prometheus.Registry
+	// OwnThreads lets the loops of the worker hold a thread each while they wait for
+	// Redis: for a process that does little else.
+	OwnThreads bool
 }
 
 // Worker is one worker of an installation.
@@ -30,6 +33,7 @@ type Worker struct {
 	log     *slog.Logger
 	metrics *metrics
 	share   *share
+	threads bool
 	// gateways that live, as of a second ago.
 	gateways atomic.Pointer[[]string]
 }
@@ -45,6 +49,7 @@ func New(o Options) *Worker {
 		id:      id,
 		log:     o.Log.With("worker", id),
 		metrics: newMetrics(o.Registry),
+		threads: o.OwnThreads,
 		share:   &share{partitions: o.Store.Config().Partitions},
 	}
 }
@@ -84,7 +89,7 @@ func (w *Worker) lanes() ([]*lane, error) {
 	}
 	var lanes []*lane
 	add := func(set []int, b batcher) error {
-		conn, err := w.store.NewLane()
+		conn, err := w.store.NewLane(w.threads)
 		if err != nil {
 			return fmt.Errorf("worker %s: %w", w.id, err)
 		}

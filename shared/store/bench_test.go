@@ -79,7 +79,7 @@ func newBench(b *testing.B, batch int) *bench {
 	for _, r := range reigns {
 		x.read.Epochs = append(x.read.Epochs, r.Epoch)
 	}
-	if x.lane, err = s.NewLane(); err != nil {
+	if x.lane, err = s.NewLane(false); err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = x.lane.Close() })

@@ -21,7 +21,7 @@ func TestMovedPartition(t *testing.T) {
 	nodes := storetest.Nodes(t, 2)
 	s := storetest.Open(t, fmt.Sprintf("redis://%s,%s", nodes[0].Addr(), nodes[1].Addr()), nil)
 	target := targetOf(s, partition)
-	lane, err := s.NewLane()
+	lane, err := s.NewLane(false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -196,14 +196,17 @@ func urlError(err error) error {
 const clusterReload = 5 * time.Second
 
 // connect makes a client; nothing is sent yet. Each blocking reader has one of its
-// own, so that nothing waits behind it.
-func (c *Config) connect(pool int) (redis.UniversalClient, error) {
+// own, so that nothing waits behind it; ownThread: it may hold a thread.
+func (c *Config) connect(pool int, ownThread bool) (redis.UniversalClient, error) {
 	u, err := c.options()
 	if err != nil {
 		return nil, err
 	}
 	if pool > 0 {
 		u.PoolSize = pool
+	}
+	if ownThread {
+		u.Dialer = waitsInKernel(u)
 	}
 	if u.IsClusterMode {
 		o := u.Cluster()

@@ -22,9 +22,11 @@ type Lane struct {
 	watched    bool // the connection watches the epochs, and they were ours
 }
 
-// NewLane makes a lane; Close ends it.
-func (s *Store) NewLane() (*Lane, error) {
-	rdb, err := s.cfg.connect(2)
+// NewLane makes a lane; Close ends it. ownThread says that the process does little
+// else, so that the lane may hold a thread while it waits for Redis: that is half the
+// work (kernelwait_linux.go).
+func (s *Store) NewLane(ownThread bool) (*Lane, error) {
+	rdb, err := s.cfg.connect(2, ownThread && !s.PerPartition())
 	if err != nil {
 		return nil, err
 	}

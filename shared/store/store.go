@@ -36,7 +36,7 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	rdb, err := cfg.connect(0)
+	rdb, err := cfg.connect(0, false)
 	if err != nil {
 		return nil, err
 	}

@@ -73,6 +73,7 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 	defer stopAdmin()
 	g, adminCtx := errgroup.WithContext(adminCtx)
 	g.Go(func() error { return admin.Run(adminCtx) })
+	g.Go(func() error { return ops.TidyMemory(adminCtx) })
 	g.Go(func() error {
 		defer stopAdmin()
 		ctx, cancel := context.WithCancel(ctx)

@@ -58,7 +58,7 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 		if err != nil {
 			return ops.UnlessStopped(ctx, err)
 		}
-		return worker.New(worker.Options{Store: st, Config: cfg.Worker, Log: log, Registry: reg}).Run(ctx)
+		return worker.New(worker.Options{Store: st, Config: cfg.Worker, Log: log, Registry: reg, OwnThreads: true}).Run(ctx)
 	})
 	return g.Wait()
 }
