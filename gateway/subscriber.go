@@ -16,6 +16,9 @@ const (
 	heartbeatTimeout = 3 * time.Second
 	channelMessages  = 1024     // messages that may wait for delivery
 	channelBytes     = 64 << 20 // and their bytes
+	// atOnceBytes is the largest message that its reader delivers itself when nothing
+	// waits: waking another goroutine takes longer.
+	atOnceBytes = 4 << 10
 )
 
 // listen hears the gateway's channel until ctx ends. Pub/Sub forgets, so this
@@ -34,8 +37,8 @@ func (g *Gateway) listen(ctx context.Context) error {
 			case <-ctx.Done():
 				return nil
 			case payload := <-messages:
+				g.sockets.Together(func() { g.dispatch(payload) })
 				waiting.Add(-int64(len(payload)))
-				g.dispatch(payload)
 			}
 		}
 	})
@@ -44,8 +47,8 @@ func (g *Gateway) listen(ctx context.Context) error {
 	return err
 }
 
-// receive reads the channel and never waits for the delivery: a subscriber that
-// does not read is cut off.
+// receive reads the channel and does not wait for the delivery, or only of a small
+// message when no other one is under way: a subscriber that does not read is cut off.
 func (g *Gateway) receive(ctx context.Context, messages chan<- string, waiting *atomic.Int64, current *atomic.Pointer[store.Subscription]) error {
 	sub := g.store.Subscribe(g.id)
 	current.Store(sub)
@@ -73,6 +76,8 @@ func (g *Gateway) receive(ctx context.Context, messages chan<- string, waiting *
 			failed = false
 			g.metrics.subscriptions.Inc()
 			g.reread.all()
+		case err == nil && len(payload) <= atOnceBytes && waiting.Load() == 0:
+			g.sockets.Together(func() { g.dispatch(payload) })
 		case err == nil:
 			if waiting.Add(int64(len(payload))) > channelBytes {
 				waiting.Add(-int64(len(payload)))

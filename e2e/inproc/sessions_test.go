@@ -233,6 +233,55 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestGreatestAge: connections are sent away between half of the greatest age and the
+// whole of it, spread, after their sessions are gone, and miss nothing.
+func TestGreatestAge(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	const age = 4 * time.Second
+	g1, g2 := r.gateway(func(c *gateway.Config) { c.MaxAge = age }), r.gateway()
+	r.worker()
+	const n = 12
+	clients, conns := make([]*client, n), make([]string, n)
+	begin := time.Now()
+	for i := range n {
+		clients[i] = join(t, g1, fmt.Sprint("u", i), topics("room"))
+		conns[i] = clients[i].wait("welcome", func(f frame) bool { return f.Type == "welcome" }).Conn
+	}
+	opened := time.Now()
+	p := r.produce(100, 0, source{"direct", "topic:room"})
+	first, last := time.Duration(1<<62), time.Duration(0)
+	for i, c := range clients {
+		c.wait("goaway", func(f frame) bool { return f.Type == "goaway" })
+		if _, there := r.sessions(fmt.Sprint("user:u", i))[conns[i]]; there {
+			t.Errorf("client %d was told to go, and its session is there", i)
+		}
+		if code := c.waitClose(patience); code != 1012 {
+			t.Errorf("client %d: closed with %d, want 1012", i, code)
+		}
+		told := c.at[len(c.at)-1]
+		if told.Sub(begin) < age/2 {
+			t.Errorf("client %d was sent away after %v, before half of %v", i, told.Sub(begin), age)
+		}
+		first, last = min(first, told.Sub(opened)), max(last, told.Sub(opened))
+		next, err := follow(c.all("topic:room"), "topic:room", 0)
+		if err != nil {
+			t.Errorf("client %d: %v", i, err)
+		}
+		back := dial(t, g2, fmt.Sprint("u", i), resuming(fmt.Sprint("u", i), map[string]string{"topic:room": c.last("topic:room")}))
+		back.waitSubscribed("topic:room")
+		clients[i], conns[i] = back, strconv.Itoa(next)
+	}
+	if last-first < age/20 {
+		t.Errorf("all were sent away within %v", last-first)
+	}
+	end := p.finish()[0]
+	for i, c := range clients {
+		next, _ := strconv.Atoi(conns[i])
+		c.mustHave(patience, "topic:room", next, end)
+	}
+}
+
 // TestDrainWithoutRedis: a gateway can stop when Redis does not answer, and its clients
 // are told to go, not all at once.
 func TestDrainWithoutRedis(t *testing.T) {

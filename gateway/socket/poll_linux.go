@@ -121,6 +121,14 @@ func (p *poller) close() {
 	_ = p.file.Close()
 }
 
+func (p *poller) together(f func()) {
+	if p != nil {
+		p.writers.hold()
+		defer p.writers.release()
+	}
+	f()
+}
+
 // ready is told what epoll said.
 func (c *Conn) ready(events uint32) {
 	const hangup = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR

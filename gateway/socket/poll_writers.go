@@ -3,6 +3,7 @@
 package socket
 
 import (
+	"math"
 	"runtime"
 	"sync"
 )
@@ -21,6 +22,7 @@ type writers struct {
 
 	mu      sync.Mutex
 	list    fifo[*Conn] // each socket at most once
+	held    int         // callers of Together: each writes for a few sockets by itself
 	running int
 	idle    []*pollWriter
 	run     func() // write, made once: a method value would be made anew for each goroutine
@@ -42,7 +44,7 @@ func (ws *writers) init(g *Group) {
 func (ws *writers) add(c *Conn) {
 	ws.mu.Lock()
 	ws.list.push(c)
-	start := ws.running < ws.max && ws.list.len() > 2*writerConns*ws.running
+	start := ws.running < ws.max && ws.list.len() > 2*writerConns*(ws.running+ws.held)
 	if start {
 		ws.running++
 		ws.group.tally.add()
@@ -53,13 +55,42 @@ func (ws *writers) add(c *Conn) {
 	}
 }
 
+// hold keeps writers from being started for a few sockets: release writes for them.
+func (ws *writers) hold() {
+	ws.mu.Lock()
+	ws.held++
+	ws.mu.Unlock()
+}
+
+// release writes for the sockets that wait, if nobody does, but no longer than a
+// writer's start is worth.
+func (ws *writers) release() {
+	ws.mu.Lock()
+	ws.held--
+	write := ws.running == 0 && ws.list.len() > 0
+	if write {
+		ws.running++
+	}
+	ws.mu.Unlock()
+	if write && !ws.some(3) {
+		ws.group.tally.add()
+		go ws.run()
+	}
+}
+
 func (ws *writers) write() {
 	defer ws.group.tally.done()
+	ws.some(math.MaxInt)
+}
+
+// some writes for as many times writerConns sockets, or until there is none. Then it
+// is no writer any more, and true.
+func (ws *writers) some(times int) bool {
 	var w *pollWriter
-	for {
+	for range times {
 		n := ws.take(&w)
 		if n == 0 {
-			return
+			return true
 		}
 		for i, c := range w.conns[:n] {
 			w.conns[i] = nil
@@ -68,6 +99,15 @@ func (ws *writers) write() {
 			}
 		}
 	}
+	ws.keep(w)
+	return false
+}
+
+// keep keeps a writer's memory for the next one.
+func (ws *writers) keep(w *pollWriter) {
+	ws.mu.Lock()
+	ws.idle = append(ws.idle, w)
+	ws.mu.Unlock()
 }
 
 // take gives the next sockets to a writer. There is none yet at first, and none any

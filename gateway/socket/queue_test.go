@@ -180,3 +180,45 @@ func TestSendBeforeStart(t *testing.T) {
 		}
 	})
 }
+
+// TestTogether: what is sent together arrives, to few and to many sockets, also while
+// others send; and to few without a goroutine.
+func TestTogether(t *testing.T) {
+	const sockets, rounds = 150, 20
+	each(t, func(t *testing.T, o Options) {
+		s := serve(t, o, nil)
+		clients := make([]*client, sockets)
+		peers := make([]*peer, sockets)
+		for i := range peers {
+			clients[i], peers[i] = s.connect(0)
+		}
+		f := serverText([]byte("together"))
+		for round := range rounds {
+			few := peers[:3]
+			if round%2 == 1 {
+				few = peers
+			}
+			until(t, "nobody writes any more", func() bool {
+				s.group.tally.mu.Lock()
+				defer s.group.tally.mu.Unlock()
+				return s.group.tally.n <= sockets || s.group.poller == nil
+			})
+			s.group.Together(func() {
+				for range 2 {
+					for _, p := range few {
+						if !p.Send(f) {
+							t.Error("refused")
+						}
+					}
+				}
+			})
+			for i, p := range few {
+				if len(few) == 3 && s.group.poller != nil && p.is(&p.writing) {
+					t.Error("another goroutine writes for a few sockets")
+				}
+				clients[i].expect(opText, []byte("together"))
+				clients[i].expect(opText, []byte("together"))
+			}
+		}
+	})
+}

@@ -14,6 +14,7 @@
 //	admin.go     Admin: health, readiness, metrics, profiles
 //	health.go    HealthCommand: a process asks its own admin address
 //	metrics.go   NewRegistry: what every process exports
+//	memory.go    TidyMemory: bursts are given back to the system
 //	version.go   Version
 //	hostid.go    ProcessName: a name that no other process has
 //	stopped.go   UnlessStopped: what fails because of the stop is no failure
