@@ -66,13 +66,14 @@ func TestTidyWhen(t *testing.T) {
 func TestResident(t *testing.T) {
 	debug.FreeOSMemory()
 	before := resident()
-	b := make([]byte, 64<<20)
-	for i := 0; i < len(b); i += 4096 {
-		b[i] = 1
-	}
-	full := resident()
-	runtime.KeepAlive(b)
-	b = nil
+	full := func() uint64 {
+		b := make([]byte, 64<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		defer runtime.KeepAlive(b)
+		return resident()
+	}()
 	debug.FreeOSMemory()
 	after := resident()
 	if full < before+60<<20 || after > before+16<<20 {
