@@ -34,18 +34,18 @@ test: ## Run all tests with the race detector (TESTFLAGS='-v -run Name' is passe
 
 e2e: ## Run the end-to-end tests only, never from the test cache
 	@infra/tools/need.sh redis-server cc
-	$(GOTEST) -count=1 $$(go list ./e2e/... | grep -v '/e2e/compose$$')
+	$(GOTEST) $$(go list ./e2e/... | grep -v '/e2e/compose$$')
 	@$(MAKE) --no-print-directory compose
 
 compose: TIMEOUT = 20m
 compose: ## Run the end-to-end tests in containers only, and show what they did and counted
 	@infra/tools/need.sh cc
-	$(GOTEST) -count=1 -v ./e2e/compose
+	$(GOTEST) -v ./e2e/compose
 
 torture: ## Break everything while events flow and check what arrives (SEED=number, DURATION=30m, FAULTS=worker,link-cut,...)
 	@infra/tools/need.sh redis-server cc
 	SLUICE_TORTURE_SEED="$(SEED)" SLUICE_TORTURE_DURATION="$(DURATION)" SLUICE_TORTURE_FAULTS="$(FAULTS)" \
-		$(GOTEST) -timeout 0 -count=1 -v -run '^TestTorture$$' ./e2e/torture
+		$(GOTEST) -timeout 0 -v -run '^TestTorture$$' ./e2e/torture
 
 bench: ## Run the benchmarks (BENCH=pattern, PKG=./package; BASE=commit compares with that commit, COUNT=10 runs)
 	@infra/tools/need.sh redis-server

@@ -42,6 +42,11 @@ func images(t *testing.T, s *system) {
 		docker(t, "exec", id, service, "health", "ready")
 		t.Logf("%s: %.1f MB", image, float64(size)/1e6)
 	}
+	// Compose kills what has not stopped by then.
+	grace, err := strconv.Atoi(inspect(t, s.containers(t, "gateway")[0], "{{.Config.StopTimeout}}"))
+	if err != nil || grace <= defaultDrain {
+		t.Errorf("gateways are given %d s to stop (%v), not more than the %d s of their drain", grace, err, defaultDrain)
+	}
 	metrics := docker(t, "exec", s.one(t, "haproxy"), "wget", "-q", "-O", "-", "http://gateway:9090/metrics")
 	if want := fmt.Sprintf(`sluice_build_info{component="gateway",version=%q} 1`, version); !strings.Contains(metrics, want) {
 		t.Errorf("the metrics of a gateway do not hold %s", want)

@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	project = "sluice-e2e"
-	version = "v0.0.0-e2e"
-	drain   = 10 // seconds; half the default, for the suite's time
+	project      = "sluice-e2e"
+	version      = "v0.0.0-e2e"
+	defaultDrain = 20               // seconds
+	drain        = defaultDrain / 2 // for the suite's time
 )
 
 // stack are the containers of compose.yaml, with nginx beside HAProxy.
@@ -52,14 +53,15 @@ func startStack(t *testing.T) *stack {
 		"SLUICE_REDIS_LISTEN="+s.redis, fmt.Sprintf("SLUICE_DRAIN_TIMEOUT=%ds", drain))
 
 	s.down(t) // what a run that was killed has left
+	if err := os.RemoveAll(s.logs); err != nil {
+		t.Fatal(err)
+	}
 	begin := time.Now()
 	if _, err := run(buildTime, s.root, s.env, slices.Concat(s.command, []string{"build"})...); err != nil {
 		t.Fatalf("cannot build the images; where the engine reaches no registry, infra/tools/standin-images.sh makes what they are built from: %v", err)
 	}
 	t.Cleanup(func() {
-		if t.Failed() {
-			s.keepLogs(t)
-		}
+		s.keepLogs(t)
 		s.down(t)
 	})
 	built := time.Since(begin)
@@ -194,11 +196,15 @@ func (s *stack) keepLog(t testing.TB, id string) (path, log string) {
 	return path, log
 }
 
-// keepLogs keeps the logs of all containers, and shows their ends.
+// keepLogs keeps the logs of all containers, since a step that took long is worth a look, too. It shows their ends if the
+// test has failed.
 func (s *stack) keepLogs(t testing.TB) {
 	t.Helper()
 	for _, id := range s.containers(t, "", "--all") {
 		path, log := s.keepLog(t, id)
+		if !t.Failed() {
+			continue
+		}
 		t.Logf("%s, all of it in %s:\n%s", name(t, id), path, lastLines(log, 25))
 	}
 }
