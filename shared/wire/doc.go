@@ -10,6 +10,7 @@
 //	entry.go   the fields of a producer's XADD, checked
 //	event.go   an event rendered as the frame that every socket gets
 //	record.go  the message from a worker to one gateway
+//	ack.go     an acknowledgement in its stream, and on its way to other devices
 //	client.go  frames from clients, decoded and checked
 //	json.go    JSON taken apart where encoding/json would be too lenient
 //	server.go  frames to clients other than events

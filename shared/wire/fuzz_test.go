@@ -281,6 +281,7 @@ func FuzzParseMessage(f *testing.F) {
 		f.Add(string(m.bytes()))
 	}
 	f.Add("S")
+	f.Add("A")
 	f.Add("B\x01\x01\x01z")
 	f.Add("H\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02")
 	f.Fuzz(func(t *testing.T, payload string) {
@@ -299,13 +300,55 @@ func FuzzParseMessage(f *testing.F) {
 			}
 		}
 		// The bytes may differ, since numbers have longer spellings; what they say may not.
-		again := message{head: m.Head, records: records, beats: m.Beats, nonce: m.Nonce}
+		again := message{head: m.Head, records: records, beats: m.Beats, acked: m.Acked, nonce: m.Nonce}
 		if m.Heartbeat && m.Nonce == 0 {
 			return
 		}
 		m2, records2, err := readAll(string(again.bytes()))
 		if err != nil || !reflect.DeepEqual(m, m2) || !reflect.DeepEqual(records, records2) {
 			t.Errorf("got %+v, %+v, %v, want %+v, %+v", m2, records2, err, m, records)
+		}
+	})
+}
+
+func FuzzParseAck(f *testing.F) {
+	f.Add("alice", "phone-1", "topic:room-1", "1700-0", uint8(0))
+	f.Add("alice", "", "all", "0", uint8(0))
+	f.Add("a b", "phone 1", "topic:", "1700", uint8(0))
+	f.Add("alice", "phone-1", "topic:room-1", "1700-0", uint8(2))
+	f.Add("", "", "", "", uint8(15))
+	name := regexp.MustCompile(`\A[A-Za-z0-9._\-:@/+=]{1,128}\z`)
+	f.Fuzz(func(t *testing.T, user, device, to, at string, without uint8) {
+		fields := make(map[string]any)
+		for i, v := range []string{user, device, to, at} {
+			if without&(1<<i) == 0 {
+				fields[[]string{"user", "device", "to", "id"}[i]] = v
+			}
+		}
+		text := func(name string) string { s, _ := fields[name].(string); return s }
+		at2, err := wire.ParseID(text("id"))
+		good := err == nil && !at2.IsZero() && name.MatchString(text("user")) && target.MatchString(text("to")) &&
+			(text("device") == "" || name.MatchString(text("device")))
+		a, ok := wire.ParseAck(fields)
+		if ok != good {
+			t.Fatalf("%q: taken %v, want %v", fields, ok, good)
+		}
+		if !ok {
+			if a != (wire.Ack{}) {
+				t.Errorf("%q: refused, and %+v", fields, a)
+			}
+			return
+		}
+		again := make(map[string]any)
+		for pair := range slices.Chunk(a.Fields(), 2) {
+			again[pair[0]] = pair[1]
+		}
+		if b, ok := wire.ParseAck(again); !ok || b != a {
+			t.Errorf("%+v was written %q and read %+v", a, again, b)
+		}
+		m, err := wire.ParseMessage(string(wire.AppendAcked(nil, []wire.Ack{a, a})))
+		if err != nil || !slices.Equal(m.Acked, []wire.Ack{a, a}) {
+			t.Errorf("%+v came over the channel as %+v, %v", a, m.Acked, err)
 		}
 	})
 }

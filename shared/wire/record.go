@@ -12,6 +12,7 @@ import (
 //	batch:     'B' partition epoch seq record*
 //	beat:      'S' (partition epoch seq)*         latest sequence numbers, once a second
 //	heartbeat: 'H' nonce                          from the gateway to itself
+//	acked:     'A' (user device to id.ms id.seq)* cursors that moved, live only (ack.go)
 //
 //	record:  'e' to id.ms id.seq prev.ms prev.seq except frame    retained event
 //	         'l' to id.ms id.seq except frame                     live-only event
@@ -24,6 +25,7 @@ const (
 	msgBatch     = 'B'
 	msgBeat      = 'S'
 	msgHeartbeat = 'H'
+	msgAcked     = 'A'
 
 	RecEvent     = 'e'
 	RecLive      = 'l'
@@ -130,12 +132,13 @@ func appendID(dst []byte, id ID) []byte {
 type Message struct {
 	Head      Head   // of a batch
 	Beats     []Head // of a beat
+	Acked     []Ack  // cursors that moved
 	Nonce     uint64 // of a heartbeat
 	Heartbeat bool
 	rest      string
 }
 
-// ParseMessage reads the start of a message: batch, beat or heartbeat.
+// ParseMessage reads the start of a batch, or the whole of another message.
 func ParseMessage(payload string) (Message, error) {
 	var m Message
 	if payload == "" {
@@ -149,6 +152,11 @@ func ParseMessage(payload string) (Message, error) {
 		d.bad = d.rest == "" // a beat of nothing would look like a batch
 		for d.rest != "" && !d.bad {
 			m.Beats = append(m.Beats, d.place())
+		}
+	case msgAcked:
+		d.bad = d.rest == "" // as above
+		for d.rest != "" && !d.bad {
+			m.Acked = append(m.Acked, d.ack())
 		}
 	case msgHeartbeat:
 		m.Heartbeat, m.Nonce = true, d.uvarint()

@@ -12,12 +12,13 @@ import (
 )
 
 // message is one message on a gateway's channel: a batch with its records, or beats,
-// or a heartbeat.
+// or acks, or a heartbeat.
 type message struct {
 	name    string
 	head    wire.Head
 	records []wire.Record
 	beats   []wire.Head
+	acked   []wire.Ack
 	nonce   uint64
 }
 
@@ -25,6 +26,8 @@ func (m *message) bytes() []byte {
 	switch {
 	case m.beats != nil:
 		return wire.AppendBeats(nil, m.beats)
+	case m.acked != nil:
+		return wire.AppendAcked(nil, m.acked)
 	case m.nonce != 0:
 		return wire.AppendHeartbeat(nil, m.nonce)
 	}
@@ -60,6 +63,9 @@ var messages = []message{
 		{Kind: wire.RecRefused},
 	}},
 	{name: "beats", beats: []wire.Head{{Partition: 3, Epoch: 9, Seq: 1}, {Partition: 65535, Epoch: 1, Seq: 1 << 40}}},
+	{name: "acked", acked: []wire.Ack{
+		{User: "alice", Device: "phone-1", To: "topic:room-1", ID: id(1701, 3)}, {User: "bob", Device: "b", To: "all", ID: wire.MaxID},
+	}},
 	{name: "heartbeat", nonce: 1 << 33},
 }
 
@@ -114,7 +120,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 	for _, want := range messages {
 		m, records, err := readAll(string(want.bytes()))
 		if err != nil || m.Head != want.head || m.Nonce != want.nonce || m.Heartbeat != (want.nonce != 0) ||
-			!reflect.DeepEqual(m.Beats, want.beats) || !reflect.DeepEqual(records, want.records) {
+			!reflect.DeepEqual(m.Beats, want.beats) || !reflect.DeepEqual(m.Acked, want.acked) || !reflect.DeepEqual(records, want.records) {
 			t.Errorf("%s: got %+v, %+v, %v", want.name, m, records, err)
 		}
 	}
@@ -126,7 +132,7 @@ func TestRecordsTruncated(t *testing.T) {
 	for _, whole := range messages {
 		b := whole.bytes()
 		ends := map[int]int{} // where the message may end, and the records until there
-		if whole.beats == nil && whole.nonce == 0 {
+		if whole.beats == nil && whole.acked == nil && whole.nonce == 0 {
 			cut := whole
 			for n := range whole.records {
 				cut.records = whole.records[:n]
@@ -135,6 +141,12 @@ func TestRecordsTruncated(t *testing.T) {
 		}
 		for n := range whole.beats {
 			cut := message{beats: whole.beats[:n]}
+			if n > 0 {
+				ends[len(cut.bytes())] = 0
+			}
+		}
+		for n := range whole.acked {
+			cut := message{acked: whole.acked[:n]}
 			if n > 0 {
 				ends[len(cut.bytes())] = 0
 			}

@@ -52,6 +52,13 @@ type Published struct {
 	Duplicate bool   `json:"duplicate"` // ID is that of the first event with this key
 }
 
+// Acked says that another device of the user has everything of To up to ID.
+type Acked struct {
+	To     string `json:"to"`
+	ID     ID     `json:"id"`
+	Device string `json:"device"`
+}
+
 // Authorized answers `auth`.
 type Authorized struct {
 	Exp int64 `json:"exp"` // Unix seconds, 0: never
@@ -81,6 +88,7 @@ func (Subscribed) kind() string   { return "subscribed" }
 func (Unsubscribed) kind() string { return "unsubscribed" }
 func (Gap) kind() string          { return "gap" }
 func (Published) kind() string    { return "published" }
+func (Acked) kind() string        { return "acked" }
 func (Authorized) kind() string   { return "authorized" }
 func (Error) kind() string        { return "error" }
 func (Pong) kind() string         { return "pong" }

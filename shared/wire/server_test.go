@@ -76,6 +76,7 @@ var frames = []struct {
 	{"published", wire.Published{Ref: "p1", To: "topic:room-1", ID: id(1701, 3)}},
 	{"published as a duplicate", wire.Published{Ref: "p2", To: "topic:room-1", ID: id(1700, 0), Duplicate: true}},
 	{"published without ref", wire.Published{To: "topic:room-1", ID: id(1701, 3)}},
+	{"acked", wire.Acked{To: "topic:room-1", ID: id(1701, 3), Device: "phone-1"}},
 	{"authorized", wire.Authorized{Exp: 1700000060}},
 	{"authorized for ever", wire.Authorized{}},
 	{"error with a ref that needs escapes", wire.Error{Ref: "a\"b\\c\n\u2028 <é>😀", Code: wire.CodeBadRequest, Message: "unknown type \"dance\""}},
