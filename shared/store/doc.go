@@ -14,6 +14,8 @@
 //	history.go   what is retained of a target, and whether it is complete
 //	session.go   which gateway holds whom
 //	bus.go       one Pub/Sub channel per gateway
+//	ack.go       acks: appended, read, claimed, trimmed
+//	cursor.go    what each device has acknowledged
 //	member.go    who lives
 //	dead.go      dead letters
 package store

@@ -12,8 +12,8 @@ import (
 // is gone. What is held in memory has been read again by the successor.
 var ErrFenced = errors.New("the reign over a partition is over (NOGROUP)")
 
-// ErrNotStream says that the key of a history holds another type.
-var ErrNotStream = errors.New("the history's key holds no stream")
+// ErrNotStream says that the key of a history, or of acks, holds another type.
+var ErrNotStream = errors.New("the key holds no stream")
 
 // IsReply reports whether the server answered with an error, so that it is known
 // that the command had no effect. Otherwise the link failed, and the command may

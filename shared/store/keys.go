@@ -51,7 +51,14 @@ func (k *keys) forwarded(p int) string { return k.parts[p] + "forwarded" }
 func (k *keys) partition(target string) int { return wire.Partition(target, len(k.parts)) }
 
 func (k *keys) history(p int, target string) string { return k.parts[p] + "history:" + target }
+func (k *keys) acks(p int) string                   { return k.parts[p] + "acks" }
 func (k *keys) session(p int, target string) string { return k.parts[p] + "session:" + target }
+
+// cursors lie in the partition of their user.
+func (k *keys) cursors(user string) string {
+	target := wire.UserTarget(user)
+	return k.parts[k.partition(target)] + "cursor:" + target
+}
 
 // idem writes a colon in the target's name as %3A: user:a with the key b:c and
 // user:a:b with the key c are two.

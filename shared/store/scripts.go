@@ -25,6 +25,10 @@ var (
 	sweepLua string
 	//go:embed lua/unclaim.lua
 	unclaimLua string
+	//go:embed lua/cursor.lua
+	cursorLua string
+	//go:embed lua/trimacks.lua
+	trimAcksLua string
 
 	takeover   = redis.NewScript(takeoverLua)
 	renew      = redis.NewScript(renewLua)
@@ -34,6 +38,9 @@ var (
 	unregister = redis.NewScript(unregisterLua)
 	sweep      = redis.NewScript(sweepLua)
 	unclaim    = redis.NewScript(unclaimLua)
+
+	moveCursors = redis.NewScript(cursorLua)
+	trimAcks    = redis.NewScript(trimAcksLua)
 )
 
 // call is one run of a script in a pipeline.

@@ -17,6 +17,7 @@
 //	dead.go       dead letters
 //	history.go    what is retained
 //	session.go    sessions and members
+//	acks.go       acks, cursors
 //	bus.go        Pub/Sub
 //	faults.go     lost scripts, lost replies, a frozen server
 package storetest

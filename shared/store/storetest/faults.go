@@ -106,6 +106,16 @@ func (x *suite) deeds(t *testing.T, s *store.Store) []deed {
 			func() { count("fields", x.Client.HLen(ctx, key(0, "session:"+to)).Val(), 0) }},
 		{"Trim", func() error { return s.Trim(ctx, map[int]wire.ID{0: ids[0]}) },
 			func() { count("entries", x.Client.XLen(ctx, key(0, "events")).Val(), 1) }},
+		{"MoveCursors", func() error {
+			_, _, err := s.MoveCursors(ctx, []*store.Cursor{cursorOf("u", "d", to, ids[0])}, time.Hour)
+			return err
+		},
+			func() {
+				cursors, _, err := s.Cursors(ctx, "u", "d")
+				must(t, err)
+				want(t, "cursors", cursors, map[string]string{to: ids[0].String()})
+			}},
+		{"TrimAcks", func() error { _, err := s.TrimAcks(ctx, []int{0}); return err }, func() {}},
 		{"Announce", func() error { _, _, err := s.Announce(ctx, store.Servers, "g", time.Minute); return err },
 			func() { count("members", x.Client.ZCard(ctx, "sluice:servers").Val(), 1) }},
 		{"Leave", func() error { return s.Leave(store.Servers, "g") },

@@ -1,0 +1,99 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/wire"
+)
+
+// MaxCursors bounds the cursors of one user, over all devices.
+const MaxCursors = 4096
+
+// Cursor is an ack that is to move a device's cursor.
+type Cursor struct {
+	wire.Ack // with a device
+
+	Moved bool // result: it was below, or was not there
+	Full  bool // result: the device has all the cursors that a user may have
+}
+
+// MoveCursors moves cursors forward, never back: a script for each user, in one
+// pipeline. Repeatable. They live for ttl from now on. When a user has MaxCursors, the
+// devices that have been silent for the longest lose theirs: evicted counts them.
+// failed are the users whose key holds no hash.
+func (s *Store) MoveCursors(ctx context.Context, cursors []*Cursor, ttl time.Duration) (evicted int64, failed []string, err error) {
+	var users []string
+	byUser := make(map[string][]*Cursor)
+	for _, c := range cursors {
+		if byUser[c.User] == nil {
+			users = append(users, c.User)
+		}
+		byUser[c.User] = append(byUser[c.User], c)
+	}
+	calls := make([]call, len(users))
+	for i, user := range users {
+		args := append(make([]any, 0, 2+2*len(byUser[user])), ttl.Milliseconds(), MaxCursors)
+		for _, c := range byUser[user] {
+			args = append(args, c.Device+" "+c.To, c.ID.String())
+		}
+		calls[i] = call{[]string{s.keys.cursors(user)}, args}
+	}
+	cmds, err := runAll(ctx, s.rdb, moveCursors, calls)
+	if err != nil {
+		return 0, nil, fmt.Errorf("cannot move cursors: %w", err)
+	}
+	for i, cmd := range cmds {
+		results, err := cmd.Int64Slice()
+		if err != nil {
+			return 0, nil, fmt.Errorf("cannot move the cursors of user %s: %w", users[i], err)
+		}
+		if len(results) != 1+len(byUser[users[i]]) {
+			failed = append(failed, users[i])
+			continue
+		}
+		evicted += results[0]
+		for j, c := range byUser[users[i]] {
+			c.Moved, c.Full = results[1+j] > 0, results[1+j] < 0
+		}
+	}
+	return evicted, failed, nil
+}
+
+// Cursors are a device's cursors, by target. full: the user has all that are kept, so
+// the device may have acknowledged targets that have none.
+func (s *Store) Cursors(ctx context.Context, user, device string) (cursors map[string]string, full bool, err error) {
+	all, err := s.rdb.HGetAll(ctx, s.keys.cursors(user)).Result()
+	if err != nil && !isWrongType(err) {
+		return nil, false, fmt.Errorf("cannot read the cursors of user %s: %w", user, err)
+	}
+	cursors = make(map[string]string)
+	for field, id := range all {
+		if target, ok := strings.CutPrefix(field, device+" "); ok {
+			cursors[target] = id
+		}
+	}
+	return cursors, len(all) >= MaxCursors, nil
+}
+
+// Holders reads which gateways hold each target, in one pipeline.
+func (s *Store) Holders(ctx context.Context, targets []string) ([][]string, error) {
+	pipe := s.rdb.Pipeline()
+	sessions := make([]*redis.StringSliceCmd, len(targets))
+	for i, t := range targets {
+		sessions[i] = pipe.HVals(ctx, s.keys.session(s.keys.partition(t), t))
+	}
+	cmds, err := pipe.Exec(ctx)
+	if err := firstFailure(cmds, err, isWrongType); err != nil {
+		return nil, fmt.Errorf("cannot read sessions: %w", err)
+	}
+	holders := make([][]string, len(targets))
+	for i, c := range sessions {
+		holders[i], _ = liveServers(c.Val(), s.NowMs(), nil)
+	}
+	return holders, nil
+}
