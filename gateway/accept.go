@@ -38,10 +38,10 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		g.refuse(sock, "origin", wire.CloseForbidden, "this page may not connect here")
 		return
 	}
-	c := newConn(g, sock)
+	c, asked := newConn(g, sock), wanted(r)
 	token, found := auth.FromRequest(r)
 	if !found {
-		c.awaitConnect(r)
+		c.awaitConnect(asked)
 		return
 	}
 	id, err := g.verifier.Verify(token, time.Now())
@@ -53,9 +53,8 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		g.refuse(sock, auth.ReasonOf(err), code, err.Error())
 		return
 	}
-	wants, mistakes := wanted(r)
 	c.start()
-	g.openers.add(opening{c, id, wants, mistakes})
+	g.openers.add(opening{c, id, asked})
 }
 
 func (g *Gateway) refuse(sock *socket.Conn, reason string, code int, text string) {
@@ -65,9 +64,10 @@ func (g *Gateway) refuse(sock *socket.Conn, reason string, code int, text string
 	sock.Abandon(code, text)
 }
 
-// wanted are the subscriptions that a request asks for: `topics`, and positions by
-// `last_event_id` or Last-Event-ID.
-func wanted(r *http.Request) (wants []want, mistakes []wire.Error) {
+// wanted is what a request asks for: `topics`, positions by `last_event_id` or
+// Last-Event-ID, and `device`.
+func wanted(r *http.Request) *asked {
+	o := &asked{}
 	q := r.URL.Query()
 	last := q.Get("last_event_id")
 	if last == "" {
@@ -77,18 +77,20 @@ func wanted(r *http.Request) (wants []want, mistakes []wire.Error) {
 	if last != "" {
 		var err error
 		if from, err = wire.ParseLastEventID(last); err != nil {
-			mistakes = append(mistakes, wire.Error{Code: wire.CodeBadRequest, Message: err.Error()})
+			o.refuse(wire.CodeBadRequest, err.Error())
 		}
 	}
 	var bare start
 	if from.IsBare {
 		bare = start{kind: startBare, id: from.Bare}
-		wants = append(wants, want{target: "", start: bare}) // for user and all
+		o.wants = append(o.wants, want{target: "", start: bare}) // for user and all
 	}
 	if topics := q.Get("topics"); topics != "" {
 		for name := range strings.SplitSeq(topics, ",") {
-			wants = append(wants, want{target: wire.TopicTarget(name), start: bare})
+			o.wants = append(o.wants, want{target: wire.TopicTarget(name), start: bare})
 		}
 	}
-	return append(wants, positions(from.Positions)...), mistakes
+	o.wants = append(o.wants, positions(from.Positions)...)
+	o.ofDevice(r)
+	return o
 }

@@ -97,11 +97,16 @@ func (s *sub) unlessLeft(queue func() bool) bool {
 func (c *conn) replay(s *sub, q *store.Query, p store.Position) bool {
 	ok, reason := c.gw.complete(q, p)
 	if !ok {
-		if !s.unlessLeft(func() bool { return c.sock.Send(wire.Frame(gap(q, p.After, reason))) }) {
+		if !s.unlessLeft(func() bool {
+			if !c.sock.Send(wire.Frame(gap(q, p.After, reason))) {
+				return false
+			}
+			s.skipTo(q.Got.Newest)
+			return true
+		}) {
 			return false
 		}
 		c.gw.metrics.gaps.WithLabelValues(reason).Inc()
-		s.pos = q.Got.Newest
 		q.Page = store.Page{}
 		return true
 	}

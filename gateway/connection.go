@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -29,26 +28,24 @@ type conn struct {
 
 	asked *asked // by the request, kept until `connect`
 
+	device string // for cursors; set before the first subscription
+
 	mu       sync.Mutex
 	bad      uint8 // refused frames in a row; only the reader uses it
 	opened   bool
 	leaving  bool // its subscriptions are over, a close follows
 	closed   bool
+	welcomed bool // welcome was queued
 	catching bool
 	workers  int32 // who works under ctx
 	identity auth.Identity
 	retireAt time.Time // the end of its greatest age, zero if it has none
 	subs     subList
+	acking   *acking         // nil until the first ack, or the end of a subscription
 	behind   []*sub          // subscriptions that catch up
 	ctx      context.Context // of those who work for the connection, nil while nobody does
 	cancel   context.CancelFunc
 	room     chan struct{} // closed when the socket's queue has room again; nil: nobody asked
-}
-
-// asked is what a request asked for that brought no token.
-type asked struct {
-	wants    []want
-	mistakes []wire.Error
 }
 
 func newConn(g *Gateway, sock *socket.Conn) *conn {
@@ -91,9 +88,8 @@ func (c *conn) interrupt() {
 }
 
 // awaitConnect waits for the frame `connect`.
-func (c *conn) awaitConnect(r *http.Request) {
-	c.asked = &asked{}
-	c.asked.wants, c.asked.mistakes = wanted(r)
+func (c *conn) awaitConnect(asked *asked) {
+	c.asked = asked
 	c.start()
 	c.sock.After(connectTimeout, func() {
 		c.gw.metrics.refused.WithLabelValues("no_token").Inc()
@@ -142,12 +138,14 @@ func (c *conn) connect(f wire.ClientFrame, err error) {
 		c.sock.Close(code, err.Error())
 		return
 	}
-	wants, mistakes := c.asked.wants, c.asked.mistakes
+	asked := c.asked
 	c.asked = nil
-	if f.Resume.Device {
-		mistakes = append(mistakes, wire.Error{Ref: f.Ref, Code: wire.CodeUnavailable, Message: "no cursors are kept for devices here; resume with positions"})
+	if f.Device != "" {
+		asked.device = f.Device
 	}
-	c.open(id, append(wants, positions(f.Resume.Positions)...), mistakes)
+	asked.resume = asked.resume || f.Resume.Device
+	asked.wants = append(asked.wants, positions(f.Resume.Positions)...)
+	c.open(id, asked)
 }
 
 // handle does what a frame asks for. Errors are for the client.
@@ -165,7 +163,7 @@ func (c *conn) handle(f *wire.ClientFrame) error {
 		c.send(wire.Pong{})
 		return nil
 	case "ack":
-		return &wire.FrameError{Code: wire.CodeUnavailable, Message: "acknowledgements are not kept here"}
+		return c.ack(f)
 	}
 	return &wire.FrameError{Code: wire.CodeBadRequest, Message: "this connection is connected already"}
 }
@@ -270,6 +268,7 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 func (c *conn) forget(target string) bool {
 	c.mu.Lock()
 	s := c.subs.remove(target)
+	c.remember(s)
 	c.mu.Unlock()
 	if s == nil {
 		return false
@@ -369,6 +368,7 @@ func (c *conn) Closed(code int) {
 	c.mu.Unlock()
 	c.interrupt()
 	c.leave()
+	c.gw.acks.flush(c)
 	c.gw.unregister(c)
 	c.gw.metrics.closed(code)
 }
@@ -379,6 +379,7 @@ func (c *conn) leave() {
 	c.leaving = true
 	subs := c.subs
 	c.subs = nil
+	c.remember(subs...)
 	c.mu.Unlock()
 	for _, s := range subs {
 		c.gw.hub.remove(s)

@@ -11,6 +11,7 @@
 //	sublist.go     its subscriptions
 //	open.go        connect: sessions, welcome, the first subscriptions
 //	publish.go     events that clients publish, on their way to the partitions
+//	acks.go        what clients acknowledge, on its way to the acks streams; devices
 //	sessions.go    the session Hash: written, renewed, removed
 //	subscriber.go  the gateway's Pub/Sub channel, heartbeat, what is lost on it
 //	hub.go         targets and their subscribers: the live flow

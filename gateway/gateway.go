@@ -47,6 +47,7 @@ type Gateway struct {
 	sessions  *sessions
 	reread    *rereads
 	publisher *publisher
+	acks      *acks
 	reads     chan struct{} // bounds the reads of histories under way
 
 	ctx      context.Context // ends after the drain; set by Run
@@ -84,6 +85,7 @@ func New(o Options) (*Gateway, error) {
 	g.sessions = newSessions(g)
 	g.reread = newRereads(g)
 	g.publisher = newPublisher(g)
+	g.acks = newAcks(g)
 	return g, nil
 }
 
@@ -109,6 +111,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.sockets.Run(inner2) })
 	work.Go(func() error { return g.sessions.run(inner2) })
 	work.Go(func() error { return g.publisher.run(inner2) })
+	work.Go(func() error { return g.acks.run(inner2) })
 	work.Go(func() error { return g.listen(inner2) })
 	work.Go(func() error { return g.watchBacklog(inner2) })
 	for range rereaders {

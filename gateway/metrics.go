@@ -17,11 +17,21 @@ const (
 	dropChannel   = "channel_full"   // the delivery does not keep up with the channel
 )
 
+// Reasons why an acknowledgement was dropped.
+const (
+	ackDropFull      = "full"         // too many wait for Redis; the client is told
+	ackDropStopped   = "stopped"      // the gateway ended and Redis did not take it
+	ackDropNotStream = "not_a_stream" // the key of the acks holds something else
+	ackDropUnread    = "unread"       // the stream was full of acks that somebody has not read
+)
+
 type metrics struct {
 	connections, backlog                           prometheus.Gauge
 	records, deliveries, publishes                 prometheus.Counter
 	holes, rereads, mended, lagging, subscriptions prometheus.Counter
 	sessionFailures, retired                       prometheus.Counter
+	acks, acksRefused, acksWritten                 prometheus.Counter
+	ackDrops                                       *prometheus.CounterVec
 	drops, closes, refused, errors, resumes, gaps  *prometheus.CounterVec
 }
 
@@ -46,6 +56,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		subscriptions:   counter("subscriptions_total", "Subscriptions to the gateway's channel."),
 		sessionFailures: counter("session_failures_total", "Writes of sessions that failed and were repeated."),
 		retired:         counter("retired_total", "Connections sent away because they had reached their greatest age."),
+		acks:            counter("acks_total", "Acknowledgements that clients sent."),
+		acksRefused:     counter("acks_refused_total", "Acknowledgements of what was not sent on their connection."),
+		acksWritten:     counter("acks_written_total", "Acknowledgements appended to the acks streams, the highest for many."),
+		ackDrops:        vec("acks_dropped_total", "Acknowledgements that were dropped.", "reason"),
 		drops:           vec("drops_total", "Records and messages that were dropped.", "reason"),
 		closes:          vec("closes_total", "Closed sockets.", "code"),
 		refused:         vec("refused_total", "Connections refused.", "reason"),

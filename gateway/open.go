@@ -57,7 +57,7 @@ func positions(p map[string]string) []want {
 
 // open makes a connection of a socket whose client is known: sessions, welcome, what
 // it has from the start, what it resumes.
-func (c *conn) open(id auth.Identity, wants []want, mistakes []wire.Error) {
+func (c *conn) open(id auth.Identity, asked *asked) {
 	if age := c.gw.cfg.MaxAge; age > 0 { // the later half of it: who came together does not go together
 		c.retireAt = time.Now().Add(age/2 + rand.N(age/2+1))
 	}
@@ -65,14 +65,22 @@ func (c *conn) open(id auth.Identity, wants []want, mistakes []wire.Error) {
 	c.mu.Lock()
 	c.opened = true
 	c.mu.Unlock()
-	list, more := c.entitled(id, wants)
-	mistakes = append(mistakes, more...)
+	c.device = strings.Clone(asked.device)
 
 	ctx, done := c.work()
 	defer done()
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	if err := c.follows(ctx, list, func() { c.welcome(mistakes) }); err != nil {
+	var err error
+	if asked.resume {
+		err = c.byCursors(ctx, id.User, asked)
+	}
+	if err == nil {
+		list, more := c.entitled(id, asked.wants)
+		mistakes := append(asked.mistakes, more...)
+		err = c.follows(ctx, list, func() { c.welcome(mistakes) })
+	}
+	if err != nil {
 		c.gw.log.Warn("could not open a connection", "conn", c.id, "err", err)
 		c.sock.Close(wire.CloseOverloaded, "not possible now; try again")
 	}
@@ -84,6 +92,9 @@ func (c *conn) welcome(mistakes []wire.Error) {
 		Conn: c.id, Server: c.gw.id, User: c.user(), PingMs: c.gw.cfg.PingInterval.Milliseconds(),
 		Limits: wire.Limits{MaxData: data, MaxMessage: data + maxMessage, MaxTargets: c.gw.cfg.MaxTargets},
 	})
+	c.mu.Lock()
+	c.welcomed = true
+	c.mu.Unlock()
 	for _, m := range mistakes {
 		c.gw.metrics.errors.WithLabelValues(m.Code).Inc()
 		c.send(m)

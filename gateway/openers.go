@@ -4,7 +4,6 @@ import (
 	"sync"
 
 	"sluice/gateway/auth"
-	"sluice/shared/wire"
 )
 
 // maxOpening is how many connections are opened at once. Opening waits for Redis, and
@@ -23,10 +22,9 @@ type openers struct {
 }
 
 type opening struct {
-	conn     *conn
-	id       auth.Identity
-	wants    []want
-	mistakes []wire.Error
+	conn  *conn
+	id    auth.Identity
+	asked *asked
 }
 
 // add opens a connection and starts its socket, when it is its turn. The caller holds
@@ -44,7 +42,7 @@ func (o *openers) add(x opening) {
 		defer o.gw.wg.Done()
 		for more := true; more; x, more = o.next() {
 			if !x.conn.isLeaving() { // a drain may have come first
-				x.conn.open(x.id, x.wants, x.mistakes)
+				x.conn.open(x.id, x.asked)
 			}
 			x.conn.sock.Start()
 		}

@@ -172,7 +172,7 @@ func (r *rereads) mend(t *target, q *store.Query, since int64) (more bool) {
 				continue
 			}
 			if s.conn.sock.Send(wire.Frame(gap(q, s.pos, reason))) {
-				s.pos = q.Got.Newest
+				s.skipTo(q.Got.Newest)
 			} else {
 				r.gw.hub.lag(s)
 			}

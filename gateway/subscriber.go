@@ -145,6 +145,10 @@ func (g *Gateway) dispatch(payload string) {
 		g.metrics.dropped(dropMalformed)
 	case m.Heartbeat:
 		g.heard.Store(g.store.NowMs())
+	case m.Acked != nil:
+		for i := range m.Acked {
+			g.acked(&m.Acked[i])
+		}
 	case m.Beats != nil:
 		for _, b := range m.Beats {
 			g.beat(b)

@@ -10,6 +10,7 @@
 //	outbox.go    messages to gateways and their sequence numbers
 //	ends.go      the newest id of each target, cached
 //	intake.go    the way of a batch from the intake to the partitions
+//	cursors.go   acknowledgements: cursors moved, other devices told
 //	deadletters.go the command that lists, requeues and drops them
 //	metrics.go   counters
 package worker

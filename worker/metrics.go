@@ -13,6 +13,8 @@ import (
 type metrics struct {
 	events, duplicates, repeats, forwarded, messages prometheus.Counter
 	reigns, failures, retries, swept                 prometheus.Counter
+	acks, cursorsMoved, ackFailures                  prometheus.Counter
+	ackDrops                                         *prometheus.CounterVec
 	owned                                            prometheus.Gauge
 	batch, duration                                  prometheus.Histogram
 	dead                                             *prometheus.CounterVec
@@ -28,15 +30,20 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return f.NewGaugeVec(prometheus.GaugeOpts{Name: "sluice_worker_" + name, Help: help}, []string{"partition"})
 	}
 	return &metrics{
-		events:     counter("events_total", "Events that went through the step."),
-		duplicates: counter("duplicates_total", "Events left out, since their idempotency key was taken."),
-		repeats:    counter("repeats_total", "Events that an earlier try had appended already."),
-		forwarded:  counter("forwarded_total", "Intake entries brought to their partitions."),
-		messages:   counter("messages_total", "Messages published to gateways."),
-		reigns:     counter("reigns_total", "Reigns begun, over partitions and the intake."),
-		failures:   counter("failures_total", "Tenures ended by a failure or by another worker."),
-		retries:    counter("retries_total", "Batches tried again because Redis refused for now."),
-		swept:      counter("sessions_swept_total", "Expired session fields removed."),
+		events:       counter("events_total", "Events that went through the step."),
+		duplicates:   counter("duplicates_total", "Events left out, since their idempotency key was taken."),
+		repeats:      counter("repeats_total", "Events that an earlier try had appended already."),
+		forwarded:    counter("forwarded_total", "Intake entries brought to their partitions."),
+		messages:     counter("messages_total", "Messages published to gateways."),
+		reigns:       counter("reigns_total", "Reigns begun, over partitions and the intake."),
+		failures:     counter("failures_total", "Tenures ended by a failure or by another worker."),
+		retries:      counter("retries_total", "Batches tried again because Redis refused for now."),
+		swept:        counter("sessions_swept_total", "Expired session fields removed."),
+		acks:         counter("acks_total", "Acknowledgements read, those of connections without a device included."),
+		cursorsMoved: counter("cursors_moved_total", "Cursors that an acknowledgement moved."),
+		ackFailures:  counter("ack_failures_total", "Batches of acknowledgements that were tried again."),
+		ackDrops: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_acks_dropped_total",
+			Help: "Acknowledgements and cursors that were dropped."}, []string{"reason"}),
 		owned: f.NewGauge(prometheus.GaugeOpts{Name: "sluice_worker_owned",
 			Help: "Partitions owned, the intake counted as one."}),
 		batch: f.NewHistogram(prometheus.HistogramOpts{Name: "sluice_worker_batch_entries",

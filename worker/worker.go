@@ -34,6 +34,7 @@ type Worker struct {
 	metrics *metrics
 	share   *share
 	threads bool
+	acks    AckConfig
 	// gateways that live, as of a second ago.
 	gateways atomic.Pointer[[]string]
 }
@@ -50,6 +51,7 @@ func New(o Options) *Worker {
 		log:     o.Log.With("worker", id),
 		metrics: newMetrics(o.Registry),
 		threads: o.OwnThreads,
+		acks:    o.Config.Acks,
 		share:   &share{partitions: o.Store.Config().Partitions},
 	}
 }
@@ -61,7 +63,14 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	acks, err := w.ackReaders()
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	for _, a := range acks {
+		g.Go(func() error { return a.run(ctx) })
+	}
 	for _, l := range lanes {
 		g.Go(func() error { return l.run(ctx) })
 	}
@@ -73,20 +82,26 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// lanes are one for the intake, and one for all partitions; on a Cluster, where a
-// command cannot name keys of several partitions, one for each.
-func (w *Worker) lanes() ([]*lane, error) {
+// together are the partitions that one command can read: all, or on a Cluster each by
+// itself.
+func (w *Worker) together() [][]int {
 	all := make([]int, w.store.Config().Partitions)
 	for p := range all {
 		all[p] = p
 	}
-	sets := [][]int{all}
-	if w.store.PerPartition() {
-		sets = sets[:0]
-		for _, p := range all {
-			sets = append(sets, []int{p})
-		}
+	if !w.store.PerPartition() {
+		return [][]int{all}
 	}
+	sets := make([][]int, len(all))
+	for p := range all {
+		sets[p] = all[p : p+1]
+	}
+	return sets
+}
+
+// lanes are one for the intake, and one for all partitions; on a Cluster, where a
+// command cannot name keys of several partitions, one for each.
+func (w *Worker) lanes() ([]*lane, error) {
 	var lanes []*lane
 	add := func(set []int, b batcher) error {
 		conn, err := w.store.NewLane(w.threads)
@@ -96,7 +111,7 @@ func (w *Worker) lanes() ([]*lane, error) {
 		lanes = append(lanes, newLane(w, conn, set, b))
 		return nil
 	}
-	for _, set := range sets {
+	for _, set := range w.together() {
 		if err := add(set, newStep(w)); err != nil {
 			return nil, err
 		}

@@ -29,12 +29,13 @@ type rig struct {
 	cfg   store.Config
 	log   *slog.Logger
 	names int
+	acks  worker.AckConfig
 }
 
 func newRig(t *testing.T, change ...func(*store.Config)) *rig {
 	t.Helper()
 	server := startRedis(t)
-	r := &rig{t: t, redis: server, rdb: server.rdb, log: testLog(t), cfg: store.Config{
+	r := &rig{acks: worker.AckConfig{CursorTTL: time.Hour}, t: t, redis: server, rdb: server.rdb, log: testLog(t), cfg: store.Config{
 		RedisURL: "redis://" + server.addr, Prefix: "sluice:", Partitions: 16,
 		HistorySize: 1000, HistoryTTL: time.Hour, SessionTTL: time.Minute, MaxData: 64 << 10,
 	}}
@@ -167,7 +168,7 @@ func (p *process) metric(name string, labels ...string) float64 {
 func (r *rig) worker() *process {
 	r.t.Helper()
 	return r.begin("w", func(ctx context.Context, st *store.Store, p *process) error {
-		cfg := worker.Config{Store: st.Config(), ServerID: p.name}
+		cfg := worker.Config{Store: st.Config(), Acks: r.acks, ServerID: p.name}
 		return worker.New(worker.Options{Store: st, Config: cfg, Log: r.log, Registry: p.reg}).Run(ctx)
 	})
 }
@@ -200,7 +201,7 @@ func (r *rig) gateway(change ...func(*gateway.Config)) *gatewayProcess {
 	}
 	cfg := gateway.Config{
 		Auth: auth.Config{Mode: auth.ModeDev}, Addr: ln.Addr().String(),
-		SendQueueBytes: 64 << 10, PingInterval: 25 * time.Second, DrainTimeout: 2 * time.Second, MaxTargets: 1000,
+		SendQueueBytes: 64 << 10, PingInterval: 25 * time.Second, DrainTimeout: 2 * time.Second, AcksSize: 100_000, MaxTargets: 1000,
 	}
 	for _, c := range change {
 		c(&cfg)

@@ -72,7 +72,7 @@ type AckReader struct {
 
 // NewAckReader makes a reader of some partitions; on a Cluster of one. Close ends it.
 func (s *Store) NewAckReader(partitions []int) (*AckReader, error) {
-	rdb, err := s.cfg.connect(1)
+	rdb, err := s.cfg.connect(1, false)
 	if err != nil {
 		return nil, err
 	}
