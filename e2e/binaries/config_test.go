@@ -14,9 +14,9 @@ var documented = map[string][]string{
 	"gateway": {"SLUICE_REDIS_URL", "SLUICE_PREFIX", "SLUICE_PARTITIONS", "SLUICE_SERVER_ID", "SLUICE_ADDR", "SLUICE_ADMIN_ADDR",
 		"SLUICE_HISTORY_TTL", "SLUICE_MAX_FRAME_BYTES", "SLUICE_SEND_QUEUE_BYTES", "SLUICE_PING_INTERVAL", "SLUICE_SESSION_TTL",
 		"SLUICE_DRAIN_TIMEOUT", "SLUICE_AUTH", "SLUICE_AUTH_DEV_ANYWHERE", "SLUICE_JWT_SECRET", "SLUICE_JWT_AUDIENCE",
-		"SLUICE_JWT_ISSUER", "SLUICE_ALLOWED_ORIGINS"},
+		"SLUICE_JWT_ISSUER", "SLUICE_ALLOWED_ORIGINS", "SLUICE_ACKS_SIZE"},
 	"worker": {"SLUICE_REDIS_URL", "SLUICE_PREFIX", "SLUICE_PARTITIONS", "SLUICE_ADMIN_ADDR", "SLUICE_HISTORY_SIZE",
-		"SLUICE_HISTORY_TTL", "SLUICE_MAX_FRAME_BYTES"},
+		"SLUICE_HISTORY_TTL", "SLUICE_MAX_FRAME_BYTES", "SLUICE_CURSOR_TTL", "SLUICE_ACK_SYNC"},
 }
 
 func TestHelp(t *testing.T) {
@@ -84,6 +84,9 @@ func TestBadSettings(t *testing.T) {
 		{"worker", "SLUICE_HISTORY_SIZE", "-5", number},
 		{"worker", "SLUICE_HISTORY_TTL", "-24h", duration},
 		{"worker", "SLUICE_MAX_FRAME_BYTES", "64KB", number},
+		{"worker", "SLUICE_CURSOR_TTL", "0s", duration},
+		{"worker", "SLUICE_ACK_SYNC", "maybe", `true|false`},
+		{"gateway", "SLUICE_ACKS_SIZE", "10", number},
 	} {
 		t.Run(tc.binary+" "+tc.variable+"="+tc.value, func(t *testing.T) {
 			t.Parallel()

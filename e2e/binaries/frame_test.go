@@ -12,7 +12,7 @@ type msg = map[string]any
 
 // frame is what a server sent: the fields of all kinds together.
 type frame struct {
-	Type, Ref, To, ID, Prev, Event, From, Enc string
+	Type, Ref, To, ID, Prev, Event, From, Enc, Device string
 
 	Data                            json.RawMessage
 	Conn, Server, User              string
