@@ -77,8 +77,8 @@ func (c *conn) open(id auth.Identity, asked *asked) {
 	}
 	if err == nil {
 		list, more := c.entitled(id, asked.wants)
-		mistakes := append(asked.mistakes, more...)
-		err = c.follows(ctx, list, func() { c.welcome(mistakes) })
+		asked.mistakes = append(asked.mistakes, more...)
+		err = c.follows(ctx, list, func() { c.welcome(asked.mistakes) })
 	}
 	if err != nil {
 		c.gw.log.Warn("could not open a connection", "conn", c.id, "err", err)
