@@ -123,13 +123,14 @@ func (s *sub) at() wire.ID {
 	return s.pos
 }
 
-// skipTo moves a subscription over a gap. What was sent before may still be
-// acknowledged. The shard's lock is held.
+// skipTo moves a subscription over a gap. If that leads back, what was sent before may
+// still be acknowledged, and what follows is new. The shard's lock is held.
 func (s *sub) skipTo(id wire.ID) {
 	if id.Less(s.pos) {
 		s.conn.mu.Lock()
 		k := s.conn.ackState()
 		put(s.conn.gw, k.high, s.target.name, later(k.high[s.target.name], s.pos))
+		delete(k.acked, s.target.name)
 		s.conn.mu.Unlock()
 	}
 	s.pos = id
@@ -159,7 +160,7 @@ func (a *acks) add(c *conn, to string, id wire.ID) bool {
 		a.held[c][to] = h
 		a.size++
 	}
-	h.ID = id // acks that go back end before
+	h.ID = later(h.ID, id)
 	if h.count++; h.count >= ackCount {
 		delete(a.held[c], to)
 		if len(a.held[c]) == 0 {
