@@ -29,7 +29,7 @@ func (c *cluster) waitCursor(t testing.TB, user, device, target, id string) {
 	eventually(t, func() error {
 		got, err := c.HGet(ctx, c.cursors(user), device+" "+target).Result()
 		if got != id {
-			return fmt.Errorf("cursor of %s on %s for %s is %q (%v), want %s", user, device, target, got, err, id)
+			return fmt.Errorf("cursor of %s on %s for %s is %q, want %s (%w)", user, device, target, got, id, err)
 		}
 		return nil
 	})
