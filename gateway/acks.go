@@ -355,8 +355,8 @@ func (o *asked) refuse(code, message string) {
 // gave itself counts more.
 func (c *conn) byCursors(ctx context.Context, user string, o *asked) error {
 	select {
-	case c.gw.reads <- struct{}{}:
-		defer func() { <-c.gw.reads }()
+	case c.gw.reads.cursors <- struct{}{}:
+		defer func() { <-c.gw.reads.cursors }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -50,25 +50,28 @@ func (c *conn) catchAllUp() {
 	}
 }
 
-// follow reads a page for a subscription, and lets it join the live flow if that was
-// all. false: it wants another turn. Others come first, so that a target for which the
-// link is too slow does not starve them.
+// follow queues what comes next for a subscription, as far as there is room, and lets
+// it join the live flow if that was all. false: it wants another turn. Others come
+// first, so that a target for which the link is too slow does not starve them.
 func (c *conn) follow(ctx context.Context, s *sub) (done bool) {
 	for wait := 10 * time.Millisecond; !s.left(); wait = min(2*wait, time.Second) {
 		room := c.hasRoom()
-		q := &store.Query{Target: s.target.name, After: s.pos, Edges: true, Limit: pageEvents}
-		if err := c.gw.read(ctx, q); err != nil {
-			if ctx.Err() != nil {
-				return true
+		if c.sock.Room() {
+			q := &reading{Query: store.Query{Target: s.target.name, After: s.pos, Limit: pageEvents}, goesOn: true}
+			if err := c.gw.read(ctx, q); err != nil {
+				if ctx.Err() != nil {
+					return true
+				}
+				c.gw.log.Debug("cannot read a history; trying on", "target", s.target.name, "err", err)
+				sleep(ctx, wait)
+				continue
 			}
-			c.gw.log.Debug("cannot read a history; trying on", "target", s.target.name, "err", err)
-			sleep(ctx, wait)
-			continue
+			if c.replay(s, q, store.Position{After: s.pos, Own: true, Since: int64(s.pos.Ms)}) {
+				return !q.cached && !q.Page.More && c.gw.hub.join(s)
+			}
 		}
-		if c.replay(s, q, store.Position{After: s.pos, Own: true, Since: int64(s.pos.Ms)}) {
-			return !q.Page.More && c.gw.hub.join(s)
-		}
-		// What is left of the page is read again: memory stays bounded.
+		// What is left of the page is read again, or found in the cache: memory stays bounded.
+		s.unlessLeft(func() bool { c.gw.lags.add(s); return true })
 		select {
 		case <-room:
 			return false
@@ -92,13 +95,12 @@ func (s *sub) unlessLeft(queue func() bool) bool {
 	return s.gone || queue()
 }
 
-// replay queues what a query found for a subscription: the events, or the gap if
-// there is one. false: the connection's queue is full; s.pos says how far it got.
-func (c *conn) replay(s *sub, q *store.Query, p store.Position) bool {
-	ok, reason := c.gw.complete(q, p)
-	if !ok {
+// replay queues what was read for a subscription: the events, or the gap if there is
+// one. false: the connection's queue is full; s.pos says how far it got.
+func (c *conn) replay(s *sub, q *reading, p store.Position) bool {
+	if ok, reason := c.gw.complete(&q.Query, p); !ok && !q.cached {
 		if !s.unlessLeft(func() bool {
-			if !c.sock.Send(wire.Frame(gap(q, p.After, reason))) {
+			if !c.sock.Send(wire.Frame(gap(&q.Query, p.After, reason))) {
 				return false
 			}
 			s.skipTo(q.Got.Newest)
@@ -107,12 +109,11 @@ func (c *conn) replay(s *sub, q *store.Query, p store.Position) bool {
 			return false
 		}
 		c.gw.metrics.gaps.WithLabelValues(reason).Inc()
-		q.Page = store.Page{}
+		q.Page.More = false
 		return true
 	}
-	for i := range q.Page.Events {
-		r := record(&q.Page.Events[i])
-		if !s.unlessLeft(func() bool { return s.push(r) }) {
+	for i := range q.records {
+		if !s.unlessLeft(func() bool { return s.push(&q.records[i]) }) {
 			return false
 		}
 	}
@@ -139,20 +140,6 @@ func record(e *wire.Event) *wire.Record {
 		Kind: wire.RecEvent, To: e.To, ID: e.ID, Prev: e.Prev, Except: e.Except,
 		Frame: wire.AppendText(nil, wire.AppendEvent(nil, e)),
 	}
-}
-
-// historyReads bounds the reads of histories under way.
-const historyReads = 32
-
-// read asks for histories, a bounded number of times at once.
-func (g *Gateway) read(ctx context.Context, q ...*store.Query) error {
-	select {
-	case g.reads <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-g.reads }()
-	return g.store.History(ctx, q...)
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -180,10 +180,10 @@ func (c *conn) fail(ref string, err error) {
 	c.send(wire.Error{Ref: ref, Code: fe.Code, Message: fe.Message})
 }
 
-// send queues an answer. A client that asks without reading the answers has its
-// queue full of them: it is closed, and may come back.
+// send queues an answer. A client that asks without reading the answers is closed, and
+// may come back.
 func (c *conn) send(f wire.ServerFrame) {
-	if !c.sock.Send(wire.Frame(f)) {
+	if !c.sock.Answer(wire.Frame(f)) {
 		c.sock.Close(wire.CloseTooSlow, "answers are not read")
 	}
 }
@@ -198,7 +198,7 @@ func (c *conn) sendAll(ctx context.Context, f wire.ServerFrame) error {
 	}
 	for {
 		room := c.hasRoom()
-		if c.sock.Send(frame) {
+		if c.sock.Answer(frame) || c.sock.Send(frame) { // who is refused a Send hears of room
 			return nil
 		}
 		select {

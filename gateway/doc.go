@@ -17,11 +17,14 @@
 //	hub.go         targets and their subscribers: the live flow
 //	held.go        live records that wait for the history before them
 //	catchup.go     one subscription that reads the history until it meets the live flow
+//	reads.go       the reads of histories, shared by who wants the same
+//	pages.go       what was just read, for the next one
+//	lag.go         connections that take nothing: reported, asked about, closed
 //	reread.go      targets that may have missed something read the history
 //	backlog.go     what waits for workers
 //	drain.go       the end
 //	metrics.go     counters
 //
-// Locks: a shard's lock (hub.go) comes before those of sessions and of sockets; no
-// lock is held while Redis is asked.
+// Locks: a shard's lock (hub.go) comes before those of sessions, lags and sockets, in
+// this order; no lock is held while Redis is asked.
 package gateway

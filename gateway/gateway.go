@@ -48,7 +48,8 @@ type Gateway struct {
 	reread    *rereads
 	publisher *publisher
 	acks      *acks
-	reads     chan struct{} // bounds the reads of histories under way
+	reads     *reads
+	lags      *lags
 
 	ctx      context.Context // ends after the drain; set by Run
 	wg       sync.WaitGroup  // goroutines of connections
@@ -74,16 +75,17 @@ func New(o Options) (*Gateway, error) {
 		log: o.Log.With("server", id), verifier: verifier, page: o.Page,
 		metrics: newMetrics(o.Registry),
 		sockets: socket.NewGroup(socket.Options{
-			MaxMessage: o.Config.Store.MaxData + maxMessage, QueueBytes: o.Config.SendQueueBytes,
+			MaxMessage: o.Config.Store.MaxData + maxMessage, QueueBytes: o.Config.SendQueueBytes, SendBuffer: o.Config.SendBuffer,
 			PingInterval: o.Config.PingInterval, CloseTimeout: closeTimeout,
 		}),
-		reads: make(chan struct{}, historyReads),
 		conns: make(map[string]*conn),
 	}
 	g.openers.gw = g
 	g.hub = newHub(g, o.Config.Store.Partitions)
 	g.sessions = newSessions(g)
 	g.reread = newRereads(g)
+	g.reads = newReads(g)
+	g.lags = newLags(g)
 	g.publisher = newPublisher(g)
 	g.acks = newAcks(g)
 	return g, nil
@@ -114,6 +116,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.acks.run(inner2) })
 	work.Go(func() error { return g.listen(inner2) })
 	work.Go(func() error { return g.watchBacklog(inner2) })
+	work.Go(func() error { return g.lags.run(inner2) })
 	for range rereaders {
 		work.Go(func() error { return g.reread.run(inner2) })
 	}

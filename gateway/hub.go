@@ -88,6 +88,7 @@ func (h *hub) remove(s *sub) {
 		return
 	}
 	s.gone = true
+	h.gw.lags.end(s)
 	last := len(t.subs) - 1
 	t.subs[s.index] = t.subs[last]
 	t.subs[s.index].index = s.index
@@ -219,6 +220,7 @@ func (h *hub) join(s *sub) bool {
 		}
 	}
 	s.held = nil
+	h.gw.lags.end(s)
 	if t.live == 0 && (!t.known || t.last.Less(s.pos)) {
 		t.last, t.known = s.pos, true
 	}

@@ -15,6 +15,7 @@ const (
 	dropLiveOnly  = "live_only_full" // live only, and the socket's queue is full
 	dropMalformed = "malformed"      // not a worker's message
 	dropChannel   = "channel_full"   // the delivery does not keep up with the channel
+	dropSlow      = "slow_report"    // too many reports wait that slow clients are slow no more
 )
 
 // Reasons why an acknowledgement was dropped.
@@ -26,13 +27,14 @@ const (
 )
 
 type metrics struct {
-	connections, backlog                           prometheus.Gauge
+	connections, slow, backlog                     prometheus.Gauge
 	records, deliveries, publishes                 prometheus.Counter
 	holes, rereads, mended, lagging, subscriptions prometheus.Counter
 	sessionFailures, retired                       prometheus.Counter
 	acks, acksRefused, acksWritten                 prometheus.Counter
 	ackDrops                                       *prometheus.CounterVec
 	drops, closes, refused, errors, resumes, gaps  *prometheus.CounterVec
+	slowReports                                    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -46,6 +48,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
 		backlog:         f.NewGauge(prometheus.GaugeOpts{Name: "sluice_backlog", Help: "Entries in all ingress streams that are not acknowledged."}),
 		connections:     f.NewGauge(prometheus.GaugeOpts{Name: "sluice_gateway_connections", Help: "Open sockets with or before a token."}),
+		slow:            f.NewGauge(prometheus.GaugeOpts{Name: "sluice_gateway_slow_connections", Help: "Connections that catch up from the history and have no room."}),
+		slowReports:     vec("slow_reports_total", "Reports to workers about connections that take nothing.", "state"),
 		records:         counter("records_total", "Records that came on the channel."),
 		deliveries:      counter("deliveries_total", "Events queued for sockets."),
 		publishes:       counter("publishes_total", "Events that clients published."),

@@ -200,9 +200,9 @@ const (
 )
 
 func (c *conn) beginAll(ctx context.Context, subs []*sub, wants []want) error {
-	queries := make([]*store.Query, len(wants))
+	queries := make([]*reading, len(wants))
 	for i, w := range wants {
-		queries[i] = &store.Query{Target: w.target, After: w.start.id, Edges: true}
+		queries[i] = &reading{Query: store.Query{Target: w.target, After: w.start.id}}
 		if w.start.kind != startNow {
 			queries[i].Limit = firstEvents
 		}
@@ -219,35 +219,35 @@ func (c *conn) beginAll(ctx context.Context, subs []*sub, wants []want) error {
 }
 
 // begin answers one subscription and brings it into the live flow.
-func (c *conn) begin(ctx context.Context, s *sub, w want, q *store.Query) error {
+func (c *conn) begin(ctx context.Context, s *sub, w want, q *reading) error {
 	m := c.gw.metrics
 	answer := wire.Subscribed{Ref: w.ref, To: w.target, Position: q.Got.Newest, Recovered: true}
 	position := store.Position{After: w.start.id, Own: w.start.kind == startOwn, Since: int64(w.start.id.Ms)}
 	ok, reason := true, ""
 	if w.start.kind == startOwn || w.start.kind == startBare {
-		ok, reason = c.gw.complete(q, position)
+		ok, reason = c.gw.complete(&q.Query, position)
 		m.resumed(ok, reason)
 	}
 	switch {
 	case !ok:
 		m.gaps.WithLabelValues(reason).Inc()
-		if err := c.sendAll(ctx, gap(q, w.start.id, reason)); err != nil {
+		if err := c.sendAll(ctx, gap(&q.Query, w.start.id, reason)); err != nil {
 			return err
 		}
 		answer.Recovered = false
-		s.pos, q.Page = q.Got.Newest, store.Page{}
+		s.pos, q.Page, q.records = q.Got.Newest, store.Page{}, nil
 	case w.start.kind == startOwn:
 		s.pos = w.start.id
-	case len(q.Page.Events) > 0:
-		s.pos = q.Page.Events[0].Prev // from here on the position is the target's own
+	case len(q.records) > 0:
+		s.pos = q.records[0].Prev // from here on the position is the target's own
 	default:
 		s.pos = q.Got.Newest
 	}
 	if err := c.sendAll(ctx, answer); err != nil {
 		return err
 	}
-	for i := range q.Page.Events {
-		if !s.push(record(&q.Page.Events[i])) {
+	for i := range q.records {
+		if !s.push(&q.records[i]) {
 			c.catchUp(s)
 			return nil
 		}
@@ -264,7 +264,7 @@ func (c *conn) position(w want) error {
 	defer done()
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	q := &store.Query{Target: w.target, Edges: true}
+	q := &reading{Query: store.Query{Target: w.target}}
 	if err := c.gw.read(ctx, q); err != nil {
 		return err
 	}

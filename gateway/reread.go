@@ -143,7 +143,7 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 		}
 		t.shard.mu.Unlock()
 	}
-	if err := r.gw.read(ctx, queries...); err != nil {
+	if err := r.gw.store.History(ctx, queries...); err != nil {
 		return targets, err
 	}
 	for i, t := range targets {

@@ -109,6 +109,7 @@ func (g *Gateway) heartbeat(ctx context.Context, current *atomic.Pointer[store.S
 			if fresh && known {
 				g.log.Warn("Redis does not know this gateway any more; registers everything again")
 				g.sessions.again()
+				g.lags.again()
 			}
 			known = true
 			err = g.store.Send(ctx, []store.Outgoing{{Server: g.id, Payload: wire.AppendHeartbeat(nil, nonce)}})
@@ -152,6 +153,10 @@ func (g *Gateway) dispatch(payload string) {
 	case m.Beats != nil:
 		for _, b := range m.Beats {
 			g.beat(b)
+		}
+	case m.Redeliver != nil:
+		for i := range m.Redeliver {
+			g.lags.asked(&m.Redeliver[i])
 		}
 	default:
 		g.batch(&m, len(payload))

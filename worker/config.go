@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"strconv"
 	"time"
 
 	"sluice/shared/store"
@@ -11,6 +12,7 @@ import (
 type Config struct {
 	Store    store.Config
 	Acks     AckConfig
+	Slow     SlowConfig
 	ServerID string `env:"SLUICE_SERVER_ID" help:"Name of this process, unique in the installation. Default: the host's name and a random suffix." allow:"1 to 128 characters of A-Z a-z 0-9 . _ - : @ / + ="`
 }
 
@@ -32,6 +34,24 @@ func (c *AckConfig) Validate() error {
 func (c *Config) Validate() error {
 	if c.ServerID != "" && !wire.ValidName(c.ServerID) {
 		return &store.Problem{Name: "SLUICE_SERVER_ID", Value: c.ServerID, Allowed: "1 to 128 characters of A-Z a-z 0-9 . _ - : @ / + ="}
+	}
+	return nil
+}
+
+// SlowConfig says when a client that takes nothing is given up: after the attempts or
+// after the timeout, whichever comes first. Both begin anew when it takes something.
+type SlowConfig struct {
+	Attempts int           `env:"SLUICE_SLOW_ATTEMPTS" envDefault:"12" help:"Tries to serve a client that takes nothing, in growing distances, before it is closed with 4001." allow:"a whole number from 1 to 100"`
+	Timeout  time.Duration `env:"SLUICE_SLOW_TIMEOUT" envDefault:"45s" help:"Time after which a client that takes nothing is closed with 4001. Gateways close it after two to three ping intervals in any case." allow:"a duration from 100ms to 1h"`
+}
+
+// Validate returns a *store.Problem for the first setting that cannot be used.
+func (c *SlowConfig) Validate() error {
+	if c.Attempts < 1 || c.Attempts > 100 {
+		return &store.Problem{Name: "SLUICE_SLOW_ATTEMPTS", Value: strconv.Itoa(c.Attempts), Allowed: "a whole number from 1 to 100"}
+	}
+	if c.Timeout < 100*time.Millisecond || c.Timeout > time.Hour {
+		return &store.Problem{Name: "SLUICE_SLOW_TIMEOUT", Value: c.Timeout.String(), Allowed: "a duration from 100ms to 1h"}
 	}
 	return nil
 }

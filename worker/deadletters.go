@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,7 +18,8 @@ import (
 
 const deadUsage = `want: dead list [-json], dead requeue ID... or all, dead drop ID... or all`
 
-// DeadLetters is the command `dead`: list, requeue and drop dead letters.
+// DeadLetters is the command `dead`: list, requeue and drop dead letters, and slow clients
+// that were given up.
 func DeadLetters(ctx context.Context, cfg store.Config, args []string, out io.Writer) error {
 	if len(args) == 0 {
 		return ops.UsageError(deadUsage)
@@ -30,26 +32,34 @@ func DeadLetters(ctx context.Context, cfg store.Config, args []string, out io.Wr
 	if err := st.Ready(ctx); err != nil {
 		return err
 	}
+	gone := newGivenUp(st)
+	defer gone.close()
+	each := func(ctx context.Context, do func(store.Buried) error) error {
+		return errors.Join(eachDead(ctx, st, do), gone.each(do))
+	}
 	verb, rest := args[0], args[1:]
 	switch {
 	case verb == "list" && len(rest) == 0:
-		return listDead(ctx, st, out)
+		return listDead(ctx, each, out)
 	case verb == "list" && len(rest) == 1 && rest[0] == "-json":
 		enc := json.NewEncoder(out)
-		return eachDead(ctx, st, func(b store.Buried) error { return enc.Encode(exact(b)) })
+		return each(ctx, func(b store.Buried) error { return enc.Encode(exact(b)) })
 	case verb == "requeue" && len(rest) > 0:
-		return changeDead(ctx, st, rest, out, "requeued", st.Requeue)
+		return changeDead(ctx, each, rest, out, "requeued", gone.or(gone.again, st.Requeue))
 	case verb == "drop" && len(rest) > 0:
-		return changeDead(ctx, st, rest, out, "dropped", st.DropDead)
+		return changeDead(ctx, each, rest, out, "dropped", gone.or(gone.drop, st.DropDead))
 	}
 	return ops.UsageError(deadUsage)
 }
 
-func listDead(ctx context.Context, st *store.Store, out io.Writer) error {
+// lister calls back for everything that is dead.
+type lister func(ctx context.Context, do func(store.Buried) error) error
+
+func listDead(ctx context.Context, each lister, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "ID\tREASON\tSTREAM\tENTRY\tTO\tDATA")
 	n := 0
-	err := eachDead(ctx, st, func(b store.Buried) error {
+	err := each(ctx, func(b store.Buried) error {
 		n++
 		_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", b.ID, b.Reason, b.Stream, b.Entry, short(b.Fields["to"]), short(b.Fields["data"]))
 		return err
@@ -116,11 +126,11 @@ func eachDead(ctx context.Context, st *store.Store, do func(store.Buried) error)
 
 // changeDead does something with the dead letters of these ids, or with all that
 // there are now.
-func changeDead(ctx context.Context, st *store.Store, ids []string, out io.Writer, did string,
+func changeDead(ctx context.Context, each lister, ids []string, out io.Writer, did string,
 	change func(context.Context, string) error) error {
 	if len(ids) == 1 && ids[0] == "all" {
 		ids = nil
-		if err := eachDead(ctx, st, func(b store.Buried) error { ids = append(ids, b.ID); return nil }); err != nil {
+		if err := each(ctx, func(b store.Buried) error { ids = append(ids, b.ID); return nil }); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,8 @@
 //	ends.go      the newest id of each target, cached
 //	intake.go    the way of a batch from the intake to the partitions
 //	cursors.go   acknowledgements: cursors moved, other devices told
+//	redeliver.go clients that do not keep up
 //	deadletters.go the command that lists, requeues and drops them
+//	givenup.go   slow clients that were given up, among them
 //	metrics.go   counters
 package worker

@@ -17,7 +17,7 @@ type metrics struct {
 	ackDrops                                         *prometheus.CounterVec
 	owned                                            prometheus.Gauge
 	batch, duration                                  prometheus.Histogram
-	dead                                             *prometheus.CounterVec
+	dead, slow                                       *prometheus.CounterVec
 	lag, pending                                     *prometheus.GaugeVec
 }
 
@@ -52,6 +52,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "From having read a batch to having appended and rendered it.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
 		dead: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_dead_letters_total",
 			Help: "Entries that became dead letters."}, []string{"reason"}),
+		slow: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_slow_total",
+			Help: "Reports about slow clients by their state, and what was done: redelivered, given_up."}, []string{"what"}),
 		lag:     gauges("lag", "Entries that no worker has read yet."),
 		pending: gauges("pending", "Entries read and not yet acknowledged."),
 	}

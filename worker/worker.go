@@ -35,6 +35,7 @@ type Worker struct {
 	share   *share
 	threads bool
 	acks    AckConfig
+	slow    SlowConfig
 	// gateways that live, as of a second ago.
 	gateways atomic.Pointer[[]string]
 }
@@ -53,6 +54,7 @@ func New(o Options) *Worker {
 		threads: o.OwnThreads,
 		acks:    o.Config.Acks,
 		share:   &share{partitions: o.Store.Config().Partitions},
+		slow:    o.Config.Slow,
 	}
 }
 
@@ -67,7 +69,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	slow, err := newRedeliver(w)
+	if err != nil {
+		return fmt.Errorf("worker %s: %w", w.id, err)
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return slow.run(ctx) })
 	for _, a := range acks {
 		g.Go(func() error { return a.run(ctx) })
 	}

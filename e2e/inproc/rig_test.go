@@ -165,10 +165,15 @@ func (p *process) metric(name string, labels ...string) float64 {
 	return sum
 }
 
-func (r *rig) worker() *process {
+func (r *rig) worker(change ...func(*worker.Config)) *process {
 	r.t.Helper()
 	return r.begin("w", func(ctx context.Context, st *store.Store, p *process) error {
-		cfg := worker.Config{Store: st.Config(), Acks: r.acks, ServerID: p.name}
+		cfg := worker.Config{
+			Store: st.Config(), Acks: r.acks, ServerID: p.name, Slow: worker.SlowConfig{Attempts: 12, Timeout: 45 * time.Second},
+		}
+		for _, c := range change {
+			c(&cfg)
+		}
 		return worker.New(worker.Options{Store: st, Config: cfg, Log: r.log, Registry: p.reg}).Run(ctx)
 	})
 }
@@ -179,20 +184,6 @@ type gatewayProcess struct {
 	ready func() error
 }
 
-// smallBuffers keeps the kernel from being the queue of a slow client.
-type smallBuffers struct {
-	net.Listener
-	bytes int
-}
-
-func (l smallBuffers) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if tcp, ok := c.(*net.TCPConn); ok && l.bytes > 0 {
-		_ = tcp.SetWriteBuffer(l.bytes)
-	}
-	return c, err
-}
-
 func (r *rig) gateway(change ...func(*gateway.Config)) *gatewayProcess {
 	r.t.Helper()
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
@@ -201,7 +192,8 @@ func (r *rig) gateway(change ...func(*gateway.Config)) *gatewayProcess {
 	}
 	cfg := gateway.Config{
 		Auth: auth.Config{Mode: auth.ModeDev}, Addr: ln.Addr().String(),
-		SendQueueBytes: 64 << 10, PingInterval: 25 * time.Second, DrainTimeout: 2 * time.Second, AcksSize: 100_000, MaxTargets: 1000,
+		SendQueueBytes: 64 << 10, SendBuffer: kernelBuffer, PingInterval: 25 * time.Second, DrainTimeout: 2 * time.Second,
+		AcksSize: 100_000, MaxTargets: 1000,
 	}
 	for _, c := range change {
 		c(&cfg)
@@ -215,7 +207,7 @@ func (r *rig) gateway(change ...func(*gateway.Config)) *gatewayProcess {
 			return err
 		}
 		gw, err := gateway.New(gateway.Options{
-			Config: cfg, Store: st, Listener: smallBuffers{ln, kernelBuffer}, Log: r.log, Registry: p.reg,
+			Config: cfg, Store: st, Listener: ln, Log: r.log, Registry: p.reg,
 		})
 		if err != nil {
 			return err
@@ -237,7 +229,8 @@ func (r *rig) gateway(change ...func(*gateway.Config)) *gatewayProcess {
 	return g
 }
 
-// kernelBuffer is the send buffer of gateways' sockets, in bytes. The kernel doubles it.
+// kernelBuffer is the send buffer of gateways' sockets, in bytes: the kernel shall not be
+// the queue of a slow client. It doubles it.
 const kernelBuffer = 16 << 10
 
 // pair starts two gateways and two workers, and waits until both workers own half.

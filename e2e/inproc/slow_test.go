@@ -391,7 +391,6 @@ func cursor(positions map[string]string) string {
 // TestAnswersWhileLagging: a client that lags asks for something. The answer has to
 // wait like the events, and is no reason to close it.
 func TestAnswersWhileLagging(t *testing.T) {
-	t.Skip("SKIP: known defect: an answer that finds the queue full of events closes the connection with 4001; the client comes back and resumes")
 	t.Parallel()
 	r := newRig(t, func(c *config) { c.HistorySize = 100_000 })
 	g := r.gateway(smallQueue)

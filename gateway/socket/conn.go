@@ -28,6 +28,7 @@ type Conn struct {
 	queue   fifo[[]byte] // ready frames; shared with other sockets, never written to
 	offset  int          // bytes of the first one that have been written
 	bytes   int          // of the queue, less offset
+	taken   uint64       // bytes written so far
 	code    int          // of the close, once there is one
 	missed  int8         // pings without pong
 	stuck   int8         // rounds without progress of the writer

@@ -11,6 +11,7 @@
 //
 //	group.go         all sockets of a process: upgrade, the end
 //	conn.go          one socket: queue, close, the states up to its end
+//	room.go          what may wait: answers beside events
 //	write.go         what goes out: several frames in one write
 //	turn.go          what comes in
 //	reader.go        reading with gorilla/websocket

@@ -3,6 +3,7 @@ package socket
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -13,7 +14,8 @@ import (
 // Options are the same for all sockets of a Group.
 type Options struct {
 	MaxMessage   int           // longest message of a client, in bytes
-	QueueBytes   int           // bytes that may wait for one socket
+	QueueBytes   int           // bytes of events that may wait for one socket
+	SendBuffer   int           // bytes that the kernel may keep for one socket; it takes twice as much memory. 0: as the system is set
 	PingInterval time.Duration // between two pings
 	CloseTimeout time.Duration // how long a close may take, from the close frame to the end
 
@@ -80,6 +82,9 @@ func (g *Group) Upgrade(w http.ResponseWriter, r *http.Request, protocol string)
 	}
 	c := &Conn{group: g}
 	nc := h.reader.nc
+	if tcp, ok := nc.(*net.TCPConn); ok && g.opts.SendBuffer > 0 {
+		_ = tcp.SetWriteBuffer(g.opts.SendBuffer)
+	}
 	boundUnsent(nc, g.opts.QueueBytes)
 	if c.link = g.poller.link(nc, c); c.link == nil {
 		h.reader.use(ws)

@@ -59,6 +59,7 @@ func (c *Conn) write(w *writer) bool {
 // advance removes n written bytes from the queue.
 func (c *Conn) advance(n int) {
 	c.bytes -= n
+	c.taken += uint64(n)
 	n += c.offset
 	whole := 0
 	for _, f := range c.queue.front(maxBatch) {

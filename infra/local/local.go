@@ -26,6 +26,7 @@ import (
 type Config struct {
 	Gateway   gateway.Config
 	Acks      worker.AckConfig
+	Slow      worker.SlowConfig
 	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9090" help:"Where /healthz, /readyz, /metrics and /debug/pprof are." allow:"host:port"`
 	Log       ops.LogConfig
 }
@@ -100,7 +101,7 @@ func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listene
 	}
 	admin.AddReadyCheck("gateway", gw.Ready)
 	w := worker.New(worker.Options{
-		Store: st, Config: worker.Config{Store: cfg.Gateway.Store, Acks: cfg.Acks, ServerID: cfg.Gateway.ServerID}, Log: log, Registry: reg,
+		Store: st, Config: worker.Config{Store: cfg.Gateway.Store, Acks: cfg.Acks, Slow: cfg.Slow, ServerID: cfg.Gateway.ServerID}, Log: log, Registry: reg,
 	})
 	introduce(out, clients.Addr().String(), redisURL, cfg.Gateway.Store.Prefix, cfg.Gateway.Auth.Mode)
 

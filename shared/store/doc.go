@@ -17,5 +17,6 @@
 //	ack.go       acks: appended, read, claimed, trimmed
 //	cursor.go    what each device has acknowledged
 //	member.go    who lives
+//	slow.go      reports about slow clients, and where asynq's tasks are
 //	dead.go      dead letters
 package store

@@ -44,6 +44,8 @@ func (k *keys) events(p int) string {
 	return k.parts[p] + "events"
 }
 
+func (k *keys) slow(p int) string { return k.parts[p] + "slow" }
+
 func (k *keys) lease(p int) string     { return k.of(p) + "lease" }
 func (k *keys) epoch(p int) string     { return k.of(p) + "epoch" }
 func (k *keys) forwarded(p int) string { return k.parts[p] + "forwarded" }

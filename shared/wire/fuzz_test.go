@@ -300,7 +300,7 @@ func FuzzParseMessage(f *testing.F) {
 			}
 		}
 		// The bytes may differ, since numbers have longer spellings; what they say may not.
-		again := message{head: m.Head, records: records, beats: m.Beats, acked: m.Acked, nonce: m.Nonce}
+		again := message{head: m.Head, records: records, beats: m.Beats, acked: m.Acked, again: m.Redeliver, nonce: m.Nonce}
 		if m.Heartbeat && m.Nonce == 0 {
 			return
 		}
@@ -349,6 +349,35 @@ func FuzzParseAck(f *testing.F) {
 		m, err := wire.ParseMessage(string(wire.AppendAcked(nil, []wire.Ack{a, a})))
 		if err != nil || !slices.Equal(m.Acked, []wire.Ack{a, a}) {
 			t.Errorf("%+v came over the channel as %+v, %v", a, m.Acked, err)
+		}
+	})
+}
+
+func FuzzParseSlowReport(f *testing.F) {
+	f.Add("gw-1", "K3YB", "alice", "topic:room-1", "1701-3", "lagging")
+	f.Add("gw-1", "K3YB", "", "all", "", "done")
+	f.Add("", "\xff", "a b", "room", "0-0", "slow")
+	f.Fuzz(func(t *testing.T, server, conn, user, to, after, state string) {
+		fields := map[string]any{"server": server, "conn": conn, "user": user, "to": to, "after": after, "state": state}
+		r, ok := wire.ParseSlowReport(fields)
+		if !ok {
+			if r != (wire.SlowReport{}) {
+				t.Errorf("%q: refused, and %+v", fields, r)
+			}
+			return
+		}
+		if !target.MatchString(r.To) || r.Server != server || r.Conn != conn || r.User != user || r.State != state {
+			t.Errorf("%q: %+v", fields, r)
+		}
+		if r.State == wire.SlowDone {
+			r.After = wire.ID{} // it says nothing there
+		}
+		again := make(map[string]any)
+		for list := r.Fields(); len(list) > 0; list = list[2:] {
+			again[list[0]] = list[1]
+		}
+		if r2, ok := wire.ParseSlowReport(again); !ok || r2 != r {
+			t.Errorf("%+v came back as %+v, %v", r, r2, ok)
 		}
 	})
 }

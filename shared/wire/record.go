@@ -13,6 +13,7 @@ import (
 //	beat:      'S' (partition epoch seq)*         latest sequence numbers, once a second
 //	heartbeat: 'H' nonce                          from the gateway to itself
 //	acked:     'A' (user device to id.ms id.seq)* cursors that moved, live only (ack.go)
+//	redeliver: 'D' (conn to flags)*               how do they do? flags 1: the last time (slow.go)
 //
 //	record:  'e' to id.ms id.seq prev.ms prev.seq except frame    retained event
 //	         'l' to id.ms id.seq except frame                     live-only event
@@ -26,6 +27,7 @@ const (
 	msgBeat      = 'S'
 	msgHeartbeat = 'H'
 	msgAcked     = 'A'
+	msgRedeliver = 'D'
 
 	RecEvent     = 'e'
 	RecLive      = 'l'
@@ -133,6 +135,7 @@ type Message struct {
 	Head      Head   // of a batch
 	Beats     []Head // of a beat
 	Acked     []Ack  // cursors that moved
+	Redeliver []Redelivery
 	Nonce     uint64 // of a heartbeat
 	Heartbeat bool
 	rest      string
@@ -157,6 +160,11 @@ func ParseMessage(payload string) (Message, error) {
 		d.bad = d.rest == "" // as above
 		for d.rest != "" && !d.bad {
 			m.Acked = append(m.Acked, d.ack())
+		}
+	case msgRedeliver:
+		d.bad = d.rest == "" // as above
+		for d.rest != "" && !d.bad {
+			m.Redeliver = append(m.Redeliver, d.redelivery())
 		}
 	case msgHeartbeat:
 		m.Heartbeat, m.Nonce = true, d.uvarint()

@@ -12,13 +12,14 @@ import (
 )
 
 // message is one message on a gateway's channel: a batch with its records, or beats,
-// or acks, or a heartbeat.
+// or acks, or redeliveries, or a heartbeat.
 type message struct {
 	name    string
 	head    wire.Head
 	records []wire.Record
 	beats   []wire.Head
 	acked   []wire.Ack
+	again   []wire.Redelivery
 	nonce   uint64
 }
 
@@ -28,6 +29,8 @@ func (m *message) bytes() []byte {
 		return wire.AppendBeats(nil, m.beats)
 	case m.acked != nil:
 		return wire.AppendAcked(nil, m.acked)
+	case m.again != nil:
+		return wire.AppendRedeliver(nil, m.again)
 	case m.nonce != 0:
 		return wire.AppendHeartbeat(nil, m.nonce)
 	}
@@ -66,6 +69,7 @@ var messages = []message{
 	{name: "acked", acked: []wire.Ack{
 		{User: "alice", Device: "phone-1", To: "topic:room-1", ID: id(1701, 3)}, {User: "bob", Device: "b", To: "all", ID: wire.MaxID},
 	}},
+	{name: "redeliver", again: []wire.Redelivery{{Conn: "K3YB", To: "topic:room-1"}, {Conn: "QW2N", To: "all", Last: true}}},
 	{name: "heartbeat", nonce: 1 << 33},
 }
 
@@ -120,7 +124,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 	for _, want := range messages {
 		m, records, err := readAll(string(want.bytes()))
 		if err != nil || m.Head != want.head || m.Nonce != want.nonce || m.Heartbeat != (want.nonce != 0) ||
-			!reflect.DeepEqual(m.Beats, want.beats) || !reflect.DeepEqual(m.Acked, want.acked) || !reflect.DeepEqual(records, want.records) {
+			!reflect.DeepEqual(m.Beats, want.beats) || !reflect.DeepEqual(m.Acked, want.acked) || !reflect.DeepEqual(m.Redeliver, want.again) || !reflect.DeepEqual(records, want.records) {
 			t.Errorf("%s: got %+v, %+v, %v", want.name, m, records, err)
 		}
 	}
@@ -132,7 +136,7 @@ func TestRecordsTruncated(t *testing.T) {
 	for _, whole := range messages {
 		b := whole.bytes()
 		ends := map[int]int{} // where the message may end, and the records until there
-		if whole.beats == nil && whole.acked == nil && whole.nonce == 0 {
+		if whole.beats == nil && whole.acked == nil && whole.again == nil && whole.nonce == 0 {
 			cut := whole
 			for n := range whole.records {
 				cut.records = whole.records[:n]
@@ -147,6 +151,12 @@ func TestRecordsTruncated(t *testing.T) {
 		}
 		for n := range whole.acked {
 			cut := message{acked: whole.acked[:n]}
+			if n > 0 {
+				ends[len(cut.bytes())] = 0
+			}
+		}
+		for n := range whole.again {
+			cut := message{again: whole.again[:n]}
 			if n > 0 {
 				ends[len(cut.bytes())] = 0
 			}
@@ -179,6 +189,8 @@ func TestRecordsRefused(t *testing.T) {
 		"another kind":                      "Z\x01\x01\x01",
 		"JSON":                              `{"type":"event"}`,
 		"beat of nothing":                   "S",
+		"redelivery of nothing":             "D",
+		"redelivery without flags":          "D\x01c\x03all",
 		"heartbeat with a record behind":    "H\x01x\x00\x00\x00",
 		"varint without end":                "H" + strings.Repeat("\x80", 20),
 		"varint above 64 bits":              "H\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02",

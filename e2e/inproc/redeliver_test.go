@@ -1,0 +1,404 @@
+package inproc_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"sluice/gateway"
+	"sluice/shared/store"
+	"sluice/worker"
+)
+
+// reports are the states that were reported about a user's connection, in order.
+func (r *rig) reports(user, target string) (states []string) {
+	r.t.Helper()
+	entries, err := r.rdb.XRange(ctx, r.key(target, "slow"), "-", "+").Result()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	conn := ""
+	for _, e := range entries {
+		if e.Values["user"] == user && e.Values["to"] == target {
+			conn, _ = e.Values["conn"].(string)
+		}
+		if e.Values["conn"] == conn && e.Values["to"] == target {
+			state, _ := e.Values["state"].(string)
+			states = append(states, state)
+		}
+	}
+	return states
+}
+
+// chains are the tasks of redeliveries by their state.
+func (r *rig) chains() (alive, archived []*asynq.TaskInfo) {
+	inspect := asynq.NewInspectorFromRedisClient(r.rdb)
+	queue := r.cfg.Prefix + "slow"
+	for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
+		inspect.ListScheduledTasks, inspect.ListPendingTasks, inspect.ListActiveTasks, inspect.ListRetryTasks,
+	} {
+		some, _ := list(queue) // no such queue: no tasks
+		alive = append(alive, some...)
+	}
+	archived, _ = inspect.ListArchivedTasks(queue)
+	return alive, archived
+}
+
+func (r *rig) noChains() {
+	r.t.Helper()
+	eventually(r.t, patience, "there is no redelivery any more", func() error {
+		if alive, archived := r.chains(); len(alive)+len(archived) > 0 {
+			return fmt.Errorf("%d are alive, %d archived", len(alive), len(archived))
+		}
+		return nil
+	})
+}
+
+// stuck makes a client that has stopped reading and whose socket is full. Events go on
+// until finish.
+func (r *rig) stuck(g *gatewayProcess, user, topic string) (*client, *producer) {
+	r.t.Helper()
+	c := join(r.t, g, user, topics(topic), narrow)
+	p := r.produce(500, 400, source{"direct", "topic:" + topic})
+	c.waitEvents(patience, "topic:"+topic, 20)
+	c.pause()
+	r.waitReport(user, "topic:"+topic, "lagging", 1)
+	return c, p
+}
+
+func (r *rig) waitReport(user, target, state string, n int) {
+	r.t.Helper()
+	eventually(r.t, patience, fmt.Sprintf("%s is reported as %s", user, state), func() error {
+		states := r.reports(user, target)
+		if strings.Count(strings.Join(states, " "), state) < n {
+			return fmt.Errorf("reported so far: %v", states)
+		}
+		return nil
+	})
+}
+
+func what(p *process, what string) float64 { return p.metric("sluice_worker_slow_total", "what", what) }
+
+func (p *process) waitRedelivered(n float64) {
+	p.t.Helper()
+	eventually(p.t, patience, fmt.Sprintf("%v redeliveries by %s", n, p.name), func() error {
+		if got := what(p, "redelivered"); got < n {
+			return fmt.Errorf("%v so far", got)
+		}
+		return nil
+	})
+}
+
+func slowly(attempts int, timeout time.Duration) func(*worker.Config) {
+	return func(c *worker.Config) { c.Slow = worker.SlowConfig{Attempts: attempts, Timeout: timeout} }
+}
+
+func longHistory(c *store.Config) { c.HistorySize = 100_000 }
+
+// TestStoppedClientSurvives: a client takes nothing for a while. It is reported, a worker
+// asks after it, and when it reads again it gets everything on the same connection.
+func TestStoppedClientSurvives(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, longHistory)
+	g := r.gateway(smallQueue)
+	w := r.worker()
+	c, p := r.stuck(g, "alice", "busy")
+	const target = "topic:busy"
+	w.waitRedelivered(4) // the fifth is 3 s away
+	entry := r.rdb.XRangeN(ctx, r.key(target, "slow"), "-", "+", 1).Val()[0].Values
+	if entry["server"] != g.name || entry["to"] != target || entry["conn"] == "" || entry["after"] == "" {
+		t.Errorf("the report is %v", entry)
+	}
+	alive, _ := r.chains()
+	if len(alive) != 1 || alive[0].ID != fmt.Sprint(entry["conn"], " ", target) {
+		t.Errorf("the redeliveries are %v, want one for the connection and target", alive)
+	}
+	if n := g.metric("sluice_gateway_slow_connections"); n != 1 {
+		t.Errorf("%v connections are slow, want 1", n)
+	}
+	c.resume()
+	p.settle(patience, c)
+	r.noChains()
+	if states := r.reports("alice", target); states[len(states)-1] != "done" {
+		t.Errorf("the reports are %v, want done at last", states)
+	}
+	if n := g.metric("sluice_gateway_slow_connections"); n != 0 {
+		t.Errorf("%v connections are slow, want 0", n)
+	}
+}
+
+// TestSlowClientIsGivenUp: it takes nothing for all attempts, or for too long.
+func TestSlowClientIsGivenUp(t *testing.T) {
+	t.Parallel()
+	for name, limit := range map[string]func(*worker.Config){
+		"attempts": slowly(3, time.Hour), "timeout": slowly(100, time.Second),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, longHistory)
+			g := r.gateway(smallQueue)
+			w := r.worker(limit)
+			const target = "topic:busy"
+			c, p := r.stuck(g, "alice", "busy")
+			eventually(t, patience, "the gateway closes it", func() error {
+				if g.metric("sluice_gateway_closes_total", "code", "4001") == 0 {
+					return fmt.Errorf("it did not")
+				}
+				return nil
+			})
+			if n := what(w, "redelivered"); n < 3 || what(w, "given_up") != 1 {
+				t.Errorf("closed after %v attempts, given up %v times", n, what(w, "given_up"))
+			}
+			eventually(t, patience, "the redelivery is archived", func() error {
+				if alive, archived := r.chains(); len(alive) != 0 || len(archived) != 1 {
+					return fmt.Errorf("%d are alive, %d archived", len(alive), len(archived))
+				}
+				return nil
+			})
+			r.isDead("alice", target)
+
+			c.resume()
+			_ = c.waitClose(patience)
+			next, err := follow(c.all(target), target, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again := dial(t, g, "alice", resuming("alice", map[string]string{target: c.last(target)}))
+			again.mustHave(patience, target, next, p.finish()[0])
+		})
+	}
+}
+
+// isDead: the command shows who was given up, and drops it.
+func (r *rig) isDead(user, target string) {
+	r.t.Helper()
+	dead := func(args ...string) string {
+		var out bytes.Buffer
+		cfg := r.cfg
+		cfg.RedisURL = "redis://" + r.redis.addr
+		if err := worker.DeadLetters(ctx, cfg, args, &out); err != nil {
+			r.t.Errorf("dead %v: %v", args, err)
+		}
+		return out.String()
+	}
+	if out := dead("list"); !strings.Contains(out, "too_slow") || !strings.Contains(out, target) || !strings.Contains(out, user) {
+		r.t.Errorf("dead list says\n%s", out)
+	}
+	if out := dead("list", "-json"); !strings.Contains(out, `"too_slow"`) {
+		r.t.Errorf("dead list -json says\n%s", out)
+	}
+	if out := dead("drop", "all"); out != "dropped 1 dead letters\n" {
+		r.t.Errorf("dead drop all says %q", out)
+	}
+	r.noChains()
+}
+
+// TestSlowButSteady: a client reads, but slower than events come. Each time that it has
+// taken something its attempts begin anew, so it lives longer than they last.
+func TestSlowButSteady(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, longHistory)
+	g := r.gateway(smallQueue)
+	w := r.worker(slowly(4, time.Hour)) // 3 s
+	const target = "topic:busy"
+	c, p := r.stuck(g, "alice", "busy")
+	for n := 1; n <= 5; n++ {
+		w.waitRedelivered(what(w, "redelivered") + 2) // of 4
+		had := events(c.everything(), target)
+		c.resume()
+		c.waitEvents(patience, target, had+10)
+		c.pause()
+		r.waitReport("alice", target, "progress", n)
+	}
+	if n := what(w, "redelivered"); n < 8 || what(w, "given_up") > 0 {
+		t.Errorf("%v redeliveries, %v times given up", n, what(w, "given_up"))
+	}
+	c.resume()
+	p.settle(patience, c)
+	r.noChains()
+}
+
+// TestWorkerDiesWhileAClientIsSlow: another one goes on with the attempts.
+func TestWorkerDiesWhileAClientIsSlow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, longHistory)
+	g := r.gateway(smallQueue)
+	w1 := r.worker(slowly(5, time.Hour))
+	c, p := r.stuck(g, "alice", "busy")
+	w1.waitRedelivered(1)
+	w1.crash()
+	w2 := r.worker(slowly(5, time.Hour))
+	eventually(t, patience, "the other worker gives the client up", func() error {
+		if what(w2, "given_up") == 0 {
+			return fmt.Errorf("after %v redeliveries it has not", what(w2, "redelivered"))
+		}
+		return nil
+	})
+	if n := what(w2, "redelivered"); n > 4 {
+		t.Errorf("the other worker began anew: it tried %v times", n)
+	}
+	eventually(t, patience, "the gateway closes it", func() error {
+		if g.metric("sluice_gateway_closes_total", "code", "4001") == 0 {
+			return fmt.Errorf("it did not")
+		}
+		return nil
+	})
+	c.resume()
+	_ = c.waitClose(patience)
+	again := dial(t, g, "alice", resuming("alice", map[string]string{"topic:busy": "0"}))
+	again.mustHave(2*patience, "topic:busy", 0, p.finish()[0])
+}
+
+// TestSlowWithoutWorker: nobody asks after the client, and it catches up by itself.
+func TestSlowWithoutWorker(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, longHistory)
+	g := r.gateway(smallQueue)
+	w := r.worker()
+	c, p := r.stuck(g, "alice", "busy")
+	n := p.finish()[0]
+	eventually(t, patience, "all are in the history", func() error {
+		if got := r.rdb.XLen(ctx, r.key("topic:busy", "history")).Val(); got != int64(n) {
+			return fmt.Errorf("%d of %d are", got, n)
+		}
+		return nil
+	})
+	w.stop()
+	c.resume()
+	c.mustHave(patience, "topic:busy", 0, n)
+}
+
+// TestTrimmedWhileSlow: what the history did not keep is told with a gap.
+func TestTrimmedWhileSlow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *config) { c.HistorySize = 50 })
+	g := r.gateway(smallQueue)
+	r.worker()
+	const target = "topic:busy"
+	c, p := r.stuck(g, "alice", "busy")
+	had := p.sent(0)
+	eventually(t, patience, "the history has been trimmed", func() error {
+		if n := p.sent(0); n < had+300 {
+			return fmt.Errorf("%d more events", n-had)
+		}
+		return nil
+	})
+	n := p.finish()[0]
+	c.resume()
+	c.until(patience, "the last event", func(frames []frame) bool {
+		for i := len(frames) - 1; i >= 0; i-- {
+			if frames[i].To == target && frames[i].Type == "event" {
+				return number(frames[i]) == n-1
+			}
+		}
+		return false
+	})
+	told, _, err := followGaps(c.all(target), target)
+	if err != nil || told == 0 {
+		t.Errorf("%d gaps: %v", told, err)
+	}
+	for _, f := range c.all(target) {
+		if f.Type == "gap" && f.Reason != "trimmed" {
+			t.Errorf("the gap is %+v", f)
+		}
+	}
+	r.noChains()
+}
+
+// TestRedisEmptiedWhileSlow: the reports, their group, the tasks and the history are gone.
+func TestRedisEmptiedWhileSlow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, longHistory)
+	g := r.gateway(smallQueue)
+	w := r.worker()
+	const target = "topic:busy"
+	c, p := r.stuck(g, "alice", "busy")
+	w.waitRedelivered(1)
+	p.finish()
+	if err := r.rdb.FlushAll(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	r.waitReport("alice", target, "lagging", 1) // once more, since Redis does not know the gateway any more
+	before := what(w, "redelivered")
+	w.waitRedelivered(before + 1)
+	c.resume()
+	c.wait("gap", func(f frame) bool { return f.Type == "gap" && f.To == target && f.Reason == "unknown" })
+	r.noChains()
+	n := 1_000_000
+	eventually(t, patience, "events after that", func() error {
+		r.add("direct", target, n, 1)
+		n++
+		time.Sleep(20 * time.Millisecond)
+		for _, f := range c.all(target) {
+			if f.Type == "event" && number(f) >= 1_000_000 {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d were added, none came", n-1_000_000)
+	})
+}
+
+// TestWhoAsksButNeverReads: room for answers ends, too.
+func TestWhoAsksButNeverReads(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, longHistory)
+	g := r.gateway(smallQueue)
+	r.worker()
+	c, _ := r.stuck(g, "alice", "busy")
+	for range 3000 {
+		c.send(msg{"type": "ping"})
+	}
+	eventually(t, patience, "the gateway closes it", func() error {
+		if g.metric("sluice_gateway_closes_total", "code", "4001") == 0 {
+			return fmt.Errorf("it did not")
+		}
+		return nil
+	})
+}
+
+// TestSharedReads: many clients come back to one history, and others catch up in it
+// together. Redis is asked for it a few times, not once for each.
+func TestSharedReads(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, longHistory)
+	g := r.gateway(func(c *gateway.Config) { c.SendQueueBytes = 16 << 10 })
+	r.worker()
+	const target, n, clients = "topic:busy", 300, 60
+	r.add("direct", target, 0, n)
+	eventually(t, patience, "all are in the history", func() error {
+		if got := r.rdb.XLen(ctx, r.key(target, "history")).Val(); got != n {
+			return fmt.Errorf("%d are", got)
+		}
+		return nil
+	})
+	asked := make(chan int, 1)
+	asked <- 0
+	key := r.key(target, "history")
+	g.via.record(func(_ int, f flight) {
+		for _, c := range f {
+			if len(c.args) > 1 && strings.EqualFold(c.args[0], "XRANGE") && c.args[1] == key {
+				asked <- 1 + <-asked
+			}
+		}
+	})
+	var all []*client
+	for i := range clients {
+		all = append(all, join(t, g, fmt.Sprint("u", i)))
+	}
+	for _, c := range all {
+		c.send(msg{"type": "subscribe", "to": target, "after": "0"})
+	}
+	for _, c := range all {
+		c.mustHave(patience, target, 0, n)
+	}
+	alone := 2 + 2*(n/100+1) // the first piece, and pages of 100, each with the edges
+	if got := <-asked; got > alone*clients/4 {
+		t.Errorf("the history was asked for %d times by %d clients, one alone needs about %d", got, clients, alone)
+	} else {
+		t.Logf("the history was asked for %d times by %d clients, one alone needs about %d", got, clients, alone)
+	}
+}

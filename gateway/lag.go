@@ -1,0 +1,202 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"sluice/shared/wire"
+)
+
+const (
+	lagTick = 50 * time.Millisecond
+	// lagGrace is how long a socket takes nothing before it is reported: who only reads
+	// slower than events come catches up from the history, and needs no judge.
+	lagGrace = 100 * time.Millisecond
+	// lagRepeat is after how much silence of the workers a connection is reported again.
+	// It is longer than they ever wait between two tries (worker/redeliver.go).
+	lagRepeat  = 15 * time.Second
+	lagReports = 500  // in one round trip
+	lagOver    = 4096 // reports of what is over that wait
+)
+
+// lags are the connections that catch up and have no room for what is read. Workers are
+// told of those that take nothing at all (sluice:{p}:slow), and ask again and again
+// whether they still do: they keep the time, and decide when it is over. A report that
+// is lost is made again, so nothing depends on one.
+//
+// A connection is reported for one of its targets at a time: all wait for its one
+// socket, and what it costs in Redis must not grow with its subscriptions.
+type lags struct {
+	gw *Gateway
+
+	mu    sync.Mutex
+	conns map[*conn]*lag
+	over  []wire.SlowReport // of chains that may end
+}
+
+type lag struct {
+	sub     *sub
+	pos     wire.ID
+	taken   uint64    // by the kernel, as last seen
+	moved   time.Time // when that was more than before
+	told    bool      // a worker knows
+	mark    uint64    // taken when a worker was last told
+	heard   time.Time // last report, or last question of a worker
+	report  string    // the state to be reported; "": none
+	ordered bool      // a worker has ordered the close
+}
+
+func newLags(gw *Gateway) *lags { return &lags{gw: gw, conns: make(map[*conn]*lag)} }
+
+// add says that a subscription has something to catch up with, and its socket has no
+// room. Its shard's lock is held, and it has not ended.
+func (l *lags) add(s *sub) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.conns[s.conn]
+	if e == nil {
+		e = &lag{sub: s, taken: s.conn.sock.Taken(), moved: time.Now()}
+		l.conns[s.conn] = e
+		l.gw.metrics.slow.Inc()
+	}
+	if e.sub == s {
+		e.pos = s.pos
+	}
+}
+
+// end says that a subscription has met the live flow, or is gone. Its shard's lock is
+// held.
+func (l *lags) end(s *sub) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.conns[s.conn]
+	if e == nil || e.sub != s {
+		return
+	}
+	delete(l.conns, s.conn)
+	l.gw.metrics.slow.Dec()
+	if e.told && !e.ordered { // else the worker's record of it stays
+		l.done(s.conn.id, s.target.name)
+	}
+}
+
+// done queues the report that a chain may end; l.mu is held. When it is dropped, the
+// answer to the worker's next question says the same.
+func (l *lags) done(conn, target string) {
+	if len(l.over) >= lagOver {
+		l.gw.metrics.dropped(dropSlow)
+		return
+	}
+	l.over = append(l.over, wire.SlowReport{Server: l.gw.id, Conn: conn, To: target, State: wire.SlowDone})
+}
+
+// again reports everything anew: Redis may have lost it.
+func (l *lags) again() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.conns {
+		e.told = false
+	}
+}
+
+// run reports until ctx ends.
+func (l *lags) run(ctx context.Context) error {
+	tick := time.NewTicker(lagTick)
+	defer tick.Stop()
+	var wait time.Duration
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		l.gw.reads.pages.expire()
+		reports, of, over := l.due(time.Now())
+		if len(reports) == 0 {
+			continue
+		}
+		if err := l.gw.store.ReportSlow(ctx, reports); err != nil {
+			if ctx.Err() == nil && wait == 0 {
+				l.gw.log.Warn("cannot report slow clients; trying on, they catch up by themselves when they read", "err", err)
+			}
+			wait = min(max(2*wait, lagTick), time.Second)
+			sleep(ctx, wait)
+			continue
+		}
+		wait = 0
+		l.sent(reports, of, over)
+	}
+}
+
+// due are the next reports: first those of what is over, then those of the connections.
+func (l *lags) due(now time.Time) (reports []wire.SlowReport, of []*lag, over int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	over = min(len(l.over), lagReports)
+	reports = append(reports, l.over[:over]...)
+	for c, e := range l.conns {
+		if taken := c.sock.Taken(); taken != e.taken {
+			e.taken, e.moved = taken, now
+		}
+		if e.report == "" && ((!e.told && now.Sub(e.moved) >= lagGrace) || (e.told && now.Sub(e.heard) >= lagRepeat)) {
+			e.report = wire.SlowLagging
+		}
+		if e.report != "" && len(reports) < lagReports {
+			reports = append(reports, wire.SlowReport{
+				Server: l.gw.id, Conn: c.id, User: c.user(), To: e.sub.target.name, After: e.pos, State: e.report,
+			})
+			of = append(of, e)
+		}
+	}
+	return reports, of, over
+}
+
+// sent notes what Redis has.
+func (l *lags) sent(reports []wire.SlowReport, of []*lag, over int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over = l.over[over:]; len(l.over) == 0 {
+		l.over = nil
+	}
+	now := time.Now()
+	for i, e := range of {
+		if e.report == reports[over+i].State {
+			e.report = ""
+		}
+		e.told, e.mark, e.heard = true, e.taken, now
+		if l.conns[e.sub.conn] != e { // it ended meanwhile, and nobody knew that it was told
+			l.done(e.sub.conn.id, e.sub.target.name)
+		}
+	}
+	for i := range reports {
+		l.gw.metrics.slowReports.WithLabelValues(reports[i].State).Inc()
+	}
+}
+
+// asked answers a worker that wants to know how it stands with a connection: it is over,
+// or it has got further, or, without a word, neither. If it was the last time, a
+// connection of which nothing has gone out since the last report is closed.
+func (l *lags) asked(r *wire.Redelivery) {
+	c := l.gw.conn(r.Conn)
+	l.mu.Lock()
+	e := l.conns[c]
+	if c == nil || e == nil || e.sub.target.name != r.To {
+		l.done(r.Conn, r.To)
+		l.mu.Unlock()
+		return
+	}
+	e.heard = time.Now()
+	moved := c.sock.Taken() != e.mark
+	if moved {
+		e.report = wire.SlowProgress
+	}
+	e.ordered = e.ordered || (r.Last && !moved)
+	l.mu.Unlock()
+	switch {
+	case r.Last && !moved:
+		c.sock.Close(wire.CloseTooSlow, "too slow: it took nothing for too long")
+	case c.sock.Room():
+		c.Drained() // it has room, and should know
+	}
+}

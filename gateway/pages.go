@@ -1,0 +1,129 @@
+package gateway
+
+import (
+	"sync"
+	"time"
+
+	"sluice/shared/wire"
+)
+
+const (
+	pagesBytes = 16 << 20        // frames that are kept, with what is around them
+	pagesFor   = 2 * time.Second // since their last use
+	aroundPage = 256             // bytes for a record, its place in the index, and the like
+)
+
+// pages are events that were just read, for others who are about to read them: clients
+// that were slow together catch up together. Events never change, and each says which
+// one is before it. So an event whose prev is where a reader stands is what comes next
+// for it, whatever has been trimmed or added since. What the pages do not tell is where
+// the history ends: for that it must be read.
+type pages struct {
+	mu     sync.Mutex
+	index  map[after]slot
+	oldest *page // in the order of their last use
+	newest *page
+	bytes  int
+}
+
+// after is a reader's position in a target.
+type after struct {
+	target string
+	id     wire.ID
+}
+
+type slot struct {
+	page *page
+	i    int // of the event that follows
+}
+
+type page struct {
+	target     string
+	records    []wire.Record
+	bytes      int
+	used       time.Time
+	prev, next *page
+}
+
+func (p *pages) init() { p.index = make(map[after]slot) }
+
+// get returns the events that follow a position, as far as they are known, or nil.
+func (p *pages) get(target string, id wire.ID) []wire.Record {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, ok := p.index[after{target, id}]
+	if !ok {
+		return nil
+	}
+	p.unlink(s.page)
+	p.append(s.page)
+	return s.page.records[s.i:]
+}
+
+// add keeps events that were read one after the other.
+func (p *pages) add(target string, records []wire.Record) {
+	pg := &page{target: target, records: records}
+	for i := range records {
+		pg.bytes += len(records[i].Frame) + aroundPage
+		if i > 0 && records[i].Prev != records[i-1].ID { // somebody has deleted in the history
+			return
+		}
+	}
+	if len(records) == 0 || pg.bytes > pagesBytes/4 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range records {
+		p.index[after{target, records[i].Prev}] = slot{pg, i}
+	}
+	p.append(pg)
+	p.bytes += pg.bytes
+	for p.bytes > pagesBytes {
+		p.drop(p.oldest)
+	}
+}
+
+// expire drops what nobody has used for a while.
+func (p *pages) expire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.oldest != nil && time.Since(p.oldest.used) > pagesFor {
+		p.drop(p.oldest)
+	}
+}
+
+func (p *pages) drop(pg *page) {
+	p.unlink(pg)
+	p.bytes -= pg.bytes
+	for i := range pg.records {
+		k := after{pg.target, pg.records[i].Prev}
+		if p.index[k].page == pg { // else a younger page has it, too
+			delete(p.index, k)
+		}
+	}
+}
+
+func (p *pages) append(pg *page) {
+	pg.used, pg.prev = time.Now(), p.newest
+	if p.newest != nil {
+		p.newest.next = pg
+	} else {
+		p.oldest = pg
+	}
+	p.newest = pg
+}
+
+func (p *pages) unlink(pg *page) {
+	if pg.prev != nil {
+		pg.prev.next = pg.next
+	} else {
+		p.oldest = pg.next
+	}
+	if pg.next != nil {
+		pg.next.prev = pg.prev
+	} else {
+		p.newest = pg.prev
+	}
+	pg.prev, pg.next = nil, nil
+}
