@@ -205,8 +205,8 @@ func TestSubscriptionKilled(t *testing.T) {
 	for range 4 {
 		flows(p, clients)
 		n, err := r.rdb.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Int()
-		if err != nil || n != 2 {
-			t.Errorf("%d subscriptions were cut, %v, want 2", n, err)
+		if err != nil || n < 2 { // the workers' task queues have some, too
+			t.Errorf("%d subscriptions were cut, %v, want 2 at least", n, err)
 		}
 		eventually(t, patience, "both gateways subscribe again", func() error {
 			if n := r.rdb.PubSubNumSub(ctx, "sluice:server:"+g1.name, "sluice:server:"+g2.name).Val(); n["sluice:server:"+g1.name]*n["sluice:server:"+g2.name] != 1 {
