@@ -3,7 +3,6 @@ package gateway
 import (
 	"net/http"
 	"strings"
-	"time"
 
 	"sluice/gateway/auth"
 	"sluice/gateway/socket"
@@ -44,7 +43,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		c.awaitConnect(asked)
 		return
 	}
-	id, err := g.verifier.Verify(token, time.Now())
+	id, err := g.verifier.Verify(token, g.now())
 	if err != nil {
 		code := wire.CloseUnauthorized
 		if isExpired(err) {

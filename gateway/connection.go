@@ -128,7 +128,7 @@ func (c *conn) connect(f wire.ClientFrame, err error) {
 		c.sock.Close(wire.CloseUnauthorized, "the first frame must be connect, with a token")
 		return
 	}
-	id, err := c.gw.verifier.Verify(f.Token, time.Now())
+	id, err := c.gw.verifier.Verify(f.Token, c.gw.now())
 	if err != nil {
 		code := wire.CloseUnauthorized
 		if isExpired(err) {
@@ -279,7 +279,7 @@ func (c *conn) forget(target string) bool {
 
 // reauthorize replaces the token of the living connection by a fresh one.
 func (c *conn) reauthorize(f *wire.ClientFrame) error {
-	id, err := c.gw.verifier.Verify(f.Token, time.Now())
+	id, err := c.gw.verifier.Verify(f.Token, c.gw.now())
 	if err != nil || id.User != c.user() {
 		return &wire.FrameError{Code: wire.CodeUnauthorized, Message: "the token was refused; the connection goes on with the old one"}
 	}
@@ -313,8 +313,8 @@ func (c *conn) authorize(id auth.Identity) {
 	defer c.mu.Unlock()
 	c.identity = id
 	end, f := c.retireAt, c.retire
-	if !id.Expires.IsZero() && (end.IsZero() || id.Expires.Before(end)) {
-		end, f = id.Expires, func() { c.sock.Close(wire.CloseExpired, "the token has expired") }
+	if exp := c.gw.local(id.Expires); !exp.IsZero() && (end.IsZero() || exp.Before(end)) {
+		end, f = exp, func() { c.sock.Close(wire.CloseExpired, "the token has expired") }
 		if time.Until(end) <= 0 { // it was accepted within the leeway
 			end = end.Add(auth.Leeway)
 		}

@@ -162,6 +162,18 @@ func (g *Gateway) Ready() error {
 	return nil
 }
 
+// now is the time by which tokens expire: Redis's, so that all gateways agree.
+func (g *Gateway) now() time.Time { return time.UnixMilli(g.store.NowMs()) }
+
+// local is a time of Redis's clock by this process's; zero stays zero.
+func (g *Gateway) local(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	now := time.Now()
+	return now.Add(t.Sub(g.now()))
+}
+
 // register and unregister keep the connections by id.
 func (g *Gateway) register(c *conn) {
 	g.mu.Lock()

@@ -76,7 +76,10 @@ func (c *checker) histories() {
 			if !last.Less(s.ID) {
 				c.violation(Reordered, to, s.ID, s.N, "the history's ids do not grow: it stands behind %v", last)
 			}
-			if s.Prev != last {
+			switch anew := beginsAnew(history, i); {
+			case s.Prev == last && anew != Flushed:
+			case s.Prev.IsZero() && anew != Kept:
+			default:
 				c.violation(UnexplainedGap, to, s.ID, s.N, "the history says prev %v, but the entry before is %v", s.Prev, last)
 			}
 			last = s.ID
@@ -88,6 +91,33 @@ func (c *checker) histories() {
 			e.places = append(e.places, place{to, i})
 		}
 	}
+}
+
+// beginsAnew says how the history was wiped just before its ith entry.
+func beginsAnew(history []Stored, i int) Wipe {
+	if i == 0 || history[i-1].Trimmed.Equal(history[i].Trimmed) {
+		return Kept
+	}
+	return history[i-1].Wiped
+}
+
+// flushed reports whether FLUSHALL took a try of the event with it: what was known of its key has gone as well.
+func (c *checker) flushed(n int, e *event) bool {
+	return c.log.Flushed[n] || slices.ContainsFunc(e.places, func(p place) bool { return c.at(p).Wiped == Flushed })
+}
+
+// again reports whether an event stands in more places than it may: one, or one between each FLUSHALL and the next if it
+// was tried several times.
+func (c *checker) again(e *event) bool {
+	times := map[time.Time]bool{}
+	for _, p := range e.places {
+		if s := c.at(p); s.Wiped == Flushed {
+			times[s.Trimmed] = true
+		} else {
+			times[time.Time{}] = true
+		}
+	}
+	return len(times) < len(e.places) || (len(e.places) > 1 && len(e.tries) == 1)
 }
 
 // event checks that what was accepted is retained, once, where it belongs, under the id that its producer was told.
@@ -116,12 +146,12 @@ func (c *checker) event(n int, e *event) {
 	switch {
 	case e.live():
 		return
-	case len(e.places) > 1:
+	case c.again(e):
 		c.violation(Repeated, e.to(), c.at(e.places[1]).ID, n, "it stands %d times in histories, the first time as %v",
 			len(e.places), c.at(e.places[0]).ID)
-	case len(e.places) == 0 && accepted:
+	case len(e.places) == 0 && accepted && !c.log.Flushed[n]:
 		c.violation(Lost, e.to(), e.acked().ID, n, "it was accepted over %v and is not in the history", e.acked().Way)
-	case len(e.places) == 1:
+	case len(e.places) == 1 && (len(e.tries) == 1 || !c.flushed(n, e)):
 		c.answers(n, e)
 	}
 }
@@ -175,7 +205,7 @@ func (c *checker) lanes() {
 	for i := range c.log.Appends {
 		a := &c.log.Appends[i]
 		e := c.events[a.N]
-		if done[a.N] || len(e.places) != 1 {
+		if done[a.N] || len(e.places) != 1 || (len(e.tries) > 1 && c.flushed(a.N, e)) {
 			continue
 		}
 		done[a.N] = true
@@ -216,7 +246,7 @@ func (c *checker) dead() {
 			continue
 		}
 		switch {
-		case letters[n] == 0 && e.has(Acked):
+		case letters[n] == 0 && e.has(Acked) && !c.log.Flushed[n]:
 			c.violation(Lost, e.to(), e.acked().ID, n, "it deserved to be a dead letter (%s) and vanished", e.poison())
 		case letters[n] > 1:
 			c.violation(Repeated, e.to(), e.tries[0].ID, n, "there are %d dead letters of it", letters[n])

@@ -81,6 +81,27 @@ func (l *Log) trim(n int, when time.Time) {
 	}
 }
 
+// wipe takes the first four events of room away with their history; the fifth begins another one.
+func (l *Log) wipe(how Wipe, when time.Time) {
+	l.trim(4, when)
+	for i := range 4 {
+		l.Histories[room][i].Wiped = how
+	}
+	l.Histories[room][4].Prev = wire.ID{}
+}
+
+// anew is the fifth event after a wipe.
+var anew = Frame{Kind: Event, To: room, ID: id(5), N: 5, At: at(61)}
+
+// told has both clients told of a wipe before the fifth event comes.
+func (l *Log) told() {
+	for _, c := range l.Clients {
+		last := c.Frames[len(c.Frames)-2]
+		c.Frames = append(c.Frames[:len(c.Frames)-1], gap(last.N, 0)...)
+		c.Frames = append(c.Frames, anew)
+	}
+}
+
 // TestCheck changes a good log and says which promises are broken then.
 func TestCheck(t *testing.T) {
 	for _, c := range []struct {
@@ -232,6 +253,45 @@ func TestCheck(t *testing.T) {
 			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 12, gap(2, 3)...)
 		}, "lost: never got it"},
 		{"not recovered, without a gap", func(l *Log) { l.alice().Frames[8].OK = false }, "unexplained gaps: no gap before it"},
+
+		// histories that were wiped
+		{"everything was flushed, and all were told", func(l *Log) { l.wipe(Flushed, at(40)); l.told() }, ""},
+		{"flushed, and the history goes on", func(l *Log) {
+			l.wipe(Flushed, at(40))
+			l.told()
+			l.Histories[room][4].Prev = id(4)
+		}, "unexplained gaps: the history says prev"},
+		{"evicted, and the history goes on", func(l *Log) { l.wipe(Evicted, at(40)); l.Histories[room][4].Prev = id(4) }, ""},
+		{"evicted, and the history begins anew", func(l *Log) { l.wipe(Evicted, at(40)); l.told() }, ""},
+		{"begins anew without a reason", func(l *Log) { l.trim(4, at(40)); l.Histories[room][4].Prev = id(0) }, "unexplained gaps: the history says prev"},
+		{"flushed, and one was not told", func(l *Log) { l.wipe(Flushed, at(40)); l.told(); l.alice().drop(11, 13) }, "unexplained gaps: its prev"},
+		{"flushed, and one has nothing of what came after", func(l *Log) { l.wipe(Flushed, at(40)); l.told(); l.alice().drop(13, 14) }, "lost: never got it"},
+		{"told before it was flushed", func(l *Log) { l.wipe(Flushed, at(60)); l.told() }, "unexplained gaps: what follows was retained"},
+		{"flushed while one had nothing", func(l *Log) {
+			l.wipe(Flushed, at(40))
+			l.told()
+			l.Clients = append(l.Clients, &Client{Name: "carol", At: map[string]bool{room: true}, Frames: []Frame{
+				connected("c1"), asked(room), subscribed(room, 0), anew,
+			}})
+		}, ""},
+		{"flushed before it was worked on", func(l *Log) {
+			l.Histories[hall], l.Flushed = nil, map[int]bool{11: true}
+			l.bob().drop(4, 5)
+			delete(l.bob().At, hall)
+		}, ""},
+		{"tried again after it was flushed", func(l *Log) {
+			l.wipe(Flushed, at(40))
+			l.told()
+			l.Appends = append(l.Appends, Append{N: 1, To: room, Way: Direct, Key: "k", At: at(70), Outcome: Acked, ID: id(70)})
+			l.Histories[room] = append(l.Histories[room], Stored{ID: id(70), Prev: id(5), N: 1})
+			clear(l.alice().At)
+			clear(l.bob().At)
+		}, ""},
+		{"twice, though it was tried once", func(l *Log) {
+			l.wipe(Flushed, at(40))
+			l.told()
+			l.Histories[room] = append(l.Histories[room], Stored{ID: id(70), Prev: id(5), N: 1})
+		}, "repeated: stands 2 times"},
 		{"trimmed while away and not told", func(l *Log) { l.trim(4, at(40)); l.alice().drop(9, 11) }, "unexplained gaps: its prev"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -111,6 +111,21 @@ func (w *view) moveTo(id wire.ID) {
 	w.has, w.pos = true, id
 }
 
+// wiped reports whether the event at the client's position was taken away with its whole history before a time.
+func (w *view) wiped(by time.Time) bool {
+	at, found := w.index(w.pos)
+	return found && w.history[at].Wiped != Kept && !w.history[at].Trimmed.After(by)
+}
+
+// restart gives up what was wiped before a time.
+func (w *view) restart(by time.Time) {
+	for i, s := range w.history {
+		if s.Wiped != Kept && !s.Trimmed.After(by) {
+			w.got[i] = true
+		}
+	}
+}
+
 func (v *viewer) subscribed(w *view, f *Frame) {
 	if _, found := w.index(f.ID); !found && !f.ID.IsZero() {
 		v.violation(Wrong, f.To, f.ID, -1, "subscribed at a position that the history does not know")
@@ -120,10 +135,14 @@ func (v *viewer) subscribed(w *view, f *Frame) {
 	}
 	// Who has no position gets one, and who asks for what comes from now on a new one.
 	if !w.has || (w.now && w.asked) {
-		if f.ID.Less(w.pos) {
-			v.violation(Wrong, f.To, f.ID, -1, "subscribed at a position below %v, which it has already", w.pos)
-		} else {
+		switch {
+		case !f.ID.Less(w.pos):
 			w.moveTo(f.ID)
+		case w.wiped(f.At):
+			w.restart(f.At)
+			w.pos = f.ID
+		default:
+			v.violation(Wrong, f.To, f.ID, -1, "subscribed at a position below %v, which it has already", w.pos)
 		}
 	}
 	w.ready, w.asked = true, false
@@ -148,6 +167,9 @@ func (v *viewer) event(w *view, f *Frame) {
 		if except := e.tries[0].Except; (except == v.conn) != (f.Kind == Skip) {
 			v.violation(Wrong, f.To, f.ID, stored.N, "connection %s got it (skip: %v), it is for all but %q", v.conn, f.Kind == Skip, except)
 		}
+	}
+	if w.pos.IsZero() && f.Prev.IsZero() {
+		w.restart(f.At) // it had nothing, and cannot be told that there was something
 	}
 	switch {
 	case w.pos.Less(f.ID):
@@ -182,7 +204,8 @@ func (v *viewer) liveOnly(w *view, f *Frame) {
 	v.live[f.N] = f.At
 }
 
-// gap checks that the first event that the client cannot have was trimmed away before it was told so.
+// gap checks that the first event that the client cannot have was trimmed away before it was told so, or that the history
+// was wiped, so that nobody knows.
 func (v *viewer) gap(w *view, f *Frame) {
 	v.verdict.Gaps++
 	w.told = true
@@ -190,14 +213,19 @@ func (v *viewer) gap(w *view, f *Frame) {
 		v.violation(Wrong, f.To, f.Prev, -1, "a gap after %v, but the client is at %v", f.Prev, w.pos)
 	}
 	next, _ := w.index(w.pos.Next())
-	if next == len(w.history) || w.history[next].Trimmed.IsZero() || w.history[next].Trimmed.After(f.At) {
+	trimmed := next < len(w.history) && !w.history[next].Trimmed.IsZero() && !w.history[next].Trimmed.After(f.At)
+	if !trimmed && !w.wiped(f.At) {
 		v.violation(UnexplainedGap, f.To, f.ID, -1, "a gap (%s) after %v, but what follows was retained", f.Text, f.Prev)
 	}
-	if f.ID.Less(w.pos) {
+	switch {
+	case !f.ID.Less(w.pos):
+		w.moveTo(f.ID)
+	case w.wiped(f.At):
+		w.restart(f.At)
+		w.pos = f.ID
+	default:
 		v.violation(Wrong, f.To, f.ID, -1, "a gap back from %v", w.pos)
-		return
 	}
-	w.moveTo(f.ID)
 }
 
 // end checks that a client has everything that it had a claim to: up to its position, and up to the end if it was
@@ -211,6 +239,9 @@ func (v *viewer) end(to string, w *view) {
 		end = len(w.history)
 	}
 	for i := range end {
+		if w.pos.IsZero() && w.history[i].Wiped != Kept {
+			continue // it had nothing, and cannot be told that there was something
+		}
 		if !w.got[i] {
 			v.violation(Lost, to, w.history[i].ID, w.history[i].N, "the client never got it, it is at %v", w.pos)
 		}

@@ -21,7 +21,7 @@
 //	publish_test.go   and publishes
 //	schedule_test.go  faults drawn from the seed
 //	faults_test.go    what the faults of processes and of Redis do
-//	harm_test.go      and those of links and keys
+//	harm_test.go      and those of links, keys and histories
 //	settle_test.go    the wait for the end, and what is read then
 //
 // SLUICE_TORTURE_SEED, SLUICE_TORTURE_DURATION and SLUICE_TORTURE_FAULTS choose (`make torture SEED= DURATION= FAULTS=`).

@@ -47,6 +47,9 @@ var kinds = []*faultKind{
 	{name: "redis-memory", holds: "redis", from: 200 * time.Millisecond, to: 3 * time.Second, do: (*damage).memory},
 	{name: "redis-pubsub-limit", holds: "redis", from: time.Second, to: 3 * time.Second, do: (*damage).pubSubLimit},
 
+	{name: "redis-evict", holds: "redis", do: (*damage).evict},
+	{name: "redis-flush", holds: "redis", do: (*damage).flush},
+
 	{name: "link-cut", holds: "link", do: (*damage).linkCut},
 	{name: "link-away", holds: "link", from: 500 * time.Millisecond, to: 4 * time.Second, do: (*damage).linkAway},
 	{name: "link-delay", holds: "link", from: time.Second, to: 4 * time.Second, do: (*damage).linkDelay},

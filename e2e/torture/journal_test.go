@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,11 @@ type journal struct {
 	appends []Append
 	faults  []Fault
 	trimmed map[string][]Stored
+	dead    []DeadLetter // that were flushed
+	flushed map[int]bool // entries of ingress streams that were flushed
+
+	wiping sync.Mutex // held by what notes or takes away entries; guards jumped
+	jumped int64      // Redis's time in ms of the highest id that was chosen ahead of time
 }
 
 // number is that of a new event.
@@ -66,6 +72,27 @@ func (j *journal) trim(to string, gone []Stored) {
 		j.trimmed = map[string][]Stored{}
 	}
 	j.trimmed[to] = append(j.trimmed[to], gone...)
+}
+
+// flush notes entries of ingress streams that have gone with everything else.
+func (j *journal) flush(entries []redis.XMessage) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.flushed == nil {
+		j.flushed = map[int]bool{}
+	}
+	for _, m := range entries {
+		j.flushed[numberOf(m, "")] = true
+	}
+}
+
+// numberOf is the number of the event in an entry whose fields' names begin with a prefix, -1 if there is none.
+func numberOf(m redis.XMessage, prefix string) int {
+	text := func(name string) string { s, _ := m.Values[prefix+name].(string); return s }
+	if n, err := strconv.Atoi(text("n")); err == nil {
+		return n
+	}
+	return numberIn(text("data"))
 }
 
 // outcome is what an answer of Redis to an XADD says.
@@ -132,6 +159,9 @@ func historyKey(to string) string {
 	return fmt.Sprintf("sluice:{%d}:history:%s", wire.Partition(to, partitions), to)
 }
 
-const intakeStream = "sluice:events"
+const (
+	intakeStream = "sluice:events"
+	deadStream   = "sluice:dead"
+)
 
 func ingressStream(partition int) string { return fmt.Sprintf("sluice:{%d}:events", partition) }

@@ -52,7 +52,18 @@ type Stored struct {
 	ID, Prev wire.ID
 	N        int
 	Trimmed  time.Time // when the run took it away, zero if it is still there
+	Wiped    Wipe      // with the whole history
 }
+
+// Wipe says how a history was taken away as a whole. Then nobody can know what followed an event of it.
+type Wipe byte
+
+// The wipes.
+const (
+	Kept    Wipe = iota // it was not
+	Evicted             // the history's key was deleted
+	Flushed             // and everything else with it
+)
 
 // DeadLetter is an entry of the stream of dead letters.
 type DeadLetter struct {
@@ -112,6 +123,7 @@ type Log struct {
 	Appends   []Append            // of each lane in order
 	Histories map[string][]Stored // per target, with what the run trimmed, in the order of ids
 	Dead      []DeadLetter
+	Flushed   map[int]bool // numbers of the entries that FLUSHALL found in the ingress streams
 	Clients   []*Client
 	Faults    []Fault
 }

@@ -3,13 +3,13 @@ package torture
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"sluice/shared/wire"
 )
@@ -59,6 +59,7 @@ func (r *run) unacknowledged(ctx context.Context) string {
 // behind says which client has not got the newest event of one of its targets.
 func (r *run) behind(ctx context.Context) string {
 	newest := map[string]wire.ID{}
+	evicted := r.evicted()
 	for _, c := range r.recorders {
 		positions, ok := c.at()
 		if !ok {
@@ -78,7 +79,7 @@ func (r *run) behind(ctx context.Context) string {
 				}
 				newest[to] = last
 			}
-			if pos != last {
+			if pos != last && !(last.IsZero() && evicted[to]) { // who has all is told nothing of an eviction
 				return fmt.Sprintf("client %s has %s up to %v, not %v", c.name, to, pos, last)
 			}
 		}
@@ -86,9 +87,24 @@ func (r *run) behind(ctx context.Context) string {
 	return ""
 }
 
+// evicted are the targets whose history was evicted.
+func (r *run) evicted() map[string]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	set := map[string]bool{}
+	for to, gone := range r.trimmed {
+		for _, s := range gone {
+			if s.Wiped == Evicted {
+				set[to] = true
+			}
+		}
+	}
+	return set
+}
+
 // collect reads what is left in Redis and makes the log of the run.
 func (r *run) collect() *Log {
-	log := &Log{Appends: r.appends, Faults: r.journal.faults, Histories: map[string][]Stored{}}
+	log := &Log{Appends: r.appends, Faults: r.journal.faults, Flushed: r.flushed, Histories: map[string][]Stored{}}
 	r.system.must("read the histories", func(ctx context.Context) error { return r.readHistories(ctx, log) })
 	r.system.must("read the dead letters", func(ctx context.Context) error { return r.readDead(ctx, log) })
 	for _, c := range r.recorders {
@@ -116,12 +132,19 @@ func (r *run) readHistories(ctx context.Context, log *Log) error {
 			break
 		}
 	}
+	targets := map[string]bool{}
 	for _, key := range keys {
 		_, to, _ := strings.Cut(key, ":history:")
-		if to == broken {
+		targets[to] = to != broken
+	}
+	for to := range r.trimmed {
+		targets[to] = true
+	}
+	for to, wanted := range targets {
+		if !wanted {
 			continue
 		}
-		all := map[wire.ID]Stored{}
+		key, all := historyKey(to), map[wire.ID]Stored{}
 		for _, s := range r.trimmed[to] {
 			all[s.ID] = s
 		}
@@ -129,7 +152,7 @@ func (r *run) readHistories(ctx context.Context, log *Log) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
-		list, err := stored(entries, time.Time{})
+		list, err := stored(entries, time.Time{}, Kept)
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
@@ -142,25 +165,25 @@ func (r *run) readHistories(ctx context.Context, log *Log) error {
 }
 
 func (r *run) readDead(ctx context.Context, log *Log) error {
-	letters, err := r.system.rdb.XRange(ctx, "sluice:dead", "-", "+").Result()
+	entries, err := r.system.rdb.XRange(ctx, deadStream, "-", "+").Result()
 	if err != nil {
 		return err
 	}
-	log.Dead = nil
-	for _, m := range letters {
+	letters, err := deadLetters(entries)
+	log.Dead = append(slices.Clone(r.dead), letters...)
+	return err
+}
+
+func deadLetters(entries []redis.XMessage) (letters []DeadLetter, err error) {
+	for _, m := range entries {
 		text := func(name string) string { s, _ := m.Values[name].(string); return s }
-		d := DeadLetter{Reason: text("reason"), Stream: text("stream"), To: text("f:to")}
-		var idErr, err error
-		d.Entry, idErr = wire.ParseID(text("entry"))
-		if d.N, err = strconv.Atoi(text("f:n")); err != nil {
-			d.N = numberIn(text("f:data"))
+		d := DeadLetter{Reason: text("reason"), Stream: text("stream"), To: text("f:to"), N: numberOf(m, "f:")}
+		if d.Entry, err = wire.ParseID(text("entry")); err != nil {
+			return nil, fmt.Errorf("dead letter %s: %w", m.ID, err)
 		}
-		if idErr != nil {
-			return errors.Join(fmt.Errorf("dead letter %s", m.ID), idErr)
-		}
-		log.Dead = append(log.Dead, d)
+		letters = append(letters, d)
 	}
-	return nil
+	return letters, nil
 }
 
 // numberIn is the number in an event's data, -1 if there is none.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"sluice/e2e/clock"
 )
 
 const (
@@ -48,6 +50,7 @@ type system struct {
 	dir       string // logs of all processes, and Redis's data; kept when the test fails
 	bin       string
 	env       []string
+	clock     []string // environment that gives Redis another time
 	redisAddr string
 	rdb       *redis.Client // straight to Redis: for faults and for the judgement
 	gateways  []*slot
@@ -74,8 +77,9 @@ type slot struct {
 	count   int
 }
 
-// newSystem starts everything and does not wait for it: clients and producers have to live with that.
-func newSystem(t testing.TB, bin string, env ...string) *system {
+// newSystem starts everything and does not wait for it: clients and producers have to live with that. Redis's clock is
+// ahead of all others by a time.
+func newSystem(t testing.TB, bin string, ahead time.Duration, env ...string) *system {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sluice-torture-")
 	if err != nil {
@@ -83,6 +87,7 @@ func newSystem(t testing.TB, bin string, env ...string) *system {
 	}
 	s := &system{t: t, dir: dir, bin: bin, env: env, redisAddr: freeAddr(t)}
 	t.Cleanup(s.close)
+	s.clock = clock.Shift(t, dir, ahead)
 	s.rdb = straight(s.redisAddr)
 	s.startRedis()
 	s.producers = newLink(t, "producers-redis")
@@ -152,7 +157,7 @@ func (s *system) startRedis() {
 	}
 	host, port, _ := net.SplitHostPort(s.redisAddr)
 	p := s.run("redis", path, []string{"--bind", host, "--port", port, "--dir", s.dir, "--save", "",
-		"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"})
+		"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"}, s.clock...)
 	s.mu.Lock()
 	s.redis = p
 	s.mu.Unlock()

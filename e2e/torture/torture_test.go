@@ -14,6 +14,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
+
+	"sluice/e2e/clock"
 )
 
 // silent keeps the Redis client from telling of every connection that was cut.
@@ -49,6 +51,7 @@ type plan struct {
 	away     time.Duration    // between two connections at most
 	hosts    int              // of rendezvous
 	delay    [2]time.Duration // on the links to Redis of gateways and of workers
+	clock    time.Duration    // by which the clocks of all but Redis are behind
 	patience time.Duration    // for the settling
 	tag      string           // build tag of the binaries
 	env      []string         // for all processes
@@ -86,7 +89,7 @@ func (r *run) rng() *rand.Rand { return rand.New(rand.NewPCG(r.source.Uint64(), 
 func torture(t *testing.T, p plan) *Verdict {
 	t.Helper()
 	r := &run{plan: p, source: rand.New(rand.NewPCG(p.seed, 0))}
-	r.system = newSystem(t, binaries(t, p.tag), p.env...)
+	r.system = newSystem(t, binaries(t, p.tag), p.clock, p.env...)
 	r.system.must("break a history", func(ctx context.Context) error {
 		return r.system.rdb.Set(ctx, historyKey(broken), "no stream", 0).Err()
 	})
@@ -136,7 +139,7 @@ func torture(t *testing.T, p plan) *Verdict {
 		t.Logf("not settled after %v: %s", settled.Round(time.Millisecond), unmet)
 	}
 	v := Check(r.collect())
-	t.Logf("seed %d: %v; settled in %v", p.seed, v, settled.Round(time.Millisecond))
+	t.Logf("seed %d, clocks wrong by %v: %v; settled in %v", p.seed, p.clock, v, settled.Round(time.Millisecond))
 	return v
 }
 
@@ -155,6 +158,9 @@ func TestTorture(t *testing.T) {
 		}
 	}
 	p.words = os.Getenv("SLUICE_TORTURE_FAULTS")
+	if clock.Supported() {
+		p.clock = time.Duration(int64(p.seed%3)-1) * time.Minute
+	}
 	if p.kinds, err = choose(p.words, kinds); err != nil {
 		t.Fatalf("SLUICE_TORTURE_FAULTS: %v", err)
 	}
