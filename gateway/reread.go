@@ -168,7 +168,15 @@ func (r *rereads) mend(t *target, q *store.Query, since int64) (more bool) {
 	if !ok && t.last == q.After {
 		r.gw.metrics.gaps.WithLabelValues(reason).Inc()
 		for _, s := range t.subs {
-			if s.held != nil || (!s.pos.Less(q.Got.Newest) && reason == wire.GapTrimmed) {
+			if s.held != nil {
+				continue
+			}
+			if s.pos != q.After {
+				// It came later, maybe to the history as it is now, and looks for itself.
+				own := store.Position{After: s.pos, Own: true, Since: since}
+				if ok, _ := r.gw.complete(q, own); !ok || s.pos.Less(q.Got.Newest) {
+					r.gw.hub.lag(s)
+				}
 				continue
 			}
 			if s.conn.sock.Send(wire.Frame(gap(q, s.pos, reason))) {

@@ -2,6 +2,7 @@ package inproc_test
 
 import (
 	"bufio"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -28,7 +29,25 @@ type proxy struct {
 	// Links that are made later are not concerned.
 	stuckPush chan struct{}
 	stuckUpTo int // id of the last link concerned
+
+	weather  weather
+	darkUpTo int // up to this link nothing arrives any more, and no end is told that the other has gone
 }
+
+// weather is what happens to all bytes.
+type weather struct {
+	delay   time.Duration
+	pieces  bool             // they arrive a few at a time
+	stalled [2]chan struct{} // they wait, of this way, until it is closed
+}
+
+// way is the direction of bytes.
+type way int
+
+const (
+	toRedis way = iota
+	fromRedis
+)
 
 // rule is a fault that happens once, to the first flight that matches.
 type rule struct {
@@ -184,6 +203,70 @@ func (p *proxy) thaw() {
 		close(p.stuckPush)
 		p.stuckPush = nil
 	}
+	p.clear()
+}
+
+// clear makes the weather fine; p.mu is held.
+func (p *proxy) clear() {
+	for _, c := range p.weather.stalled {
+		if c != nil {
+			close(c)
+		}
+	}
+	p.weather = weather{}
+}
+
+// change changes the weather.
+func (p *proxy) change(w weather) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+	p.weather = w
+}
+
+// stall holds back everything of one way until the weather changes.
+func (p *proxy) stall(d way) {
+	w := weather{}
+	w.stalled[d] = make(chan struct{})
+	p.change(w)
+}
+
+// darken leaves both ends of all connections in the dark: nothing arrives any more.
+func (p *proxy) darken() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.darkUpTo = p.nextID
+}
+
+func (l *link) dark() bool {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	return l.id <= l.p.darkUpTo
+}
+
+// carry brings bytes over, through the weather.
+func (l *link) carry(d way, to net.Conn, b []byte) error {
+	l.p.mu.Lock()
+	w := l.p.weather
+	l.p.mu.Unlock()
+	if l.dark() {
+		return nil
+	}
+	if w.stalled[d] != nil {
+		<-w.stalled[d]
+	}
+	if w.delay > 0 {
+		time.Sleep(w.delay)
+	}
+	for n := len(b); len(b) > 0; b = b[n:] {
+		if n = len(b); w.pieces {
+			n = min(n, 1+rand.IntN(40))
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cut breaks all connections; new ones are possible.
@@ -257,7 +340,7 @@ func (l *link) up() {
 		}
 		if err != nil {
 			// What the client sent before it went is still executed.
-			if tcp, ok := l.server.(*net.TCPConn); ok {
+			if tcp, ok := l.server.(*net.TCPConn); ok && !l.dark() {
 				_ = tcp.CloseWrite()
 			}
 			return
@@ -279,8 +362,7 @@ func (l *link) forward(f flight) bool {
 		watch(l.id, f)
 	}
 	if r == nil || r.fault == freezeAt {
-		_, err := l.server.Write(f.raw())
-		return err == nil
+		return l.carry(toRedis, l.server, f.raw()) == nil
 	}
 	switch r.fault {
 	case cutBefore:
@@ -344,7 +426,7 @@ func (l *link) down() {
 			continue
 		}
 		l.p.hold()
-		_, _ = l.client.Write(raw) // a client that has gone gets nothing; its commands are executed
+		_ = l.carry(fromRedis, l.client, raw) // a client that has gone gets nothing; its commands are executed
 	}
 }
 

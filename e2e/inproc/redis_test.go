@@ -11,12 +11,15 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"sluice/e2e/clock"
 )
 
 // redisServer is a real redis-server whose data survive stop and start.
 type redisServer struct {
 	addr string
 	dir  string
+	env  []string
 	rdb  *redis.Client // past every proxy; repeats nothing by itself
 
 	cmd  *exec.Cmd
@@ -24,15 +27,16 @@ type redisServer struct {
 	done chan struct{} // closed when the process has ended
 }
 
-// startRedis starts a server on a free loopback port.
-func startRedis(t testing.TB) *redisServer {
+// startRedis starts a server on a free loopback port. Its clock is ahead of the processes'
+// by a time.
+func startRedis(t testing.TB, ahead time.Duration) *redisServer {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sluice-inproc-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &redisServer{dir: dir, out: &safeBuffer{}}
+	r := &redisServer{dir: dir, out: &safeBuffer{}, env: clock.Shift(t, dir, ahead)}
 	t.Cleanup(r.stop)
 	for range 5 { // another process may be quicker to take the port
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
@@ -61,6 +65,7 @@ func (r *redisServer) start() error {
 	_, port, _ := net.SplitHostPort(r.addr)
 	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", r.dir,
 		"--appendonly", "yes", "--appendfsync", "no", "--save", "", "--loglevel", "warning")
+	cmd.Env = append(os.Environ(), r.env...)
 	cmd.Stdout, cmd.Stderr = r.out, r.out
 	cmd.SysProcAttr = dieWithParent()
 	if err := cmd.Start(); err != nil {

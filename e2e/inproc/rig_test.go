@@ -23,7 +23,7 @@ import (
 // rig is an installation: a Redis of its own, and as many gateways and workers as the
 // test starts. Each has a proxy of its own to Redis.
 type rig struct {
-	t     *testing.T
+	t     testing.TB
 	redis *redisServer
 	rdb   *redis.Client
 	cfg   store.Config
@@ -32,9 +32,15 @@ type rig struct {
 	acks  worker.AckConfig
 }
 
-func newRig(t *testing.T, change ...func(*store.Config)) *rig {
+func newRig(t testing.TB, change ...func(*store.Config)) *rig {
 	t.Helper()
-	server := startRedis(t)
+	return newRigBehind(t, 0, change...)
+}
+
+// newRigBehind makes a rig in which the clocks of all processes are behind Redis's.
+func newRigBehind(t testing.TB, by time.Duration, change ...func(*store.Config)) *rig {
+	t.Helper()
+	server := startRedis(t, by)
 	r := &rig{acks: worker.AckConfig{CursorTTL: time.Hour}, t: t, redis: server, rdb: server.rdb, log: testLog(t), cfg: store.Config{
 		RedisURL: "redis://" + server.addr, Prefix: "sluice:", Partitions: 16,
 		HistorySize: 1000, HistoryTTL: time.Hour, SessionTTL: time.Minute, MaxData: 64 << 10,
@@ -46,7 +52,7 @@ func newRig(t *testing.T, change ...func(*store.Config)) *rig {
 }
 
 // testLog writes to the test's log, which is shown when the test fails.
-func testLog(t *testing.T) *slog.Logger {
+func testLog(t testing.TB) *slog.Logger {
 	begin := time.Now()
 	return slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{
 		Level: slog.LevelInfo,
@@ -59,7 +65,7 @@ func testLog(t *testing.T) *slog.Logger {
 	}))
 }
 
-type logWriter struct{ t *testing.T }
+type logWriter struct{ t testing.TB }
 
 func (w logWriter) Write(p []byte) (int, error) {
 	w.t.Log(strings.TrimRight(string(p), "\n"))
@@ -68,7 +74,7 @@ func (w logWriter) Write(p []byte) (int, error) {
 
 // process is a gateway or a worker.
 type process struct {
-	t      *testing.T
+	t      testing.TB
 	name   string
 	via    *proxy
 	reg    *prometheus.Registry
