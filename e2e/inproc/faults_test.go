@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,26 +62,25 @@ func TestWorkerKilled(t *testing.T) {
 			flows(p, clients)
 			w2 := r.worker()
 			r.waitOwners(patience, map[string]int{w1.name: 8, w2.name: 8})
-			var dead *process
-			died := make(chan time.Time, 1)
+			var once sync.Once
+			died := make(chan *process, 1)
 			for _, w := range []*process{w1, w2} { // whoever comes to it first
 				w.via.between(tc.at, func(_ int, c command) {
 					if tc.next(c) {
-						select {
-						case died <- time.Now():
-							dead = w
+						once.Do(func() {
 							w.crash()
-						default:
-						}
+							died <- w
+						})
 					}
 				})
 			}
-			var begin time.Time
+			var dead *process
 			select {
-			case begin = <-died:
+			case dead = <-died:
 			case <-time.After(patience):
 				t.Fatal("the command did not come")
 			}
+			begin := time.Now()
 			eventually(t, 5*time.Second, "the other one owns everything", func() error { return r.without(dead) })
 			took := time.Since(begin).Round(time.Millisecond)
 			flows(p, clients)

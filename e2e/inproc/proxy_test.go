@@ -36,7 +36,7 @@ type proxy struct {
 
 // weather is what happens to all bytes.
 type weather struct {
-	delay   time.Duration
+	delay   time.Duration    // of each burst
 	pieces  bool             // they arrive a few at a time
 	stalled [2]chan struct{} // they wait, of this way, until it is closed
 }
@@ -244,8 +244,8 @@ func (l *link) dark() bool {
 	return l.id <= l.p.darkUpTo
 }
 
-// carry brings bytes over, through the weather.
-func (l *link) carry(d way, to net.Conn, b []byte) error {
+// carry brings bytes over, through the weather. burst: they are the first after a while.
+func (l *link) carry(d way, to net.Conn, b []byte, burst bool) error {
 	l.p.mu.Lock()
 	w := l.p.weather
 	l.p.mu.Unlock()
@@ -255,7 +255,7 @@ func (l *link) carry(d way, to net.Conn, b []byte) error {
 	if w.stalled[d] != nil {
 		<-w.stalled[d]
 	}
-	if w.delay > 0 {
+	if burst {
 		time.Sleep(w.delay)
 	}
 	for n := len(b); len(b) > 0; b = b[n:] {
@@ -362,7 +362,7 @@ func (l *link) forward(f flight) bool {
 		watch(l.id, f)
 	}
 	if r == nil || r.fault == freezeAt {
-		return l.carry(toRedis, l.server, f.raw()) == nil
+		return l.carry(toRedis, l.server, f.raw(), true) == nil
 	}
 	switch r.fault {
 	case cutBefore:
@@ -405,6 +405,7 @@ func (l *link) down() {
 	}()
 	r := bufio.NewReaderSize(l.server, 16<<10)
 	for {
+		burst := r.Buffered() == 0
 		raw, err := readValue(r)
 		if err != nil {
 			return
@@ -426,7 +427,7 @@ func (l *link) down() {
 			continue
 		}
 		l.p.hold()
-		_ = l.carry(fromRedis, l.client, raw) // a client that has gone gets nothing; its commands are executed
+		_ = l.carry(fromRedis, l.client, raw, burst) // a client that has gone gets nothing; its commands are executed
 	}
 }
 
