@@ -30,7 +30,7 @@ type metrics struct {
 	connections, slow, backlog                     prometheus.Gauge
 	records, deliveries, publishes                 prometheus.Counter
 	holes, rereads, mended, lagging, subscriptions prometheus.Counter
-	sessionFailures, retired                       prometheus.Counter
+	looks, sessionFailures, retired                prometheus.Counter
 	acks, acksRefused, acksWritten                 prometheus.Counter
 	ackDrops                                       *prometheus.CounterVec
 	drops, closes, refused, errors, resumes, gaps  *prometheus.CounterVec
@@ -55,6 +55,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		publishes:       counter("publishes_total", "Events that clients published."),
 		holes:           counter("holes_total", "Events whose predecessor had not come: the history was read."),
 		rereads:         counter("rereads_total", "Partitions whose targets were read again after a possible loss."),
+		looks:           counter("looks_total", "Targets whose history was looked at after a possible loss."),
 		mended:          counter("mended_total", "Events that were lost on the channel and came from the history."),
 		lagging:         counter("lagging_total", "Subscriptions whose socket did not keep up."),
 		subscriptions:   counter("subscriptions_total", "Subscriptions to the gateway's channel."),

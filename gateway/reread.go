@@ -138,6 +138,7 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 		if t.live > 0 {
 			queries = append(queries, &store.Query{Target: t.name, After: t.last, Edges: true, Limit: pageEvents})
 			targets = append(targets, t)
+			r.gw.metrics.looks.Inc()
 		} else {
 			r.settle(t)
 		}

@@ -30,6 +30,7 @@ type rig struct {
 	log   *slog.Logger
 	names int
 	acks  worker.AckConfig
+	bare  bool // no proxies: for figures
 }
 
 func newRig(t testing.TB, change ...func(*store.Config)) *rig {
@@ -93,7 +94,9 @@ func (r *rig) begin(kind string, run func(ctx context.Context, st *store.Store, 
 		reg: prometheus.NewRegistry(), done: make(chan error, 1),
 	}
 	cfg := r.cfg
-	cfg.RedisURL = p.via.url()
+	if !r.bare {
+		cfg.RedisURL = p.via.url()
+	}
 	st, err := store.Open(cfg)
 	if err != nil {
 		r.t.Fatal(err)

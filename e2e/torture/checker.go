@@ -101,23 +101,39 @@ func beginsAnew(history []Stored, i int) Wipe {
 	return history[i-1].Wiped
 }
 
+// era is how many times everything was flushed before an entry was taken away, or until the end.
+func (l *Log) era(s Stored) (n int) {
+	for _, at := range l.Flushes {
+		if s.Trimmed.IsZero() || at.Before(s.Trimmed) {
+			n++
+		}
+	}
+	return n
+}
+
+// wiped reports whether an entry had gone with its history by a time, or would have.
+func (l *Log) wiped(s Stored, by time.Time) bool {
+	if s.Trimmed.IsZero() || s.Trimmed.After(by) {
+		return false
+	}
+	return s.Wiped != Kept || slices.ContainsFunc(l.Flushes, func(at time.Time) bool {
+		return at.After(s.Trimmed) && !at.After(by)
+	})
+}
+
 // flushed reports whether FLUSHALL took a try of the event with it: what was known of its key has gone as well.
 func (c *checker) flushed(n int, e *event) bool {
-	return c.log.Flushed[n] || slices.ContainsFunc(e.places, func(p place) bool { return c.at(p).Wiped == Flushed })
+	return c.log.Flushed[n] || slices.ContainsFunc(e.places, func(p place) bool { return c.log.era(c.at(p)) < len(c.log.Flushes) })
 }
 
 // again reports whether an event stands in more places than it may: one, or one between each FLUSHALL and the next if it
 // was tried several times.
 func (c *checker) again(e *event) bool {
-	times := map[time.Time]bool{}
+	eras := map[int]bool{}
 	for _, p := range e.places {
-		if s := c.at(p); s.Wiped == Flushed {
-			times[s.Trimmed] = true
-		} else {
-			times[time.Time{}] = true
-		}
+		eras[c.log.era(c.at(p))] = true
 	}
-	return len(times) < len(e.places) || (len(e.places) > 1 && len(e.tries) == 1)
+	return len(eras) < len(e.places) || (len(e.places) > 1 && len(e.tries) == 1)
 }
 
 // event checks that what was accepted is retained, once, where it belongs, under the id that its producer was told.

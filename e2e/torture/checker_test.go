@@ -88,6 +88,9 @@ func (l *Log) wipe(how Wipe, when time.Time) {
 		l.Histories[room][i].Wiped = how
 	}
 	l.Histories[room][4].Prev = wire.ID{}
+	if how == Flushed {
+		l.Flushes = append(l.Flushes, when)
+	}
 }
 
 // anew is the fifth event after a wipe.
@@ -282,6 +285,15 @@ func TestCheck(t *testing.T) {
 		{"tried again after it was flushed", func(l *Log) {
 			l.wipe(Flushed, at(40))
 			l.told()
+			l.Appends = append(l.Appends, Append{N: 1, To: room, Way: Direct, Key: "k", At: at(70), Outcome: Acked, ID: id(70)})
+			l.Histories[room] = append(l.Histories[room], Stored{ID: id(70), Prev: id(5), N: 1})
+			clear(l.alice().At)
+			clear(l.bob().At)
+		}, ""},
+		{"tried again after it was trimmed and all was flushed", func(l *Log) {
+			l.wipe(Flushed, at(40))
+			l.told()
+			l.Histories[room][0].Trimmed, l.Histories[room][0].Wiped = at(30), Kept
 			l.Appends = append(l.Appends, Append{N: 1, To: room, Way: Direct, Key: "k", At: at(70), Outcome: Acked, ID: id(70)})
 			l.Histories[room] = append(l.Histories[room], Stored{ID: id(70), Prev: id(5), N: 1})
 			clear(l.alice().At)

@@ -111,16 +111,16 @@ func (w *view) moveTo(id wire.ID) {
 	w.has, w.pos = true, id
 }
 
-// wiped reports whether the event at the client's position was taken away with its whole history before a time.
-func (w *view) wiped(by time.Time) bool {
+// wiped reports whether the history that the client's position is from had been taken away by a time.
+func (v *viewer) wiped(w *view, by time.Time) bool {
 	at, found := w.index(w.pos)
-	return found && w.history[at].Wiped != Kept && !w.history[at].Trimmed.After(by)
+	return found && v.log.wiped(w.history[at], by)
 }
 
-// restart gives up what was wiped before a time.
-func (w *view) restart(by time.Time) {
+// restart gives up what was wiped by a time.
+func (v *viewer) restart(w *view, by time.Time) {
 	for i, s := range w.history {
-		if s.Wiped != Kept && !s.Trimmed.After(by) {
+		if v.log.wiped(s, by) {
 			w.got[i] = true
 		}
 	}
@@ -138,8 +138,8 @@ func (v *viewer) subscribed(w *view, f *Frame) {
 		switch {
 		case !f.ID.Less(w.pos):
 			w.moveTo(f.ID)
-		case w.wiped(f.At):
-			w.restart(f.At)
+		case v.wiped(w, f.At):
+			v.restart(w, f.At)
 			w.pos = f.ID
 		default:
 			v.violation(Wrong, f.To, f.ID, -1, "subscribed at a position below %v, which it has already", w.pos)
@@ -169,7 +169,7 @@ func (v *viewer) event(w *view, f *Frame) {
 		}
 	}
 	if w.pos.IsZero() && f.Prev.IsZero() {
-		w.restart(f.At) // it had nothing, and cannot be told that there was something
+		v.restart(w, f.At) // it had nothing, and cannot be told that there was something
 	}
 	switch {
 	case w.pos.Less(f.ID):
@@ -214,19 +214,22 @@ func (v *viewer) gap(w *view, f *Frame) {
 	}
 	next, _ := w.index(w.pos.Next())
 	trimmed := next < len(w.history) && !w.history[next].Trimmed.IsZero() && !w.history[next].Trimmed.After(f.At)
-	if !trimmed && !w.wiped(f.At) {
+	if !trimmed && !v.wiped(w, f.At) {
 		v.violation(UnexplainedGap, f.To, f.ID, -1, "a gap (%s) after %v, but what follows was retained", f.Text, f.Prev)
 	}
 	switch {
 	case !f.ID.Less(w.pos):
 		w.moveTo(f.ID)
-	case w.wiped(f.At):
-		w.restart(f.At)
+	case v.wiped(w, f.At):
+		v.restart(w, f.At)
 		w.pos = f.ID
 	default:
 		v.violation(Wrong, f.To, f.ID, -1, "a gap back from %v", w.pos)
 	}
 }
+
+// forever is later than a run.
+var forever = time.Unix(1<<40, 0)
 
 // end checks that a client has everything that it had a claim to: up to its position, and up to the end if it was
 // subscribed when all was quiet.
@@ -239,7 +242,7 @@ func (v *viewer) end(to string, w *view) {
 		end = len(w.history)
 	}
 	for i := range end {
-		if w.pos.IsZero() && w.history[i].Wiped != Kept {
+		if w.pos.IsZero() && v.log.wiped(w.history[i], forever) {
 			continue // it had nothing, and cannot be told that there was something
 		}
 		if !w.got[i] {

@@ -240,6 +240,9 @@ func (d *damage) flush() {
 		d.t.Errorf("cannot flush Redis: %v", err)
 		return
 	}
+	j.mu.Lock()
+	j.flushes = append(j.flushes, when)
+	j.mu.Unlock()
 	for _, s := range streams {
 		pair, _ := s.([]any)
 		key, _ := pair[0].(string)

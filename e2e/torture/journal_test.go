@@ -22,6 +22,7 @@ type journal struct {
 	faults  []Fault
 	trimmed map[string][]Stored
 	dead    []DeadLetter // that were flushed
+	flushes []time.Time
 	flushed map[int]bool // entries of ingress streams that were flushed
 
 	wiping sync.Mutex // held by what notes or takes away entries; guards jumped

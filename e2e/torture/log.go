@@ -123,7 +123,8 @@ type Log struct {
 	Appends   []Append            // of each lane in order
 	Histories map[string][]Stored // per target, with what the run trimmed, in the order of ids
 	Dead      []DeadLetter
-	Flushed   map[int]bool // numbers of the entries that FLUSHALL found in the ingress streams
+	Flushes   []time.Time  // of everything in Redis
+	Flushed   map[int]bool // numbers of the entries that they found in the ingress streams
 	Clients   []*Client
 	Faults    []Fault
 }

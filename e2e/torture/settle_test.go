@@ -104,7 +104,7 @@ func (r *run) evicted() map[string]bool {
 
 // collect reads what is left in Redis and makes the log of the run.
 func (r *run) collect() *Log {
-	log := &Log{Appends: r.appends, Faults: r.journal.faults, Flushed: r.flushed, Histories: map[string][]Stored{}}
+	log := &Log{Appends: r.appends, Faults: r.journal.faults, Flushes: r.flushes, Flushed: r.flushed, Histories: map[string][]Stored{}}
 	r.system.must("read the histories", func(ctx context.Context) error { return r.readHistories(ctx, log) })
 	r.system.must("read the dead letters", func(ctx context.Context) error { return r.readDead(ctx, log) })
 	for _, c := range r.recorders {
