@@ -102,13 +102,15 @@ func (r *rereads) run(ctx context.Context) error {
 			continue
 		}
 		r.signal() // another one may help
-		wait := 10 * time.Millisecond
+		wait, step := 10*time.Millisecond, r.look
 		for len(batch) > 0 && ctx.Err() == nil {
-			again, err := r.read(ctx, batch)
+			again, err := step(ctx, batch)
 			if err != nil {
 				r.gw.log.Debug("cannot re-read histories; trying on", "targets", len(batch), "err", err)
 				sleep(ctx, wait)
 				wait = min(2*wait, time.Second)
+			} else {
+				step = r.read
 			}
 			batch = again
 		}
@@ -127,6 +129,36 @@ func (r *rereads) take() []*target {
 	return batch
 }
 
+// look asks for the newest event of each of the targets, and returns those of which it
+// is not the one that the live flow has come to. Most have lost nothing, and one command
+// each tells so.
+func (r *rereads) look(ctx context.Context, batch []*target) (differ []*target, err error) {
+	queries := make([]*store.Query, 0, len(batch))
+	targets := make([]*target, 0, len(batch))
+	for _, t := range batch {
+		t.shard.mu.Lock()
+		switch {
+		case t.live > 0 && t.repair == nil:
+			t.queued = false // what happens from here on needs a look of its own
+			queries = append(queries, &store.Query{Target: t.name, After: t.last, Newest: true})
+			targets = append(targets, t)
+			r.gw.metrics.looks.Inc()
+		default:
+			differ = append(differ, t)
+		}
+		t.shard.mu.Unlock()
+	}
+	if err := r.gw.read(ctx, queries...); err != nil {
+		return batch, err
+	}
+	for i, t := range targets {
+		if queries[i].Got.Newest != queries[i].After {
+			differ = append(differ, t)
+		}
+	}
+	return differ, nil
+}
+
 // read reads one page for each of the targets, and returns those that need more.
 func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, err error) {
 	queries := make([]*store.Query, 0, len(batch))
@@ -138,7 +170,6 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 		if t.live > 0 {
 			queries = append(queries, &store.Query{Target: t.name, After: t.last, Edges: true, Limit: pageEvents})
 			targets = append(targets, t)
-			r.gw.metrics.looks.Inc()
 		} else {
 			r.settle(t)
 		}

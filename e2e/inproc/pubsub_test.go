@@ -79,6 +79,7 @@ func TestPushLostBeforeAnother(t *testing.T) {
 	g := r.gateway()
 	r.worker()
 	c := join(t, g, "alice", topics("a", "b"))
+	before := 0.0
 	for n := range 4 {
 		if n > 0 {
 			g.via.swallowPush(once(isBatch))
@@ -88,8 +89,11 @@ func TestPushLostBeforeAnother(t *testing.T) {
 		r.add("direct", "topic:b", n, 1)
 		c.mustHave(mended, "topic:b", 0, n+1)
 		c.mustHave(mended, "topic:a", 0, n+1)
+		if n == 0 { // the look with which a reign begins may find an event just before it is published
+			before = g.metric("sluice_gateway_mended_total")
+		}
 	}
-	if n := g.metric("sluice_gateway_mended_total"); n != 3 {
+	if n := g.metric("sluice_gateway_mended_total") - before; n != 3 {
 		t.Errorf("%v events were mended, want 3", n)
 	}
 }

@@ -90,6 +90,7 @@ type Query struct {
 	Target string
 	After  wire.ID
 	Edges  bool // ask for the edges
+	Newest bool // ask for the newest id only
 	Limit  int  // events at most, 0: none wanted
 
 	Got  Edges // results
@@ -109,6 +110,8 @@ func (s *Store) History(ctx context.Context, queries ...*Query) error {
 		key := s.keys.history(s.keys.partition(q.Target), q.Target)
 		if q.Edges {
 			sent[i].first = pipe.XRangeN(ctx, key, "-", "+", 1)
+		}
+		if q.Edges || q.Newest {
 			sent[i].last = pipe.XRevRangeN(ctx, key, "+", "-", 1)
 		}
 		if q.Limit > 0 && q.After != wire.MaxID {
@@ -123,6 +126,13 @@ func (s *Store) History(ctx context.Context, queries ...*Query) error {
 		return fmt.Errorf("cannot read histories: %w", err)
 	}
 	for i, q := range queries {
+		if q.Newest && len(sent[i].last.Val()) > 0 {
+			newest, err := parseRedisID(sent[i].last.Val()[0].ID)
+			if err != nil {
+				return fmt.Errorf("history of %s, newest entry: %w", q.Target, err)
+			}
+			q.Got.Newest = newest
+		}
 		if q.Edges && len(sent[i].first.Val()) > 0 && len(sent[i].last.Val()) > 0 {
 			first, err := oldestEvent(q.Target, sent[i].first.Val()[0])
 			if err != nil {
