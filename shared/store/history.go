@@ -90,7 +90,7 @@ type Query struct {
 	Target string
 	After  wire.ID
 	Edges  bool // ask for the edges
-	Newest bool // ask for the newest id only
+	Newest bool // ask for the newest id only: of the edges, that and Empty
 	Limit  int  // events at most, 0: none wanted
 
 	Got  Edges // results
@@ -131,7 +131,7 @@ func (s *Store) History(ctx context.Context, queries ...*Query) error {
 			if err != nil {
 				return fmt.Errorf("history of %s, newest entry: %w", q.Target, err)
 			}
-			q.Got.Newest = newest
+			q.Got = Edges{Newest: newest}
 		}
 		if q.Edges && len(sent[i].first.Val()) > 0 && len(sent[i].last.Val()) > 0 {
 			first, err := oldestEvent(q.Target, sent[i].first.Val()[0])
