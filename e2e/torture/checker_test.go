@@ -266,6 +266,21 @@ func TestCheck(t *testing.T) {
 		}, "unexplained gaps: the history says prev"},
 		{"evicted, and the history goes on", func(l *Log) { l.wipe(Evicted, at(40)); l.Histories[room][4].Prev = id(4) }, ""},
 		{"evicted, and the history begins anew", func(l *Log) { l.wipe(Evicted, at(40)); l.told() }, ""},
+		{"evicted, told of an empty history, and the history goes on", func(l *Log) {
+			l.wipe(Evicted, at(40))
+			l.told()
+			l.Histories[room][4].Prev = id(4)
+			for _, c := range l.Clients {
+				c.Frames[len(c.Frames)-1].Prev = id(4)
+			}
+		}, ""},
+		{"trimmed, told of an empty history, and the history goes on", func(l *Log) {
+			l.trim(4, at(40))
+			l.told()
+			for _, c := range l.Clients {
+				c.Frames[len(c.Frames)-1].Prev = id(4)
+			}
+		}, "unexplained gaps: its prev"},
 		{"begins anew without a reason", func(l *Log) { l.trim(4, at(40)); l.Histories[room][4].Prev = id(0) }, "unexplained gaps: the history says prev"},
 		{"flushed, and one was not told", func(l *Log) { l.wipe(Flushed, at(40)); l.told(); l.alice().drop(11, 13) }, "unexplained gaps: its prev"},
 		{"flushed, and one has nothing of what came after", func(l *Log) { l.wipe(Flushed, at(40)); l.told(); l.alice().drop(13, 14) }, "lost: never got it"},

@@ -27,6 +27,7 @@ type view struct {
 	asked   bool // and not yet answered
 	now     bool // it asked for what comes from now on
 	told    bool // a gap came since it asked
+	empty   bool // and it told of an empty history, and no event came since
 	ready   bool // events may come
 }
 
@@ -173,7 +174,7 @@ func (v *viewer) event(w *view, f *Frame) {
 	}
 	switch {
 	case w.pos.Less(f.ID):
-		if f.Prev != w.pos {
+		if f.Prev != w.pos && !v.explained(w, f) {
 			v.violation(UnexplainedGap, f.To, f.ID, f.N, "its prev is %v, but the client is at %v", f.Prev, w.pos)
 		}
 		w.pos = f.ID
@@ -183,6 +184,14 @@ func (v *viewer) event(w *view, f *Frame) {
 		v.violation(Reordered, f.To, f.ID, f.N, "the client is at %v already", w.pos)
 	}
 	w.got[at] = true
+	w.empty = false
+}
+
+// explained reports whether a gap has told that what stood before an event is lost. Where the history is empty, the
+// gap cannot say up to where: the prev of the next event does, if its owner still knows.
+func (v *viewer) explained(w *view, f *Frame) bool {
+	at, found := w.index(f.Prev)
+	return w.empty && found && v.log.wiped(w.history[at], f.At)
 }
 
 func (v *viewer) liveOnly(w *view, f *Frame) {
@@ -208,7 +217,7 @@ func (v *viewer) liveOnly(w *view, f *Frame) {
 // was wiped, so that nobody knows.
 func (v *viewer) gap(w *view, f *Frame) {
 	v.verdict.Gaps++
-	w.told = true
+	w.told, w.empty = true, f.ID.IsZero()
 	if w.has && f.Prev != w.pos {
 		v.violation(Wrong, f.To, f.Prev, -1, "a gap after %v, but the client is at %v", f.Prev, w.pos)
 	}
