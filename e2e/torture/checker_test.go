@@ -274,13 +274,19 @@ func TestCheck(t *testing.T) {
 				c.Frames[len(c.Frames)-1].Prev = id(4)
 			}
 		}, ""},
-		{"trimmed, told of an empty history, and the history goes on", func(l *Log) {
+		{"evicted, told of what is left, and the history goes on", func(l *Log) {
+			l.wipe(Evicted, at(40))
+			l.told()
+			l.alice().Frames[11].ID, l.alice().Frames[12].ID = id(4), id(4)
+			l.alice().Frames[13].Prev = id(2)
+		}, "unexplained gaps: its prev"},
+		{"lost without a wipe, told of an empty history, and the history goes on", func(l *Log) {
 			l.trim(4, at(40))
 			l.told()
 			for _, c := range l.Clients {
 				c.Frames[len(c.Frames)-1].Prev = id(4)
 			}
-		}, "unexplained gaps: its prev"},
+		}, "unexplained gaps: a gap"},
 		{"begins anew without a reason", func(l *Log) { l.trim(4, at(40)); l.Histories[room][4].Prev = id(0) }, "unexplained gaps: the history says prev"},
 		{"flushed, and one was not told", func(l *Log) { l.wipe(Flushed, at(40)); l.told(); l.alice().drop(11, 13) }, "unexplained gaps: its prev"},
 		{"flushed, and one has nothing of what came after", func(l *Log) { l.wipe(Flushed, at(40)); l.told(); l.alice().drop(13, 14) }, "lost: never got it"},
