@@ -30,7 +30,7 @@ func Shift(tb testing.TB, dir string, by time.Duration) []string {
 	if err := os.WriteFile(c, source, 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	if out, err := exec.Command("cc", "-shared", "-fPIC", "-o", so, c, "-ldl").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(tb.Context(), "cc", "-shared", "-fPIC", "-o", so, c, "-ldl").CombinedOutput(); err != nil {
 		tb.Fatalf("cannot build the library that shifts a clock (this test needs cc): %v\n%s", err, out)
 	}
 	return []string{"LD_PRELOAD=" + so, fmt.Sprintf("CLOCK_SHIFT=%d", int(by.Seconds()))}

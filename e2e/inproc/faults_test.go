@@ -308,7 +308,7 @@ func TestWrongClocks(t *testing.T) {
 			const ttl = 4 * time.Second
 			r := newRigBehind(t, by, func(c *config) { c.SessionTTL = ttl })
 			now := func() time.Time { return r.rdb.Time(ctx).Val() }
-			if off := now().Sub(time.Now()) - by; off < -5*time.Second || off > 5*time.Second {
+			if off := time.Until(now()) - by; off < -5*time.Second || off > 5*time.Second {
 				t.Fatalf("Redis's clock is %v off what it should be", off)
 			}
 			g1, g2 := r.gateway(fastPing), r.gateway(fastPing)

@@ -258,13 +258,15 @@ func (l *link) carry(d way, to net.Conn, b []byte, burst bool) error {
 	if burst {
 		time.Sleep(w.delay)
 	}
-	for n := len(b); len(b) > 0; b = b[n:] {
-		if n = len(b); w.pieces {
+	for len(b) > 0 {
+		n := len(b)
+		if w.pieces {
 			n = min(n, 1+rand.IntN(40))
 		}
 		if _, err := to.Write(b[:n]); err != nil {
 			return err
 		}
+		b = b[n:]
 	}
 	return nil
 }

@@ -93,6 +93,13 @@ func (l *Log) wipe(how Wipe, when time.Time) {
 	}
 }
 
+// device has alice acknowledge an event on a third connection, and come back by her device, whose cursor was seen at
+// another: she gets 2 to 5 once more.
+func (l *Log) device(acked, seen int) {
+	l.alice().insert(12, Frame{Kind: Ack, To: room, ID: id(acked)}, Frame{Kind: Closed}, connected("a3"),
+		Frame{Kind: Asked, To: room, Device: true, ID: id(seen)}, subscribed(room, 5), got(2), got(3), got(4), got(5))
+}
+
 // anew is the fifth event after a wipe.
 var anew = Frame{Kind: Event, To: room, ID: id(5), N: 5, At: at(61)}
 
@@ -256,6 +263,23 @@ func TestCheck(t *testing.T) {
 			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 12, gap(2, 3)...)
 		}, "lost: never got it"},
 		{"not recovered, without a gap", func(l *Log) { l.alice().Frames[8].OK = false }, "unexplained gaps: no gap before it"},
+
+		// devices
+		{"a device resumes from its cursor", func(l *Log) { l.device(2, 1) }, ""},
+		{"a device resumes from a cursor that went on", func(l *Log) { l.device(2, 0) }, ""},
+		{"a device resumes from a cursor beyond what it acknowledged", func(l *Log) { l.device(0, 0) }, "lost: the cursor was"},
+		{"a device resumes from a cursor that went back", func(l *Log) { l.device(2, 2) }, "otherwise wrong: the cursor went back"},
+		{"a device resumes, and something is left out", func(l *Log) {
+			l.device(2, 1)
+			l.alice().drop(18, 19)
+		}, "unexplained gaps: resumed from a cursor, its prev"},
+		{"a cursor beyond what was acknowledged", func(l *Log) { l.alice().Cursors = map[string]wire.ID{room: id(1)} }, "lost: its device's cursor is above"},
+		{"a cursor that did not move", func(l *Log) { l.alice().Acked = map[string]wire.ID{room: id(1)} }, "otherwise wrong: its device's cursor is 0"},
+		{"a cursor where it should be", func(l *Log) {
+			l.device(2, 1)
+			l.alice().Acked = map[string]wire.ID{room: id(2)}
+			l.alice().Cursors = l.alice().Acked
+		}, ""},
 
 		// histories that were wiped
 		{"everything was flushed, and all were told", func(l *Log) { l.wipe(Flushed, at(40)); l.told() }, ""},

@@ -29,6 +29,13 @@ type view struct {
 	told    bool // a gap came since it asked
 	empty   bool // and it told of an empty history, and no event came since
 	ready   bool // events may come
+
+	acked  wire.ID   // the highest
+	device bool      // events up to its position may come again, from its cursor on
+	cursor wire.ID   // it is at least there
+	since  time.Time // it was asked for
+	again  bool      // they do, and have come to
+	back   wire.ID
 }
 
 func (c *checker) client(client *Client) {
@@ -38,6 +45,16 @@ func (c *checker) client(client *Client) {
 	}
 	for to, w := range v.views {
 		v.end(to, w)
+	}
+	for to, id := range client.Cursors {
+		if w := v.view(to); w.acked.Less(id) {
+			v.violation(Lost, to, id, -1, "its device's cursor is above %v, the highest that it has acknowledged", w.acked)
+		}
+	}
+	for to, id := range client.Acked {
+		if client.Cursors[to] != id {
+			v.violation(Wrong, to, id, -1, "it has acknowledged this, but its device's cursor is %v", client.Cursors[to])
+		}
 	}
 	for to := range client.At {
 		if w := v.views[to]; w == nil || !w.has {
@@ -74,12 +91,17 @@ func (v *viewer) frame(f *Frame) {
 	w := v.view(f.To)
 	switch f.Kind {
 	case Asked:
-		w.asked, w.now, w.told = true, !f.After && !f.Earliest, false
+		w.asked, w.now, w.told = true, !f.After && !f.Earliest && !f.Device, false
+		w.device, w.cursor, w.again, w.since = f.Device, f.ID, false, f.At
 		if f.After && w.has && f.ID != w.pos {
 			v.violation(Wrong, f.To, f.ID, -1, "the recorder asked for what follows it, but its position is %v", w.pos)
 		}
 		if f.Earliest {
 			w.has, w.pos = true, wire.ID{}
+		}
+	case Ack:
+		if w.acked.Less(f.ID) {
+			w.acked = f.ID
 		}
 	case Subscribed:
 		v.subscribed(w, f)
@@ -172,12 +194,16 @@ func (v *viewer) event(w *view, f *Frame) {
 	if w.pos.IsZero() && f.Prev.IsZero() {
 		v.restart(w, f.At) // it had nothing, and cannot be told that there was something
 	}
+	if w.device && !w.pos.Less(f.ID) {
+		v.replayed(w, f)
+		return
+	}
 	switch {
 	case w.pos.Less(f.ID):
-		if f.Prev != w.pos && !v.explained(w, f) {
+		if f.Prev != w.pos && !v.explained(w, f) && !v.cursorLost(w, f) {
 			v.violation(UnexplainedGap, f.To, f.ID, f.N, "its prev is %v, but the client is at %v", f.Prev, w.pos)
 		}
-		w.pos = f.ID
+		w.pos, w.device = f.ID, false
 	case w.got[at]:
 		v.violation(Repeated, f.To, f.ID, f.N, "the client has it already, it is at %v", w.pos)
 	default:
@@ -186,6 +212,30 @@ func (v *viewer) event(w *view, f *Frame) {
 	w.got[at] = true
 	w.empty = false
 }
+
+// replayed takes an event that the client had before it resumed from its cursor: they begin right behind the cursor,
+// which is not above what the client has acknowledged nor below where it was, and none is left out.
+func (v *viewer) replayed(w *view, f *Frame) {
+	switch {
+	case w.again && f.Prev != w.back:
+		v.violation(UnexplainedGap, f.To, f.ID, f.N, "resumed from a cursor, its prev is %v, but the event before was %v", f.Prev, w.back)
+	case !w.again && w.acked.Less(f.Prev):
+		v.violation(Lost, f.To, f.ID, f.N, "the cursor was %v, but the client had acknowledged only %v", f.Prev, w.acked)
+	case !w.again && f.Prev.Less(w.cursor):
+		v.violation(Wrong, f.To, f.ID, f.N, "the cursor went back from %v to %v", w.cursor, f.Prev)
+	}
+	w.again, w.back = true, f.ID
+}
+
+// cursorLost reports whether the cursor went with everything else just when the client came: then it began from now.
+func (v *viewer) cursorLost(w *view, f *Frame) bool {
+	return w.device && slices.ContainsFunc(v.log.Flushes, func(at time.Time) bool {
+		return at.After(w.since.Add(-justThen)) && at.Before(f.At)
+	})
+}
+
+// justThen is how long it may take from a look at the cursors to the connection.
+const justThen = 5 * time.Second
 
 // explained reports whether a gap has told that what stood before an event is lost. Where the history is empty, the
 // gap cannot say up to where: the prev of the next event does, if its owner still knows.
@@ -218,10 +268,10 @@ func (v *viewer) liveOnly(w *view, f *Frame) {
 func (v *viewer) gap(w *view, f *Frame) {
 	v.verdict.Gaps++
 	w.told, w.empty = true, f.ID.IsZero()
-	if w.has && f.Prev != w.pos {
+	if inReplay := w.device && !f.Prev.Less(w.cursor) && !w.acked.Less(f.Prev); w.has && f.Prev != w.pos && !inReplay {
 		v.violation(Wrong, f.To, f.Prev, -1, "a gap after %v, but the client is at %v", f.Prev, w.pos)
 	}
-	next, _ := w.index(w.pos.Next())
+	next, _ := w.index(f.Prev.Next())
 	trimmed := next < len(w.history) && !w.history[next].Trimmed.IsZero() && !w.history[next].Trimmed.After(f.At)
 	if !trimmed && !v.wiped(w, f.At) {
 		v.violation(UnexplainedGap, f.To, f.ID, -1, "a gap (%s) after %v, but what follows was retained", f.Text, f.Prev)

@@ -14,6 +14,7 @@ import (
 
 // act does what a client does, at random times, until the connection ends.
 func (c *recorder) act(ctx context.Context, ws *websocket.Conn) {
+	opened := time.Now()
 	leave := time.Now().Add(time.Duration(float64(c.plan.stay) * (0.2 + c.rng.ExpFloat64())))
 	for pause(ctx, time.Duration(50+c.rng.IntN(200))*time.Millisecond) {
 		c.mu.Lock()
@@ -22,7 +23,13 @@ func (c *recorder) act(ctx context.Context, ws *websocket.Conn) {
 		if !connected {
 			continue
 		}
+		if time.Since(opened) > justThen {
+			c.forgetCursors()
+		}
 		c.subscribeMissing()
+		if c.calm.Err() != nil || c.rng.IntN(4) == 0 {
+			c.acknowledge()
+		}
 		if c.calm.Err() != nil {
 			continue
 		}
@@ -54,6 +61,17 @@ func (c *recorder) act(ctx context.Context, ws *websocket.Conn) {
 			pause(ctx, time.Second) // the answer ends the reader
 			_ = ws.Close()
 			return
+		}
+	}
+}
+
+// forgetCursors no longer waits for targets whose cursor has gone since it was read.
+func (c *recorder) forgetCursors() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.wants {
+		if w.byCursor {
+			w.asked, w.byCursor = false, false
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,6 +97,21 @@ func numberOf(m redis.XMessage, prefix string) int {
 	return numberIn(text("data"))
 }
 
+// wiped reports whether a history was taken away as a whole, or may just be.
+func (j *journal) wiped() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.flushes) > 0 {
+		return true
+	}
+	for _, gone := range j.trimmed {
+		if slices.ContainsFunc(gone, func(s Stored) bool { return s.Wiped != Kept }) {
+			return true
+		}
+	}
+	return false
+}
+
 // outcome is what an answer of Redis to an XADD says.
 func outcome(id string, err error) (Outcome, wire.ID) {
 	var refusal redis.Error
@@ -158,6 +174,11 @@ func somewhere(rng *rand.Rand) string {
 // Keys of the documented layout.
 func historyKey(to string) string {
 	return fmt.Sprintf("sluice:{%d}:history:%s", wire.Partition(to, partitions), to)
+}
+
+func cursorKey(user string) string {
+	to := wire.UserTarget(user)
+	return fmt.Sprintf("sluice:{%d}:cursor:%s", wire.Partition(to, partitions), to)
 }
 
 const (

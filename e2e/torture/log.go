@@ -77,10 +77,11 @@ type DeadLetter struct {
 // Kind is what a Frame is.
 type Kind byte
 
-// The kinds. The first three are the client's own doing.
+// The kinds. The first four are the client's own doing.
 const (
 	Connected    Kind = iota // Text: the connection's id, from `welcome`
-	Asked                    // for To; ID: after which event, Earliest: for all that is retained
+	Asked                    // for To; ID: after which event, Earliest: for all that is retained, Device: by its cursor
+	Ack                      // ID
 	Closed                   // the connection ended; Text: why
 	Subscribed               // ID: position, OK: recovered
 	Unsubscribed             //
@@ -98,6 +99,7 @@ type Frame struct {
 	OK       bool // Subscribed: recovered
 	After    bool // Asked: from ID on; otherwise from now, or Earliest
 	Earliest bool
+	Device   bool // Asked: for what follows its cursor, which was at ID before
 	To       string
 	ID, Prev wire.ID
 	N        int
@@ -109,6 +111,9 @@ type Client struct {
 	Name   string
 	Frames []Frame
 	At     map[string]bool // targets that it was subscribed to at the end
+
+	Cursors map[string]wire.ID // of its device, at the end
+	Acked   map[string]wire.ID // what it had acknowledged on the connection that it had at the end
 }
 
 // Fault is one thing that was done to the system.

@@ -24,6 +24,7 @@ type recorder struct {
 	rng        *rand.Rand
 	asks       chan ask // rendezvous
 	publisher  bool
+	device     string // that it acknowledges for; empty: it does not
 
 	mu      sync.Mutex // guards what follows
 	frames  []Frame
@@ -38,13 +39,16 @@ type recorder struct {
 
 // want is what the client knows of a target that it wants, or wanted.
 type want struct {
-	on      bool // wanted
-	has     bool // a position
-	pos     wire.ID
-	asked   bool
-	now     bool // asked for what comes from now on
-	ready   bool // subscribed
-	leaving bool // asked to be unsubscribed
+	on       bool // wanted
+	has      bool // a position
+	pos      wire.ID
+	asked    bool
+	now      bool // asked for what comes from now on
+	ready    bool // subscribed
+	leaving  bool // asked to be unsubscribed
+	byCursor bool // asked by the device's cursor, which may be lost by now
+
+	got, acked wire.ID // on this connection: the last event that came, and that was acknowledged
 }
 
 // ask tells a recorder to subscribe to a target.
@@ -82,6 +86,9 @@ func newRecorder(r *run, i int) *recorder {
 		asks: make(chan ask, 16), publisher: i%3 == 0,
 		wants: map[string]*want{}, waiting: map[int]time.Time{},
 	}
+	if i%2 == 1 {
+		c.device = "phone-" + c.name
+	}
 	c.want(wire.UserTarget(c.user))
 	c.want(wire.All)
 	for i := range topics {
@@ -116,7 +123,8 @@ func (c *recorder) live(ctx context.Context) {
 		c.mu.Lock()
 		c.ws, c.conn = nil, ""
 		for _, w := range c.wants {
-			w.asked, w.ready, w.leaving = false, false, false
+			w.asked, w.ready, w.leaving, w.byCursor = false, false, false, false
+			w.got, w.acked = wire.ID{}, wire.ID{}
 		}
 		c.giveUp(0)
 		c.record(Frame{Kind: Closed, Text: reason})
@@ -135,9 +143,10 @@ func (c *recorder) live(ctx context.Context) {
 
 // visit is one connection. It returns why it ended.
 func (c *recorder) visit(ctx context.Context, gateway int) string {
+	cursors := c.cursors(ctx)
 	c.mu.Lock()
 	c.gateway = int8(gateway)
-	first, q, header := c.opening()
+	first, q, header := c.opening(cursors)
 	c.mu.Unlock()
 
 	dialer := websocket.Dialer{HandshakeTimeout: patienceOfClient}
@@ -190,10 +199,20 @@ func ignoreTimeout(err error) error {
 	return err
 }
 
-// opening draws how the connection begins: token and positions in the frame `connect`, or in the handshake. c.mu is held.
-func (c *recorder) opening() (first map[string]any, q url.Values, header http.Header) {
+// opening draws how the connection begins: token and positions in the frame `connect`, or in the handshake, or from the
+// device's cursors if there are some. c.mu is held.
+func (c *recorder) opening(cursors map[string]wire.ID) (first map[string]any, q url.Values, header http.Header) {
 	q, header = url.Values{}, http.Header{}
 	positions := map[string]wire.ID{}
+	if cursors != nil {
+		for to, at := range cursors {
+			if w := c.want(to); w.has {
+				w.asked, w.now, w.byCursor = true, false, true
+				c.record(Frame{Kind: Asked, To: to, Device: true, ID: at})
+			}
+		}
+		return map[string]any{"type": "connect", "token": "dev:" + c.user, "device": c.device, "resume": "device"}, q, header
+	}
 	for to, w := range c.wants {
 		switch {
 		case !w.on:
@@ -207,8 +226,12 @@ func (c *recorder) opening() (first map[string]any, q url.Values, header http.He
 		}
 	}
 	token := "dev:" + c.user
-	if c.rng.IntN(2) == 0 {
-		return map[string]any{"type": "connect", "token": token, "resume": positions}, q, header
+	if c.device != "" || c.rng.IntN(2) == 0 { // the handshake cannot name a device
+		first = map[string]any{"type": "connect", "token": token, "resume": positions}
+		if c.device != "" {
+			first["device"] = c.device
+		}
+		return first, q, header
 	}
 	header.Set("Authorization", "Bearer "+token)
 	if len(positions) > 0 {
@@ -253,7 +276,7 @@ func (c *recorder) see(m *message) {
 		if !w.has || (w.now && w.asked) {
 			w.has, w.pos = true, m.Position
 		}
-		w.asked, w.ready = false, true
+		w.asked, w.ready, w.byCursor = false, true, false
 	case "unsubscribed":
 		c.record(Frame{Kind: Unsubscribed, To: m.To})
 		w.ready, w.leaving = false, false
@@ -266,12 +289,16 @@ func (c *recorder) see(m *message) {
 			kind = LiveOnly
 		}
 		c.record(Frame{Kind: kind, To: m.To, ID: m.ID, Prev: m.Prev, N: n})
+		if kind != LiveOnly {
+			w.got = m.ID
+		}
 		if kind != LiveOnly && w.pos.Less(m.ID) {
 			w.pos = m.ID
 		}
 	case "gap":
 		c.record(Frame{Kind: Gap, To: m.To, ID: m.Position, Prev: m.After, Text: m.Reason})
 		w.has, w.pos = true, m.Position
+		w.got, w.acked = wire.ID{}, wire.ID{}
 	case "published":
 		c.published(m)
 	case "error":
@@ -284,6 +311,9 @@ func (c *recorder) see(m *message) {
 
 // failed takes an error: only `unavailable` may come, and what was asked for is asked for again.
 func (c *recorder) failed(m *message) {
+	if m.Ref == "" && m.Code == wire.CodeBadRequest && c.wiped() {
+		return // an ack that has crossed a gap
+	}
 	if m.Code != wire.CodeUnavailable {
 		c.system.t.Errorf("%s: client %s on gateway %d got error %s to %q: %s",
 			time.Now().Format("15:04:05.000"), c.name, c.gateway, m.Code, m.Ref, m.Message)
@@ -295,6 +325,70 @@ func (c *recorder) failed(m *message) {
 		return
 	}
 	c.unpublished(m.Ref)
+}
+
+// cursors draws whether to resume from the device's cursors, and reads them: nil if not.
+func (c *recorder) cursors(ctx context.Context) map[string]wire.ID {
+	if c.device == "" || c.rng.IntN(3) == 0 {
+		return nil
+	}
+	cursors, err := c.readCursors(ctx)
+	_, own := cursors[wire.UserTarget(c.user)]
+	_, all := cursors[wire.All]
+	if err != nil || !own || !all { // a target without a cursor would begin from now
+		return nil
+	}
+	return cursors
+}
+
+// readCursors reads those of the device.
+func (c *recorder) readCursors(ctx context.Context) (map[string]wire.ID, error) {
+	fields, err := c.system.rdb.HGetAll(ctx, cursorKey(c.user)).Result()
+	if err != nil {
+		return nil, err
+	}
+	cursors := map[string]wire.ID{}
+	for field, text := range fields {
+		if device, to, _ := strings.Cut(field, " "); device == c.device {
+			if cursors[to], err = wire.ParseID(text); err != nil {
+				return nil, fmt.Errorf("cursor %s: %w", field, err)
+			}
+		}
+	}
+	return cursors, nil
+}
+
+// acknowledge acknowledges what has come on this connection.
+func (c *recorder) acknowledge() {
+	if c.device == "" {
+		return
+	}
+	var send []map[string]any
+	c.mu.Lock()
+	for to, w := range c.wants {
+		if w.ready && !w.leaving && w.acked.Less(w.got) && !strings.HasPrefix(to, rendezvousPrefix) {
+			w.acked = w.got
+			c.record(Frame{Kind: Ack, To: to, ID: w.got})
+			send = append(send, map[string]any{"type": "ack", "to": to, "id": w.got.String()})
+		}
+	}
+	c.mu.Unlock()
+	for _, v := range send {
+		c.send(v)
+	}
+}
+
+// acks are what was acknowledged on this connection.
+func (c *recorder) acks() map[string]wire.ID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	acks := map[string]wire.ID{}
+	for to, w := range c.wants {
+		if !w.acked.IsZero() {
+			acks[to] = w.acked
+		}
+	}
+	return acks
 }
 
 // at are the targets that the client is subscribed to, with its positions; ok says that it waits for nothing.

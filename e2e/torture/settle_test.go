@@ -84,6 +84,26 @@ func (r *run) behind(ctx context.Context) string {
 			}
 		}
 	}
+	return r.unmoved(ctx)
+}
+
+// unmoved says which device's cursor is not at what its client has acknowledged.
+func (r *run) unmoved(ctx context.Context) string {
+	for _, c := range r.recorders {
+		acks := c.acks()
+		if len(acks) == 0 {
+			continue
+		}
+		cursors, err := c.readCursors(ctx)
+		if err != nil {
+			return fmt.Sprintf("cursors of %s: %v", c.name, err)
+		}
+		for to, id := range acks {
+			if cursors[to] != id {
+				return fmt.Sprintf("client %s has acknowledged %s up to %v, its cursor is %v", c.name, to, id, cursors[to])
+			}
+		}
+	}
 	return ""
 }
 
@@ -114,7 +134,12 @@ func (r *run) collect() *Log {
 				at[to] = true
 			}
 		}
-		log.Clients = append(log.Clients, &Client{Name: c.name, Frames: c.frames, At: at})
+		client := &Client{Name: c.name, Frames: c.frames, At: at, Acked: r.acked[c.name]}
+		r.system.must("read the cursors", func(ctx context.Context) (err error) {
+			client.Cursors, err = c.readCursors(ctx)
+			return err
+		})
+		log.Clients = append(log.Clients, client)
 	}
 	return log
 }

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/e2e/clock"
+	"sluice/shared/wire"
 )
 
 // silent keeps the Redis client from telling of every connection that was cut.
@@ -79,7 +80,8 @@ type run struct {
 	system    *system
 	source    *rand.Rand
 	recorders []*recorder
-	calm      context.Context // ends when all is to become quiet
+	calm      context.Context               // ends when all is to become quiet
+	acked     map[string]map[string]wire.ID // by client, when all was quiet
 }
 
 // rng is a fresh source of random numbers that follows from the seed.
@@ -133,6 +135,10 @@ func torture(t *testing.T, p plan) *Verdict {
 	begin = time.Now()
 	unmet := r.settle()
 	settled := time.Since(begin)
+	r.acked = map[string]map[string]wire.ID{}
+	for _, c := range r.recorders {
+		r.acked[c.name] = c.acks()
+	}
 	end()
 	clients.Wait()
 	if unmet != "" {

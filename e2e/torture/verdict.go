@@ -236,8 +236,12 @@ func (f *Frame) String() string {
 	switch f.Kind {
 	case Connected:
 		return "connected as " + f.Text
+	case Ack:
+		return fmt.Sprintf("acknowledges %v", f.ID)
 	case Asked:
 		switch {
+		case f.Device:
+			return fmt.Sprintf("asks for what follows its cursor, which was %v", f.ID)
 		case f.After:
 			return fmt.Sprintf("asks for what follows %v", f.ID)
 		case f.Earliest:
