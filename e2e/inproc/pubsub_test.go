@@ -206,6 +206,7 @@ func TestSubscriptionKilled(t *testing.T) {
 	sources := fourSources(r)
 	clients := watchers(t, sources, g1, g2)
 	p := r.produce(400, 0, sources...)
+	begin := time.Now()
 	for range 4 {
 		flows(p, clients)
 		n, err := r.rdb.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Int()
@@ -220,6 +221,7 @@ func TestSubscriptionKilled(t *testing.T) {
 		})
 	}
 	p.settle(mended, clients...)
+	t.Logf("clients saw pauses of up to %v", longestPause(begin, sources, clients...))
 
 	// The last event before silence.
 	for _, target := range []string{sources[0].target, sources[1].target} {
@@ -242,8 +244,10 @@ func TestChannelSilent(t *testing.T) {
 	r.add("direct", "user:alice", 0, 3)
 	c.waitEvents(patience, "user:alice", 3)
 	g.via.freezePush()
+	begin := time.Now()
 	r.add("direct", "user:alice", 3, 3)
 	c.mustHave(6*time.Second, "user:alice", 0, 6)
+	t.Logf("events came %v after the channel had fallen silent", time.Since(begin).Round(time.Millisecond))
 	r.add("direct", "user:alice", 6, 3)
 	c.mustHave(time.Second, "user:alice", 0, 9)
 	g.via.thaw()

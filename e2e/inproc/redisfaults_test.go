@@ -33,6 +33,7 @@ func TestFlushAll(t *testing.T) {
 		if err := r.rdb.FlushAll(ctx).Err(); err != nil {
 			t.Fatal(err)
 		}
+		begin := time.Now()
 		for i, c := range clients {
 			eventually(t, 5*time.Second, c.name+" is told of a gap for each target", func() error {
 				if n := gaps(c) - before[i]; n < len(sources) {
@@ -41,6 +42,7 @@ func TestFlushAll(t *testing.T) {
 				return nil
 			})
 		}
+		t.Logf("all clients were told of a gap for all targets within %v", time.Since(begin).Round(time.Millisecond))
 		for i, s := range sources { // later events flow
 			n := p.sent(i) + 5
 			for _, c := range clients {
@@ -113,6 +115,9 @@ func TestRedisRestart(t *testing.T) {
 		if err := r.redis.start(); err != nil {
 			t.Fatal(err)
 		}
+		begin := time.Now()
+		flows(p, clients)
+		t.Logf("events of all targets came %v after Redis was back", time.Since(begin).Round(time.Millisecond))
 	}
 	flows(p, clients)
 	p.settle(patience, clients...)
@@ -514,6 +519,9 @@ func TestRedisFrozen(t *testing.T) {
 		return nil
 	})
 	r.redis.signal(syscall.SIGCONT)
+	begin := time.Now()
+	flows(p, clients)
+	t.Logf("events of all targets came %v after Redis went on", time.Since(begin).Round(time.Millisecond))
 	r.waitOwners(patience, map[string]int{w1.name: 8, w2.name: 8})
 	flows(p, clients)
 	p.settle(patience, clients...)

@@ -375,8 +375,10 @@ func TestGatewayAsleep(t *testing.T) {
 		return nil
 	})
 	g.via.thaw()
+	begin := time.Now()
 	for _, target := range targets {
 		c.mustHave(6*time.Second, target, 0, 7)
+		t.Logf("%s is complete %v after the gateway went on", target, time.Since(begin).Round(time.Millisecond))
 		r.add("direct", target, 7, 3)
 		c.mustHave(patience, target, 0, 10)
 	}
