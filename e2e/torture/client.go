@@ -93,6 +93,9 @@ func (v *viewer) frame(f *Frame) {
 	case Asked:
 		w.asked, w.now, w.told = true, !f.After && !f.Earliest && !f.Device, false
 		w.device, w.cursor, w.again, w.since = f.Device, f.ID, false, f.At
+		if f.Device {
+			v.verdict.Resumed++
+		}
 		if f.After && w.has && f.ID != w.pos {
 			v.violation(Wrong, f.To, f.ID, -1, "the recorder asked for what follows it, but its position is %v", w.pos)
 		}
@@ -100,6 +103,7 @@ func (v *viewer) frame(f *Frame) {
 			w.has, w.pos = true, wire.ID{}
 		}
 	case Ack:
+		v.verdict.Acks++
 		if w.acked.Less(f.ID) {
 			w.acked = f.ID
 		}

@@ -54,6 +54,8 @@ type Verdict struct {
 	Events     int // accepted, or retained
 	Deliveries int // event frames at all clients
 	Gaps       int // told to clients
+	Acks       int // by devices
+	Resumed    int // targets, from a device's cursor
 	Counts     [classes]int
 	Violations []Violation // the first of them
 	log        *Log
@@ -86,8 +88,8 @@ func (v *Verdict) String() string {
 	for c := range classes {
 		counts[c] = fmt.Sprintf("%v %d", c, v.Counts[c])
 	}
-	return fmt.Sprintf("%d events, %d deliveries, %d gaps told, %d faults (%s): %s",
-		v.Events, v.Deliveries, v.Gaps, len(v.log.Faults), strings.Join(faults, ", "), strings.Join(counts, ", "))
+	return fmt.Sprintf("%d events, %d deliveries, %d gaps told, %d acks, %d targets resumed by device, %d faults (%s): %s",
+		v.Events, v.Deliveries, v.Gaps, v.Acks, v.Resumed, len(v.log.Faults), strings.Join(faults, ", "), strings.Join(counts, ", "))
 }
 
 const (
