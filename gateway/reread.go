@@ -148,7 +148,7 @@ func (r *rereads) look(ctx context.Context, batch []*target) (differ []*target, 
 		}
 		t.shard.mu.Unlock()
 	}
-	if err := r.gw.read(ctx, queries...); err != nil {
+	if err := r.gw.store.History(ctx, queries...); err != nil {
 		return batch, err
 	}
 	for i, t := range targets {

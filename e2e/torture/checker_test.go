@@ -273,6 +273,15 @@ func TestCheck(t *testing.T) {
 			l.device(2, 1)
 			l.alice().drop(18, 19)
 		}, "unexplained gaps: resumed from a cursor, its prev"},
+		{"a device whose cursor was flushed begins from now", func(l *Log) {
+			l.alice().drop(9, 11)
+			l.alice().Frames[7] = Frame{Kind: Asked, To: room, Device: true, ID: id(2), At: at(2)}
+			l.Flushes = append(l.Flushes, at(3))
+		}, ""},
+		{"a device whose cursor was there begins from now", func(l *Log) {
+			l.alice().drop(9, 11)
+			l.alice().Frames[7] = Frame{Kind: Asked, To: room, Device: true, ID: id(2), At: at(2)}
+		}, "unexplained gaps: its prev"},
 		{"a cursor beyond what was acknowledged", func(l *Log) { l.alice().Cursors = map[string]wire.ID{room: id(1)} }, "lost: its device's cursor is above"},
 		{"a cursor that did not move", func(l *Log) { l.alice().Acked = map[string]wire.ID{room: id(1)} }, "otherwise wrong: its device's cursor is 0"},
 		{"a cursor where it should be", func(l *Log) {

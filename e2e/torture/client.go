@@ -204,7 +204,14 @@ func (v *viewer) event(w *view, f *Frame) {
 	}
 	switch {
 	case w.pos.Less(f.ID):
-		if f.Prev != w.pos && !v.explained(w, f) && !v.cursorLost(w, f) {
+		switch {
+		case f.Prev == w.pos || v.explained(w, f):
+		case v.cursorLost(w, f):
+			v.restart(w, f.At)
+			if w.pos.Less(f.Prev) {
+				w.moveTo(f.Prev)
+			}
+		default:
 			v.violation(UnexplainedGap, f.To, f.ID, f.N, "its prev is %v, but the client is at %v", f.Prev, w.pos)
 		}
 		w.pos, w.device = f.ID, false
