@@ -282,6 +282,13 @@ func TestCheck(t *testing.T) {
 			l.alice().drop(9, 11)
 			l.alice().Frames[7] = Frame{Kind: Asked, To: room, Device: true, ID: id(2), At: at(2)}
 		}, "unexplained gaps: its prev"},
+		{"a device whose cursor is from before a flush is told again", func(l *Log) {
+			l.wipe(Flushed, at(40))
+			l.told()
+			l.alice().insert(11, Frame{Kind: Ack, To: room, ID: id(4)}) // it crosses the gap
+			l.alice().insert(14, Frame{Kind: Closed}, connected("a3"), Frame{Kind: Asked, To: room, Device: true, ID: id(4), At: at(50)})
+			l.alice().insert(17, gap(4, 0)...)
+		}, ""},
 		{"a cursor beyond what was acknowledged", func(l *Log) { l.alice().Cursors = map[string]wire.ID{room: id(1)} }, "lost: its device's cursor is above"},
 		{"a cursor that did not move", func(l *Log) { l.alice().Acked = map[string]wire.ID{room: id(1)} }, "otherwise wrong: its device's cursor is 0"},
 		{"a cursor where it should be", func(l *Log) {

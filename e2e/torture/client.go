@@ -138,9 +138,9 @@ func (w *view) moveTo(id wire.ID) {
 	w.has, w.pos = true, id
 }
 
-// wiped reports whether the history that the client's position is from had been taken away by a time.
-func (v *viewer) wiped(w *view, by time.Time) bool {
-	at, found := w.index(w.pos)
+// wiped reports whether the history that a position is from had been taken away by a time.
+func (v *viewer) wiped(w *view, pos wire.ID, by time.Time) bool {
+	at, found := w.index(pos)
 	return found && v.log.wiped(w.history[at], by)
 }
 
@@ -165,7 +165,7 @@ func (v *viewer) subscribed(w *view, f *Frame) {
 		switch {
 		case !f.ID.Less(w.pos):
 			w.moveTo(f.ID)
-		case v.wiped(w, f.At):
+		case v.wiped(w, w.pos, f.At):
 			v.restart(w, f.At)
 			w.pos = f.ID
 		default:
@@ -251,8 +251,7 @@ const justThen = 5 * time.Second
 // explained reports whether a gap has told that what stood before an event is lost. Where the history is empty, the
 // gap cannot say up to where: the prev of the next event does, if its owner still knows.
 func (v *viewer) explained(w *view, f *Frame) bool {
-	at, found := w.index(f.Prev)
-	return w.empty && found && v.log.wiped(w.history[at], f.At)
+	return w.empty && v.wiped(w, f.Prev, f.At)
 }
 
 func (v *viewer) liveOnly(w *view, f *Frame) {
@@ -284,13 +283,13 @@ func (v *viewer) gap(w *view, f *Frame) {
 	}
 	next, _ := w.index(f.Prev.Next())
 	trimmed := next < len(w.history) && !w.history[next].Trimmed.IsZero() && !w.history[next].Trimmed.After(f.At)
-	if !trimmed && !v.wiped(w, f.At) {
+	if !trimmed && !v.wiped(w, f.Prev, f.At) {
 		v.violation(UnexplainedGap, f.To, f.ID, -1, "a gap (%s) after %v, but what follows was retained", f.Text, f.Prev)
 	}
 	switch {
 	case !f.ID.Less(w.pos):
 		w.moveTo(f.ID)
-	case v.wiped(w, f.At):
+	case v.wiped(w, w.pos, f.At):
 		v.restart(w, f.At)
 		w.pos = f.ID
 	default:
