@@ -9,8 +9,12 @@ import (
 	"sluice/shared/store"
 )
 
-// backlogEvery is how often the metric of the backlog is renewed.
-const backlogEvery = 5 * time.Second
+// backlogEvery is how often the backlog is read: for the metric, or to refuse publishes.
+const (
+	backlogEvery       = 5 * time.Second
+	backlogEveryLimit  = time.Second
+	backlogUnavailable = "workers are behind; try again later"
+)
 
 // backlog is what waits for workers, in entries. Gateways tell it, since whoever
 // scales workers must know it also when there is none.
@@ -56,13 +60,18 @@ func (g *Gateway) Backlog(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(b)
 }
 
-// watchBacklog keeps the metric until ctx ends.
+// watchBacklog keeps the metric, and whether clients may publish, until ctx ends.
 func (g *Gateway) watchBacklog(ctx context.Context) error {
-	tick := time.NewTicker(backlogEvery)
+	every := backlogEvery
+	if g.cfg.MaxBacklog > 0 {
+		every = backlogEveryLimit
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		if b, err := g.readBacklog(ctx); err == nil {
 			g.metrics.backlog.Set(float64(b.Total))
+			g.behind.Store(g.cfg.MaxBacklog > 0 && b.Total > g.cfg.MaxBacklog)
 		}
 		select {
 		case <-ctx.Done():

@@ -54,6 +54,7 @@ type Gateway struct {
 	ctx      context.Context // ends after the drain; set by Run
 	wg       sync.WaitGroup  // goroutines of connections
 	draining atomic.Bool
+	behind   atomic.Bool  // more than MaxBacklog wait for workers
 	heard    atomic.Int64 // when the last heartbeat came back, Redis's clock in ms
 
 	mu    sync.Mutex

@@ -41,6 +41,9 @@ func (c *conn) publish(f *wire.ClientFrame) error {
 	if len(f.Data) > c.gw.cfg.Store.MaxData {
 		return &wire.FrameError{Code: wire.CodeTooLarge, Message: "data is larger than max_data_bytes"}
 	}
+	if c.gw.behind.Load() {
+		return &wire.FrameError{Code: wire.CodeUnavailable, Message: backlogUnavailable}
+	}
 	fields := make([]string, 0, 14)
 	fields = append(fields, "to", f.To, "data", string(f.Data), "from", wire.UserTarget(id.User),
 		"reply", wire.Reply{Server: c.gw.id, Conn: c.id, Ref: f.Ref}.String())

@@ -425,3 +425,45 @@ func TestSharedReads(t *testing.T) {
 		t.Logf("the history was asked for %d times by %d clients, one alone needs about %d", got, clients, alone)
 	}
 }
+
+// TestPublishRefusedWhileWorkersLag: above SLUICE_MAX_BACKLOG clients cannot publish, and
+// below it they can.
+func TestPublishRefusedWhileWorkersLag(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := r.gateway(func(c *gateway.Config) { c.MaxBacklog = 20 })
+	c := join(t, g, "alice")
+	r.add("intake", "all", 0, 30)
+	n := 0
+	publish := func() frame {
+		n++
+		ref := fmt.Sprint("p", n)
+		c.send(msg{"type": "publish", "ref": ref, "to": "topic:x", "data": n})
+		if n%2 == 1 { // it may wait for a worker; the next frame is answered at once
+			c.send(msg{"type": "unsubscribe", "ref": "u" + ref, "to": "topic:none"})
+			c.answer("u" + ref)
+			for _, f := range c.everything() {
+				if f.Ref == ref {
+					return f
+				}
+			}
+			return frame{}
+		}
+		return c.answer(ref)
+	}
+	eventually(t, patience, "publishes are refused", func() error {
+		n += n % 2 // odd after the next one: it does not wait
+		if f := publish(); f.Code != "unavailable" {
+			return fmt.Errorf("the answer is %+v", f)
+		}
+		return nil
+	})
+	r.worker()
+	eventually(t, patience, "publishes are taken again", func() error {
+		n += 1 - n%2
+		if f := publish(); f.Type != "published" {
+			return fmt.Errorf("the answer is %+v", f)
+		}
+		return nil
+	})
+}
