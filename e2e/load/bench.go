@@ -80,9 +80,9 @@ func runAll(ctx context.Context, cfg *config, res *result, progress *progress, o
 }
 
 // install gives the scenario an installation, and its clients a fleet. Both end with done.
-func (b *bench) install(ctx context.Context, gateways int) (in *installation, f *fleet, done func(), err error) {
+func (b *bench) install(ctx context.Context, gateways int, env ...string) (in *installation, f *fleet, done func(), err error) {
 	b.progress.enter("starting")
-	if in, err = install(ctx, b.cfg, gateways); err != nil {
+	if in, err = install(ctx, b.cfg, gateways, env...); err != nil {
 		return nil, nil, nil, err
 	}
 	if f, err = newFleet(b.cfg.loops); err != nil {

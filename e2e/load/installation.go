@@ -26,8 +26,9 @@ type installation struct {
 	dir        string
 }
 
-// install starts gateways and workers with a Redis of their own, or takes the installation that runs.
-func install(ctx context.Context, cfg *config, gateways int) (in *installation, err error) {
+// install starts gateways and workers with a Redis of their own and these variables more, or takes the installation
+// that runs.
+func install(ctx context.Context, cfg *config, gateways int, env ...string) (in *installation, err error) {
 	in = &installation{cfg: cfg, prefix: "sluice:"}
 	defer func() {
 		if err != nil {
@@ -36,7 +37,7 @@ func install(ctx context.Context, cfg *config, gateways int) (in *installation, 
 	}()
 	if len(cfg.gateways) > 0 {
 		in.gateways, in.options, in.prefix = cfg.gateways, cfg.redis, cfg.prefix
-	} else if err := in.start(ctx, gateways); err != nil {
+	} else if err := in.start(ctx, gateways, env); err != nil {
 		return nil, err
 	}
 	in.connect()
@@ -60,7 +61,7 @@ func (in *installation) connect() {
 	in.rdb = redis.NewClient(&o)
 }
 
-func (in *installation) start(ctx context.Context, gateways int) (err error) {
+func (in *installation) start(ctx context.Context, gateways int, env []string) (err error) {
 	for _, name := range []string{"gateway", "worker"} {
 		if _, err := os.Stat(filepath.Join(in.cfg.bin, name)); err != nil {
 			return fmt.Errorf("no %s in %s (run `make build`): %w", name, in.cfg.bin, err)
@@ -72,7 +73,7 @@ func (in *installation) start(ctx context.Context, gateways int) (err error) {
 	if err := in.startRedis(ctx); err != nil {
 		return err
 	}
-	env := []string{"SLUICE_REDIS_URL=redis://" + in.options.Addr, "SLUICE_AUTH=dev"}
+	env = append([]string{"SLUICE_REDIS_URL=redis://" + in.options.Addr, "SLUICE_AUTH=dev"}, env...)
 	program := func(role, name string) error {
 		addr, err1 := freeAddr()
 		admin, err2 := freeAddr()
