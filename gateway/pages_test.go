@@ -1,0 +1,103 @@
+package gateway
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"sluice/shared/wire"
+)
+
+// chainOf makes records that follow each other: from+1 to from+n, in ms.
+func chainOf(from uint64, n, size int) (records []wire.Record) {
+	for i := range uint64(n) {
+		records = append(records, wire.Record{
+			ID: wire.ID{Ms: from + i + 1}, Prev: wire.ID{Ms: from + i}, Frame: bytes.Repeat([]byte("x"), size),
+		})
+	}
+	return records
+}
+
+func TestPagesGiveWhatFollows(t *testing.T) {
+	var p pages
+	p.init()
+	p.add("all", chainOf(100, 50, 10))
+	for at, want := range map[uint64]int{99: 0, 100: 50, 120: 30, 149: 1, 150: 0} {
+		got := p.get("all", wire.ID{Ms: at})
+		if len(got) != want || (want > 0 && got[0].Prev != wire.ID{Ms: at}) {
+			t.Errorf("%d records follow %d, want %d", len(got), at, want)
+		}
+	}
+	if p.get("topic:x", wire.ID{Ms: 100}) != nil {
+		t.Error("another target has them, too")
+	}
+	hole := append(chainOf(200, 2, 10), chainOf(300, 2, 10)...)
+	p.add("all", hole)
+	if p.get("all", wire.ID{Ms: 200}) != nil {
+		t.Error("events with a hole between them were kept")
+	}
+}
+
+func TestPagesAreBounded(t *testing.T) {
+	var p pages
+	p.init()
+	for i := range uint64(500) {
+		p.add("all", chainOf(i*50, 100, 1000)) // each one overlaps the one before
+		p.get("all", wire.ID{Ms: 10})          // the first one stays, since it is used
+	}
+	if p.bytes > pagesBytes || len(p.index) > pagesBytes/1000 {
+		t.Errorf("%d bytes and %d places are kept", p.bytes, len(p.index))
+	}
+	if p.get("all", wire.ID{Ms: 10}) == nil || p.get("all", wire.ID{Ms: 200*50 + 60}) != nil {
+		t.Error("what is used was dropped before what is not")
+	}
+	for pg := p.oldest; pg != nil; pg = pg.next {
+		pg.used = time.Now().Add(-2 * pagesFor)
+	}
+	p.expire()
+	if p.bytes != 0 || len(p.index) != 0 || p.oldest != nil || p.newest != nil {
+		t.Errorf("after their time %d bytes and %d places are kept", p.bytes, len(p.index))
+	}
+}
+
+// TestWhoMayShareARead: who comes before it begins, and nobody else.
+func TestWhoMayShareARead(t *testing.T) {
+	r := newReads(&Gateway{})
+	r.running = historyReads // nobody reads but this test
+	want := func() *reading {
+		w := &reading{}
+		w.Target, w.After, w.Limit = "all", wire.ID{Ms: 5}, 10
+		return w
+	}
+	first := r.join(want())
+	if r.join(want()) != first {
+		t.Fatal("two reads for who came before either began")
+	}
+	other := want()
+	other.After = wire.ID{Ms: 6}
+	if r.join(other) == first {
+		t.Fatal("who wants something else got the same")
+	}
+	batch := r.take()
+	if len(batch) != 2 || batch[0] != first {
+		t.Fatalf("took %d reads", len(batch))
+	}
+	second := r.join(want())
+	if second == first || r.join(want()) != second {
+		t.Fatal("who came after it began must get the next one, and share that")
+	}
+	if r.running = historyReads; len(r.take()) != 0 {
+		t.Fatal("the next one began before the first one ended")
+	}
+	r.mu.Lock()
+	r.landed(first)
+	r.mu.Unlock()
+	if batch := r.take(); len(batch) != 1 || batch[0] != second {
+		t.Fatalf("took %v after the first one ended", batch)
+	}
+	select {
+	case <-second.done:
+		t.Error("the second one has ended with the first")
+	default:
+	}
+}
