@@ -37,7 +37,7 @@ func (g *Gateway) listen(ctx context.Context) error {
 			case <-ctx.Done():
 				return nil
 			case payload := <-messages:
-				g.sockets.Together(func() { g.dispatch(payload) })
+				g.dispatch(payload)
 				waiting.Add(-int64(len(payload)))
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
@@ -329,19 +328,15 @@ func (l *lane) done(ctx context.Context, acks []store.Ack) error {
 // ackAll are the acknowledgements of a batch. Entries stand in it partition by
 // partition, each in order.
 func ackAll(entries []store.Entry) []store.Ack {
-	byPartition := make(map[int]*store.Ack)
-	for _, e := range entries {
-		a := byPartition[e.Partition]
-		if a == nil {
-			a = &store.Ack{Partition: e.Partition}
-			byPartition[e.Partition] = a
-		}
-		a.IDs = append(a.IDs, e.ID.String())
-		a.Last = e.ID
-	}
 	var acks []store.Ack
-	for _, p := range slices.Sorted(maps.Keys(byPartition)) {
-		acks = append(acks, *byPartition[p])
+	ids := make([]string, len(entries))
+	for i, e := range entries {
+		if i == 0 || e.Partition != acks[len(acks)-1].Partition {
+			acks = append(acks, store.Ack{Partition: e.Partition, IDs: ids[i:i]})
+		}
+		a := &acks[len(acks)-1]
+		ids[i] = e.ID.String()
+		a.IDs, a.Last = a.IDs[:len(a.IDs)+1], e.ID
 	}
 	return acks
 }

@@ -21,6 +21,11 @@ type step struct {
 	stale map[string]struct{} // targets with expired sessions, to be swept
 	frame []byte
 	json  []byte
+
+	// Of one batch; kept for the next one.
+	asked    map[string]struct{}
+	byTarget map[string]*store.Route
+	newest   map[string]end
 }
 
 // part is what is known of a partition in this reign.
@@ -44,7 +49,10 @@ type item struct {
 }
 
 func newStep(w *Worker) *step {
-	return &step{w: w, parts: make(map[int]*part), stale: make(map[string]struct{})}
+	return &step{
+		w: w, parts: make(map[int]*part), stale: make(map[string]struct{}),
+		asked: make(map[string]struct{}), byTarget: make(map[string]*store.Route), newest: make(map[string]end),
+	}
 }
 
 func (s *step) begin(r store.Reign) {
@@ -122,7 +130,7 @@ func (s *step) refuse(partition int, to wire.Reply, reason string) {
 func (s *step) prepare(ctx context.Context, conn *store.Lane, items []*item) error {
 	var claims []*store.Claim
 	var missing []*store.End
-	asked := make(map[string]struct{})
+	clear(s.asked)
 	for _, it := range items {
 		if it.Key != "" {
 			it.claim = &store.Claim{Partition: it.source.Partition, To: it.To, Key: it.Key, ID: it.ID}
@@ -132,8 +140,8 @@ func (s *step) prepare(ctx context.Context, conn *store.Lane, items []*item) err
 			continue
 		}
 		if _, known := it.part.ends.get(it.To); !known {
-			if _, again := asked[it.To]; !again {
-				asked[it.To] = struct{}{}
+			if _, again := s.asked[it.To]; !again {
+				s.asked[it.To] = struct{}{}
 				missing = append(missing, &store.End{Partition: it.source.Partition, Target: it.To})
 			}
 		}
@@ -157,23 +165,23 @@ func (s *step) prepare(ctx context.Context, conn *store.Lane, items []*item) err
 func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
 	appends := make([]*store.Append, 0, len(items))
 	var routes []*store.Route
-	byTarget := make(map[string]*store.Route, len(items))
-	newest := make(map[string]end, len(items))
+	clear(s.byTarget)
+	clear(s.newest)
 	now, every := s.w.store.NowMs(), s.w.store.TouchEvery()
 	for _, it := range items {
 		if it.duplicate {
 			continue
 		}
 		it.Kind = wire.KindOf(it.Data)
-		if it.route = byTarget[it.To]; it.route == nil {
+		if it.route = s.byTarget[it.To]; it.route == nil {
 			it.route = &store.Route{Partition: it.source.Partition, Target: it.To}
-			byTarget[it.To] = it.route
+			s.byTarget[it.To] = it.route
 			routes = append(routes, it.route)
 		}
 		if it.Live {
 			continue
 		}
-		last, ok := newest[it.To]
+		last, ok := s.newest[it.To]
 		if !ok {
 			last, _ = it.part.ends.get(it.To)
 		}
@@ -185,7 +193,7 @@ func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
 		if now-last.touched >= every {
 			it.append.Touch, last.touched = true, now
 		}
-		newest[it.To] = last
+		s.newest[it.To] = last
 		appends = append(appends, it.append)
 	}
 	return appends, routes

@@ -1,12 +1,12 @@
 package socket
 
-// fifo is a queue that keeps its memory for the next items, up to keep.
+// fifo is a queue that keeps its memory for the next items, up to a limit.
 type fifo[T any] struct {
 	items []T
 	head  int
 }
 
-// keep is the largest capacity that an empty queue keeps.
+// keep is the largest capacity that most empty queues keep.
 const keep = 256
 
 func (f *fifo[T]) len() int { return len(f.items) - f.head }
@@ -25,8 +25,9 @@ func (f *fifo[T]) front(n int) []T {
 	return f.items[f.head:min(len(f.items), f.head+n)]
 }
 
-// drop removes the first n items.
-func (f *fifo[T]) drop(n int) {
+// drop removes the first n items. Once it is empty, the queue keeps memory for at most
+// keep of them.
+func (f *fifo[T]) drop(n, keep int) {
 	clear(f.items[f.head : f.head+n])
 	f.head += n
 	if f.head == len(f.items) {

@@ -21,7 +21,7 @@ func TestFifo(t *testing.T) {
 			if got := f.front(n); !slices.Equal(got, want[:n]) {
 				t.Fatal("not the first ones in their order")
 			}
-			f.drop(n)
+			f.drop(n, keep)
 			want = want[n:]
 		}
 		if f.len() != len(want) {
@@ -40,11 +40,11 @@ func TestFifo(t *testing.T) {
 	if cap(f.items) > 8*max(len(want), keep) {
 		t.Errorf("room for %d items, with %d", cap(f.items), len(want))
 	}
-	f.drop(len(want))
+	f.drop(len(want), keep)
 	for range 10 * keep {
 		f.push(nil)
 	}
-	f.drop(10 * keep)
+	f.drop(10*keep, keep)
 	if cap(f.items) > keep {
 		t.Errorf("an empty queue keeps room for %d items", cap(f.items))
 	}

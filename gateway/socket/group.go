@@ -93,9 +93,9 @@ func (g *Group) Upgrade(w http.ResponseWriter, r *http.Request, protocol string)
 	return c, nil
 }
 
-// Together calls f. What f sends to a few sockets is written by the caller when f has
-// ended: several frames to one socket in one write, and no goroutine is started for
-// it, which costs more than the write. For many sockets others write meanwhile.
+// Together calls f, which is to send little to each socket: it is written when f has
+// ended, several frames to one socket in one write. For a few sockets the caller
+// writes: to start a goroutine costs more than the write.
 func (g *Group) Together(f func()) { g.poller.together(f) }
 
 // Run reads, pings and keeps deadlines until ctx ends. Then it kills the sockets that

@@ -60,7 +60,7 @@ func (t *turns) next() (c *Conn) {
 		return nil
 	}
 	c = t.waiting.front(1)[0]
-	t.waiting.drop(1)
+	t.waiting.drop(1, keep)
 	t.crowd.Store(t.waiting.len() > 0)
 	return c
 }

@@ -8,8 +8,12 @@ import (
 	"sync"
 )
 
-// writerConns is how many sockets a writer takes from the list at once.
-const writerConns = 16
+const (
+	writerConns = 16   // sockets that a writer takes from the list at once
+	fewConns    = 48   // sockets for which Together writes by itself
+	manyConns   = 1024 // sockets that do not wait for the end of Together
+	keepList    = 8192 // sockets for which the empty list keeps room
+)
 
 // writers write for all polled sockets. One begins as soon as there is a socket with
 // something to write, more when the list is long, and they end when it is empty. So
@@ -22,7 +26,7 @@ type writers struct {
 
 	mu      sync.Mutex
 	list    fifo[*Conn] // each socket at most once
-	held    int         // callers of Together: each writes for a few sockets by itself
+	held    int         // calls of Together
 	running int
 	idle    []*pollWriter
 	run     func() // write, made once: a method value would be made anew for each goroutine
@@ -44,35 +48,43 @@ func (ws *writers) init(g *Group) {
 func (ws *writers) add(c *Conn) {
 	ws.mu.Lock()
 	ws.list.push(c)
-	start := ws.running < ws.max && ws.list.len() > 2*writerConns*(ws.running+ws.held)
+	start := ws.held == 0 || ws.list.len() > manyConns
 	if start {
-		ws.running++
-		ws.group.tally.add()
+		ws.start()
 	}
 	ws.mu.Unlock()
-	if start {
+}
+
+// start starts as many writers as the list is worth; ws.mu is held.
+func (ws *writers) start() {
+	for ws.running < ws.max && ws.list.len() > 2*writerConns*ws.running {
+		ws.running++
+		ws.group.tally.add()
 		go ws.run()
 	}
 }
 
-// hold keeps writers from being started for a few sockets: release writes for them.
+// hold keeps writers from being started until release, if the sockets are not many.
 func (ws *writers) hold() {
 	ws.mu.Lock()
 	ws.held++
 	ws.mu.Unlock()
 }
 
-// release writes for the sockets that wait, if nobody does, but no longer than a
-// writer's start is worth.
+// release writes for the sockets that wait if they are few and nobody else does.
+// Otherwise it starts writers.
 func (ws *writers) release() {
 	ws.mu.Lock()
 	ws.held--
-	write := ws.running == 0 && ws.list.len() > 0
-	if write {
+	n := ws.list.len()
+	few := ws.running == 0 && n > 0 && n <= fewConns
+	if few {
 		ws.running++
+	} else {
+		ws.start()
 	}
 	ws.mu.Unlock()
-	if write && !ws.some(3) {
+	if few && !ws.some(1+fewConns/writerConns) { // others came
 		ws.group.tally.add()
 		go ws.run()
 	}
@@ -121,7 +133,7 @@ func (ws *writers) take(w **pollWriter) (n int) {
 		*w = new(pollWriter)
 	}
 	n = copy((*w).conns[:], ws.list.front(writerConns))
-	ws.list.drop(n)
+	ws.list.drop(n, keepList)
 	if n == 0 {
 		ws.running--
 		ws.idle = append(ws.idle, *w)

@@ -69,6 +69,6 @@ func (c *Conn) advance(n int) {
 		n -= len(f)
 		whole++
 	}
-	c.queue.drop(whole)
+	c.queue.drop(whole, keep)
 	c.offset = n
 }

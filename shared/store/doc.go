@@ -10,6 +10,7 @@
 //	reign.go     leases and reigns
 //	lane.go      a connection that watches the epochs by whose right it writes
 //	kernelwait_*.go  connections that hold a thread while they wait
+//	words.go     the words of a batch's commands
 //	step.go      the worker's step: prepare, append and route, commit
 //	history.go   what is retained of a target, and whether it is complete
 //	session.go   which gateway holds whom

@@ -22,22 +22,27 @@ const (
 	fieldTrace  = "traceparent"
 )
 
-func historyFields(e *wire.Event) []string {
-	f := make([]string, 0, 14)
-	f = append(f, fieldPrev, e.Prev.String(), fieldData, e.Data, fieldKind, string(rune(e.Kind)))
-	if e.Name != "" {
-		f = append(f, fieldName, e.Name)
+func historyFields(w *words, e *wire.Event) {
+	w.add(fieldPrev)
+	w.text(e.Prev.String())
+	w.add(fieldData, &e.Data, fieldKind)
+	switch e.Kind {
+	case wire.JSON:
+		w.add("j")
+	case wire.Text:
+		w.add("t")
+	default:
+		w.add("b")
 	}
-	if e.From != "" {
-		f = append(f, fieldFrom, e.From)
+	for _, f := range [...]struct {
+		name  string
+		value *string
+	}{{fieldName, &e.Name}, {fieldFrom, &e.From}, {fieldExcept, &e.Except}, {fieldTrace, &e.Trace}} {
+		if *f.value != "" {
+			w.text(f.name)
+			w.add(f.value)
+		}
 	}
-	if e.Except != "" {
-		f = append(f, fieldExcept, e.Except)
-	}
-	if e.Trace != "" {
-		f = append(f, fieldTrace, e.Trace)
-	}
-	return f
 }
 
 // historyEvent reads an entry. prev stands in for what an entry that no worker wrote

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -135,25 +136,30 @@ func (s *Store) Backlogs(ctx context.Context) ([]Backlog, error) {
 }
 
 // read is XREADGROUP in a pipeline; its answer is taken apart by entries.
-func (s *Store) read(ctx context.Context, pipe redis.Pipeliner, r Read) *redis.XStreamSliceCmd {
-	streams := make([]string, 0, 2*len(r.Partitions))
-	for _, p := range r.Partitions {
-		streams = append(streams, s.keys.events(p))
+func (l *Lane) read(ctx context.Context, pipe redis.Pipeliner, r Read) *redis.XStreamSliceCmd {
+	if of := &l.readOf; l.readWords == nil || of.Tenure != r.Tenure || of.Consumer != r.Consumer ||
+		of.Count != r.Count || of.Block != r.Block || !slices.Equal(of.Partitions, r.Partitions) {
+		l.readOf = r
+		of.Partitions, of.Epochs = slices.Clone(r.Partitions), nil
+		block := r.Block
+		if l.s.maxBlock > 0 { // else the link has no time limit
+			block = min(block, l.s.maxBlock)
+		}
+		l.readWords = []any{"xreadgroup", "group", groupPrefix + r.Tenure, r.Consumer, "count", r.Count}
+		if block >= time.Millisecond { // 0 would be for ever
+			l.readWords = append(l.readWords, "block", block.Milliseconds())
+		}
+		l.readWords = append(l.readWords, "streams")
+		for _, p := range r.Partitions {
+			l.readWords = append(l.readWords, l.s.keys.events(p))
+		}
+		for range r.Partitions {
+			l.readWords = append(l.readWords, ">")
+		}
 	}
-	for range r.Partitions {
-		streams = append(streams, ">")
-	}
-	block := r.Block
-	if s.maxBlock > 0 { // else the link has no time limit
-		block = min(block, s.maxBlock)
-	}
-	if block < time.Millisecond {
-		block = -1 // below 1 ms go-redis would send 0: for ever
-	}
-	return pipe.XReadGroup(ctx, &redis.XReadGroupArgs{
-		Group: groupPrefix + r.Tenure, Consumer: r.Consumer,
-		Streams: streams, Count: int64(r.Count), Block: block,
-	})
+	cmd := redis.NewXStreamSliceCmd(ctx, l.readWords...)
+	_ = pipe.Process(ctx, cmd) // Exec says what failed
+	return cmd
 }
 
 func (s *Store) entries(cmd *redis.XStreamSliceCmd, r Read, buf []Entry) ([]Entry, error) {

@@ -17,12 +17,16 @@ const Intake = -1
 type keys struct {
 	prefix string
 	parts  []string // "sluice:{3}:"
+	// Every batch names these of all partitions.
+	streams, epochs []string
 }
 
 func newKeys(prefix string, partitions int) keys {
 	k := keys{prefix: prefix, parts: make([]string, partitions)}
 	for p := range k.parts {
 		k.parts[p] = prefix + "{" + strconv.Itoa(p) + "}:"
+		k.streams = append(k.streams, k.parts[p]+"events")
+		k.epochs = append(k.epochs, k.parts[p]+"epoch")
 	}
 	return k
 }
@@ -41,13 +45,19 @@ func (k *keys) events(p int) string {
 	if p == Intake {
 		return k.intake()
 	}
-	return k.parts[p] + "events"
+	return k.streams[p]
+}
+
+func (k *keys) epoch(p int) string {
+	if p == Intake {
+		return k.of(p) + "epoch"
+	}
+	return k.epochs[p]
 }
 
 func (k *keys) slow(p int) string { return k.parts[p] + "slow" }
 
 func (k *keys) lease(p int) string     { return k.of(p) + "lease" }
-func (k *keys) epoch(p int) string     { return k.of(p) + "epoch" }
 func (k *keys) forwarded(p int) string { return k.parts[p] + "forwarded" }
 
 func (k *keys) partition(target string) int { return wire.Partition(target, len(k.parts)) }

@@ -20,6 +20,12 @@ type Lane struct {
 	partitions []int
 	epochs     []uint64
 	watched    bool // the connection watches the epochs, and they were ours
+
+	// Commands that are the same for many batches, and room for the others.
+	watchWords []any
+	readWords  []any
+	readOf     Read // what readWords are of; its epochs are not
+	words      words
 }
 
 // NewLane makes a lane; Close ends it. ownThread says that the process does little
@@ -93,8 +99,11 @@ func (l *Lane) drop() {
 
 // rights notes the reigns by which the lane writes.
 func (l *Lane) rights(next Read) {
-	if l.s.PerPartition() && len(next.Partitions) > 0 && !slices.Equal(l.partitions, next.Partitions) {
-		l.drop() // connected for another partition, maybe to another node
+	if !slices.Equal(l.partitions, next.Partitions) {
+		l.watchWords = nil
+		if l.s.PerPartition() && len(next.Partitions) > 0 {
+			l.drop() // connected for another partition, maybe to another node
+		}
 	}
 	l.partitions = append(l.partitions[:0], next.Partitions...)
 	l.epochs = append(l.epochs[:0], next.Epochs...)
@@ -135,12 +144,13 @@ func (l *Lane) watch(ctx context.Context, pipe redis.Pipeliner) []*redis.StringC
 }
 
 func (l *Lane) watchArgs() []any {
-	args := make([]any, 1, 1+len(l.partitions))
-	args[0] = "WATCH"
-	for _, p := range l.partitions {
-		args = append(args, l.s.keys.epoch(p))
+	if l.watchWords == nil {
+		l.watchWords = append(l.watchWords, "WATCH")
+		for _, p := range l.partitions {
+			l.watchWords = append(l.watchWords, l.s.keys.epoch(p))
+		}
 	}
-	return args
+	return l.watchWords
 }
 
 func (l *Lane) mine(epochs []*redis.StringCmd) bool {

@@ -137,19 +137,31 @@ func (l *Lane) AppendAndRoute(ctx context.Context, appends []*Append, routes []*
 	}
 	pipe := conn.TxPipeline()
 	added := make([]*redis.StringCmd, len(appends))
+	w := &l.words
+	w.reset(20*len(appends) + 2*len(routes))
+	limit := any(s.cfg.HistorySize)
 	for i, a := range appends {
 		key := s.keys.history(a.Partition, a.Event.To)
-		added[i] = pipe.XAdd(ctx, &redis.XAddArgs{
-			Stream: key, ID: a.Event.ID.String(), Values: historyFields(a.Event),
-			MaxLen: int64(s.cfg.HistorySize), Approx: s.cfg.HistorySize >= approxFrom,
-		})
+		w.add("xadd")
+		w.text(key)
+		w.add("maxlen")
+		if s.cfg.HistorySize >= approxFrom {
+			w.add("~")
+		}
+		w.add(limit)
+		w.text(a.Event.ID.String())
+		historyFields(w, a.Event)
+		added[i] = redis.NewStringCmd(ctx, w.end()...)
+		_ = pipe.Process(ctx, added[i]) // Exec says what failed
 		if a.Touch {
 			s.touch(ctx, pipe, key)
 		}
 	}
 	sessions := make([]*redis.StringSliceCmd, len(routes))
 	for i, r := range routes {
-		sessions[i] = pipe.HVals(ctx, s.keys.session(r.Partition, r.Target))
+		w.add("hvals", s.keys.session(r.Partition, r.Target))
+		sessions[i] = redis.NewStringSliceCmd(ctx, w.end()...)
+		_ = pipe.Process(ctx, sessions[i])
 	}
 	l.watched = false // used up by the transaction
 	cmds, err := pipe.Exec(ctx)
@@ -285,8 +297,18 @@ func (l *Lane) Commit(ctx context.Context, out []Outgoing, acks []Ack, next Read
 	for _, o := range out {
 		pipe.Publish(ctx, l.s.keys.channel(o.Server), o.Payload)
 	}
+	group := any(groupPrefix + next.Tenure)
+	w, words := &l.words, 0
 	for _, a := range acks {
-		pipe.XAck(ctx, l.s.keys.events(a.Partition), groupPrefix+next.Tenure, a.IDs...)
+		words += 3 + len(a.IDs)
+	}
+	w.reset(words)
+	for _, a := range acks {
+		w.add("xack", l.s.keys.events(a.Partition), group)
+		for i := range a.IDs {
+			w.add(&a.IDs[i])
+		}
+		_ = pipe.Process(ctx, redis.NewIntCmd(ctx, w.end()...))
 	}
 	var read *redis.XStreamSliceCmd
 	if len(next.Partitions) > 0 {
@@ -294,7 +316,7 @@ func (l *Lane) Commit(ctx context.Context, out []Outgoing, acks []Ack, next Read
 		// before it is our own epoch: if a later reign moves it, transactions fail.
 		pipe.Do(ctx, "UNWATCH")
 		pipe.Do(ctx, l.watchArgs()...)
-		read = l.s.read(ctx, pipe, next)
+		read = l.read(ctx, pipe, next)
 	}
 	if pipe.Len() == 0 {
 		return buf, nil

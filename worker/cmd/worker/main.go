@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
+	"runtime/debug"
 
 	"golang.org/x/sync/errgroup"
 
@@ -51,6 +53,9 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 	defer func() { _ = st.Close() }()
 	admin.AddReadyCheck("redis", st.Check)
 
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200) // what it holds is small, and every event makes garbage
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return admin.Run(ctx) })
 	g.Go(func() error {

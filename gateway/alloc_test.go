@@ -1,0 +1,195 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sluice/gateway/auth"
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+// deliveries is a gateway without Redis, and sockets that all subscribe to a topic.
+type deliveries struct {
+	gw       *Gateway
+	received atomic.Int64 // bytes, by all clients
+	sockets  int
+	seq      uint64
+	last     wire.ID
+	frame    []byte
+}
+
+const deliveriesTopic = "topic:room"
+
+func newDeliveries(t testing.TB, sockets int) *deliveries {
+	t.Helper()
+	st, err := store.Open(store.Config{
+		RedisURL: "redis://127.0.0.1:1", Prefix: "sluice:", Partitions: 16, // never asked
+		HistorySize: 1000, HistoryTTL: time.Hour, SessionTTL: time.Minute, MaxData: 64 << 10,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &deliveries{sockets: sockets}
+	d.gw, err = New(Options{
+		Config: Config{
+			Store: st.Config(), Auth: auth.Config{Mode: "dev"}, SendQueueBytes: 64 << 10, PingInterval: time.Hour, MaxTargets: 10,
+		},
+		Store: st, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	d.gw.ctx = ctx
+	var parts sync.WaitGroup
+	parts.Go(func() { _ = d.gw.sockets.Run(ctx) })
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sock, err := d.gw.sockets.Upgrade(w, r, "")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		c := newConn(d.gw, sock)
+		c.start()
+		s := d.gw.hub.add(c, deliveriesTopic)
+		c.mu.Lock()
+		c.subs.add(s)
+		c.mu.Unlock()
+		if !d.gw.hub.join(s) {
+			t.Error("does not join the live flow")
+		}
+		sock.Start()
+	}))
+	var clients sync.WaitGroup
+	var conns []net.Conn
+	t.Cleanup(func() {
+		for _, nc := range conns {
+			_ = nc.Close()
+		}
+		clients.Wait()
+		server.Close()
+		cancel()
+		parts.Wait()
+		d.gw.sockets.Wait()
+		_ = st.Close()
+	})
+	for range sockets {
+		nc, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, nc)
+		_, _ = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+		br := bufio.NewReader(nc)
+		if answer, err := http.ReadResponse(br, nil); err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatalf("handshake: %v, %v", answer, err)
+		}
+		clients.Go(func() {
+			b := make([]byte, 16<<10)
+			for {
+				n, err := br.Read(b)
+				d.received.Add(int64(n))
+				if err != nil {
+					return
+				}
+			}
+		})
+	}
+	for end := time.Now().Add(10 * time.Second); d.live() < sockets; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d of %d subscribe", d.live(), sockets)
+		}
+	}
+	d.frame = wire.AppendText(nil, fmt.Appendf(nil, `{"type":"event","data":"%0256d"}`, 0))
+	return d
+}
+
+func (d *deliveries) live() int {
+	sh := d.gw.hub.shard(deliveriesTopic)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if t := sh.targets[deliveriesTopic]; t != nil {
+		return int(t.live)
+	}
+	return 0
+}
+
+// message is the next one of a worker, with so many events.
+func (d *deliveries) message(events int) string {
+	d.seq++
+	p := d.gw.store.Partition(deliveriesTopic)
+	b := wire.AppendHead(nil, wire.Head{Partition: p, Epoch: 1, Seq: d.seq})
+	for range events {
+		id := wire.ID{Ms: d.last.Ms + 1}
+		b = wire.AppendRecord(b, &wire.Record{Kind: wire.RecEvent, To: deliveriesTopic, ID: id, Prev: d.last, Frame: d.frame})
+		d.last = id
+	}
+	return string(b)
+}
+
+// TestDeliveryAllocatesNothing: from the message on the channel to the bytes in the
+// sockets, to any number of them.
+func TestDeliveryAllocatesNothing(t *testing.T) {
+	const runs, events = 50, maxPinned - 1 // of larger messages each event is copied once
+	for _, sockets := range []int{1, 30, 300} {
+		t.Run(fmt.Sprint(sockets), func(t *testing.T) {
+			d := newDeliveries(t, sockets)
+			messages := make([]string, runs+2)
+			for i := range messages {
+				messages[i] = d.message(events)
+			}
+			want := int64(0)
+			deliver := func() {
+				want += int64(sockets * events * len(d.frame))
+				payload := messages[0]
+				messages = messages[1:]
+				d.gw.sockets.Together(func() { d.gw.dispatch(payload) })
+				for d.received.Load() < want {
+					runtime.Gosched()
+				}
+			}
+			deliver()
+			if n := testing.AllocsPerRun(runs, deliver); n >= 1 {
+				t.Errorf("%v allocations for %d deliveries", n, events*sockets)
+			}
+			if got := d.received.Load(); got != want {
+				t.Errorf("%d bytes came, want %d", got, want)
+			}
+		})
+	}
+}
+
+// BenchmarkDelivery is the same way, for the time that a delivery takes.
+func BenchmarkDelivery(b *testing.B) {
+	for _, sockets := range []int{1, 30, 500} {
+		b.Run(fmt.Sprint(sockets), func(b *testing.B) {
+			d := newDeliveries(b, sockets)
+			b.ReportAllocs()
+			want := int64(0)
+			for b.Loop() {
+				want += int64(sockets * len(d.frame))
+				payload := d.message(1)
+				d.gw.sockets.Together(func() { d.gw.dispatch(payload) })
+				for d.received.Load() < want {
+					runtime.Gosched()
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*sockets), "ns/delivery")
+		})
+	}
+}
