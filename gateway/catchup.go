@@ -138,7 +138,7 @@ func gap(q *store.Query, after wire.ID, reason string) wire.Gap {
 func record(e *wire.Event) *wire.Record {
 	return &wire.Record{
 		Kind: wire.RecEvent, To: e.To, ID: e.ID, Prev: e.Prev, Except: e.Except,
-		Frame: wire.AppendText(nil, wire.AppendEvent(nil, e)),
+		Frame: wire.EventFrame(e),
 	}
 }
 

@@ -75,16 +75,33 @@ const textFrame = 0x81 // FIN, opcode 1
 // AppendText adds one unmasked WebSocket text frame with this payload to dst
 // (RFC 6455, 5.2): the bytes that every socket gets.
 func AppendText(dst, payload []byte) []byte {
-	n := len(payload)
+	return append(appendTextHead(dst, len(payload)), payload...)
+}
+
+const maxTextHead = 10
+
+func appendTextHead(dst []byte, n int) []byte {
 	switch {
 	case n < 126:
-		dst = append(dst, textFrame, byte(n))
+		return append(dst, textFrame, byte(n))
 	case n < 1<<16:
-		dst = append(dst, textFrame, 126, byte(n>>8), byte(n))
+		return append(dst, textFrame, 126, byte(n>>8), byte(n))
 	default:
-		dst = append(dst, textFrame, 127, 0, 0, 0, 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+		return append(dst, textFrame, 127, 0, 0, 0, 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 	}
-	return append(dst, payload...)
+}
+
+// EventFrame is the text frame of an event. It takes one allocation, unless the data
+// has to be escaped: who comes back is given hundreds of them.
+func EventFrame(e *Event) []byte {
+	const around = 180 // the JSON around the texts, with the longest ids
+	b := make([]byte, maxTextHead, maxTextHead+around+len(e.To)+len(e.Name)+len(e.From)+len(e.Data))
+	b = AppendEvent(b, e)
+	n := len(b) - maxTextHead
+	var head [maxTextHead]byte
+	h := appendTextHead(head[:0], n)
+	copy(b[maxTextHead-len(h):], h)
+	return b[maxTextHead-len(h):]
 }
 
 // isText reports whether s is exactly one frame as AppendText makes it.

@@ -193,3 +193,30 @@ func TestTextHeader(t *testing.T) {
 		}
 	}
 }
+
+// TestEventFrame: the same bytes as in two steps, at the limits of each length of
+// heads, in one allocation.
+func TestEventFrame(t *testing.T) {
+	check := func(name string, e wire.Event) {
+		want := wire.AppendText(nil, wire.AppendEvent(nil, &e))
+		if got := wire.EventFrame(&e); !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes %.80q, want %d bytes %.80q", name, len(got), got, len(want), want)
+		}
+	}
+	for _, x := range events {
+		check(x.name, x.event)
+	}
+	empty := len(wire.AppendEvent(nil, &wire.Event{To: "all", Live: true, Kind: wire.JSON}))
+	for _, payload := range []int{125, 126, 127, 65535, 65536, 65537} {
+		e := wire.Event{To: "all", Live: true, Kind: wire.JSON, Data: strings.Repeat("1", payload-empty)}
+		check(fmt.Sprint(payload), e)
+	}
+	e := wire.Event{
+		To: "topic:" + strings.Repeat("x", 100), ID: wire.MaxID, Prev: wire.MaxID, Name: "order.paid", From: "user:bob",
+		Data: `{"hello":1}`, Kind: wire.JSON,
+	}
+	var frame []byte
+	if n := testing.AllocsPerRun(100, func() { frame = wire.EventFrame(&e) }); n != 1 {
+		t.Errorf("%v allocations for %d bytes", n, len(frame))
+	}
+}
