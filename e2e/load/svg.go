@@ -129,11 +129,9 @@ func (a *axis) widen(fromZero bool) {
 func (c *chart) ticks(a axis, about int, ranks bool) (all []float64) {
 	switch {
 	case ranks:
-		for v := 1.0; v <= widestRank; v *= 10 {
+		all = append(all, 2) // half; the axis begins at 0 %, for which there is no room
+		for v := 10.0; v <= widestRank; v *= 10 {
 			all = append(all, v)
-			if v == 1 {
-				all = append(all, 2)
-			}
 		}
 	case a.log:
 		steps := []float64{1, 2, 5}
