@@ -77,16 +77,16 @@ func TestSlowButAlive(t *testing.T) {
 	})
 }
 
-// TestSlowWithALargeFrame: the same, within one frame.
+// TestSlowWithALargeFrame: the same, within one frame, for several rounds of pings.
 func TestSlowWithALargeFrame(t *testing.T) {
 	each(t, func(t *testing.T, o Options) {
-		o.PingInterval = 150 * time.Millisecond
+		o.PingInterval = 500 * time.Millisecond
+		frame := serverText(make([]byte, 16<<20)) // more than is read, and than the kernel takes, in this time
 		s := serve(t, o, nil)
 		c, p := s.connect(64 << 10)
-		p.Send(serverText(make([]byte, 4<<20)))
-		for range 70 {
-			time.Sleep(10 * time.Millisecond)
-			if _, err := io.CopyN(io.Discard, c.br, 50<<10); err != nil {
+		p.Send(frame)
+		for end := time.Now().Add(4 * o.PingInterval); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if _, err := io.CopyN(io.Discard, c.br, 20<<10); err != nil {
 				t.Fatal(err, p.ended())
 			}
 		}
