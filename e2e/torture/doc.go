@@ -17,7 +17,7 @@
 //	producer_test.go  appends over the intake and over partitions
 //	journal_test.go   what is noted beside the clients, and the names of targets and keys
 //	recorder_test.go  a client that writes down what it sees
-//	habits_test.go    what it does: subscribes, unsubscribes, dozes, leaves
+//	habits_test.go    what it does: subscribes, unsubscribes, acknowledges, dozes, leaves
 //	publish_test.go   and publishes
 //	schedule_test.go  faults drawn from the seed
 //	faults_test.go    what the faults of processes and of Redis do
