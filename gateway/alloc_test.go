@@ -96,8 +96,13 @@ func newDeliveries(t testing.TB, sockets int) *deliveries {
 		_, _ = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 		br := bufio.NewReader(nc)
-		if answer, err := http.ReadResponse(br, nil); err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
-			t.Fatalf("handshake: %v, %v", answer, err)
+		answer, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Fatal("handshake:", err)
+		}
+		_ = answer.Body.Close() // there is none
+		if answer.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatal("handshake:", answer.Status)
 		}
 		clients.Go(func() {
 			b := make([]byte, 16<<10)
