@@ -354,7 +354,7 @@ func TestWrongClocks(t *testing.T) {
 
 			// A token ends by Redis's clock, whatever the gateway's is.
 			const secret = "0123456789abcdef0123456789abcdef"
-			g3 := r.gateway(func(c *gateway.Config) { c.Auth = auth.Config{Mode: auth.ModeJWT, JWTSecret: secret} })
+			g3 := r.gateway(fastPing, func(c *gateway.Config) { c.Auth = auth.Config{Mode: auth.ModeJWT, JWTSecret: secret} })
 			begin = time.Now()
 			c := dial(t, g3, "carol", token(secret, "carol", now().Add(3*time.Second)))
 			c.waitSubscribed("user:carol")

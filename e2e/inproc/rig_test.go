@@ -226,7 +226,13 @@ func (r *rig) gateway(change ...func(*gateway.Config)) *gatewayProcess {
 	})
 	// The channel must be subscribed, or what the test counts depends on who was first.
 	channel := r.cfg.Prefix + "server:" + g.name
-	gw := <-ready
+	var gw *gateway.Gateway
+	select {
+	case gw = <-ready:
+	case err := <-g.done:
+		g.done <- err // for stop
+		r.t.Fatalf("%s does not start: %v", g.name, err)
+	}
 	g.ready = gw.Ready
 	eventually(r.t, patience, g.name+" subscribes to its channel", func() error {
 		n, err := r.rdb.PubSubNumSub(ctx, channel).Result()
