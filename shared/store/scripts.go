@@ -9,6 +9,8 @@ import (
 )
 
 var (
+	//go:embed lua/ids.lua
+	idsLua string
 	//go:embed lua/takeover.lua
 	takeoverLua string
 	//go:embed lua/renew.lua
@@ -30,17 +32,17 @@ var (
 	//go:embed lua/trimacks.lua
 	trimAcksLua string
 
-	takeover   = redis.NewScript(takeoverLua)
+	takeover   = redis.NewScript(idsLua + takeoverLua)
 	renew      = redis.NewScript(renewLua)
 	release    = redis.NewScript(releaseLua)
-	forward    = redis.NewScript(forwardLua)
+	forward    = redis.NewScript(idsLua + forwardLua)
 	dead       = redis.NewScript(deadLua)
 	unregister = redis.NewScript(unregisterLua)
 	sweep      = redis.NewScript(sweepLua)
 	unclaim    = redis.NewScript(unclaimLua)
 
-	moveCursors = redis.NewScript(cursorLua)
-	trimAcks    = redis.NewScript(trimAcksLua)
+	moveCursors = redis.NewScript(idsLua + cursorLua)
+	trimAcks    = redis.NewScript(idsLua + trimAcksLua)
 )
 
 // call is one run of a script in a pipeline.

@@ -12,20 +12,6 @@ if type(size) ~= 'number' then
   return {}
 end
 
--- a number in decimal without leading zeros is larger when it is longer
-local function above(a, b)
-  local ams, aseq = string.match(a, '^(%d+)-(%d+)$')
-  local bms, bseq = string.match(b, '^(%d+)-(%d+)$')
-  if not bms then return true end
-  if not ams then return false end
-  local function gt(x, y)
-    if #x ~= #y then return #x > #y end
-    return x > y
-  end
-  if ams ~= bms then return gt(ams, bms) end
-  return gt(aseq, bseq)
-end
-
 local limit = tonumber(ARGV[2])
 
 local function evict(spared)

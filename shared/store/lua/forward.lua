@@ -4,17 +4,6 @@
 -- KEYS[1] forwarded   KEYS[2] the partition's stream
 -- ARGV: for each entry its intake id, the number of its fields and values, and these
 -- Result: how many were appended.
-local function above(a, b)
-  local ams, aseq = string.match(a, '^(%d+)-(%d+)$')
-  local bms, bseq = string.match(b, '^(%d+)-(%d+)$')
-  local function gt(x, y)
-    if #x ~= #y then return #x > #y end
-    return x > y
-  end
-  if ams ~= bms then return gt(ams, bms) end
-  return gt(aseq, bseq)
-end
-
 local last = redis.call('GET', KEYS[1]) or '0-0'
 if not string.match(last, '^%d+%-%d+$') then
   -- to begin at 0 could append everything again, so this is for a person to decide

@@ -18,18 +18,6 @@ if owner and owner ~= ARGV[1] then
   return {0, owner}
 end
 
--- a number in decimal without leading zeros is larger when it is longer
-local function above(a, b)
-  local ams, aseq = string.match(a, '^(%d+)-(%d+)$')
-  local bms, bseq = string.match(b, '^(%d+)-(%d+)$')
-  local function gt(x, y)
-    if #x ~= #y then return #x > #y end
-    return x > y
-  end
-  if ams ~= bms then return gt(ams, bms) end
-  return gt(aseq, bseq)
-end
-
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local epoch = redis.call('GET', KEYS[2])
 if epoch and #epoch <= 15 and string.match(epoch, '^%d+$') then -- more digits a Lua number cannot count

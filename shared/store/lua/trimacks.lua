@@ -7,18 +7,6 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
 end
 
--- a number in decimal without leading zeros is larger when it is longer
-local function above(a, b)
-  local ams, aseq = string.match(a, '^(%d+)-(%d+)$')
-  local bms, bseq = string.match(b, '^(%d+)-(%d+)$')
-  local function gt(x, y)
-    if #x ~= #y then return #x > #y end
-    return x > y
-  end
-  if ams ~= bms then return gt(ams, bms) end
-  return gt(aseq, bseq)
-end
-
 local first, ours = nil, false
 for _, g in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local f = {}
