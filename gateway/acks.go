@@ -60,7 +60,7 @@ func (c *conn) ack(f *wire.ClientFrame) error {
 	for _, s := range []*sub{before, now} {
 		if s != nil {
 			to = s.target.name
-			sent = later(sent, s.at())
+			sent = wire.Later(sent, s.at())
 		}
 	}
 	switch {
@@ -129,18 +129,11 @@ func (s *sub) skipTo(id wire.ID) {
 	if id.Less(s.pos) {
 		s.conn.mu.Lock()
 		k := s.conn.ackState()
-		put(s.conn.gw, k.high, s.target.name, later(k.high[s.target.name], s.pos))
+		put(s.conn.gw, k.high, s.target.name, wire.Later(k.high[s.target.name], s.pos))
 		delete(k.acked, s.target.name)
 		s.conn.mu.Unlock()
 	}
 	s.pos = id
-}
-
-func later(a, b wire.ID) wire.ID {
-	if a.Less(b) {
-		return b
-	}
-	return a
 }
 
 // add holds an ack until it is due; false: there is no room.
@@ -160,7 +153,7 @@ func (a *acks) add(c *conn, to string, id wire.ID) bool {
 		a.held[c][to] = h
 		a.size++
 	}
-	h.ID = later(h.ID, id)
+	h.ID = wire.Later(h.ID, id)
 	if h.count++; h.count >= ackCount {
 		delete(a.held[c], to)
 		if len(a.held[c]) == 0 {

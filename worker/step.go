@@ -72,7 +72,7 @@ func (s *step) process(ctx context.Context, conn *store.Lane, entries []store.En
 	}
 	appends, routes := s.plan(items)
 	for _, it := range items {
-		it.part.tried = later(it.part.tried, it.ID)
+		it.part.tried = wire.Later(it.part.tried, it.ID)
 	}
 	if err := conn.AppendAndRoute(ctx, appends, routes); err != nil {
 		return nil, err
@@ -208,13 +208,6 @@ func (s *step) refused(items []*item) (letters []store.DeadLetter) {
 		letters = append(letters, store.DeadLetter{Entry: it.source, Reason: reasonOf(it.append.Err), Claim: it.claim})
 	}
 	return letters
-}
-
-func later(a, b wire.ID) wire.ID {
-	if a.Less(b) {
-		return b
-	}
-	return a
 }
 
 func reasonOf(err error) string {

@@ -63,6 +63,14 @@ func parseUint(s string) (uint64, error) {
 // Less reports whether a comes before b.
 func (a ID) Less(b ID) bool { return a.Ms < b.Ms || (a.Ms == b.Ms && a.Seq < b.Seq) }
 
+// Later is the higher of two ids.
+func Later(a, b ID) ID {
+	if a.Less(b) {
+		return b
+	}
+	return a
+}
+
 // IsZero reports whether a is the position before every event.
 func (a ID) IsZero() bool { return a == ID{} }
 
