@@ -31,7 +31,7 @@ const (
 // be done again at any point, also by two workers at once.
 type ackReader struct {
 	w          *Worker
-	reader     *store.AckReader
+	reader     *store.GroupReader
 	partitions []int
 	untrimmed  map[int]struct{} // partitions that may have something to trim
 

@@ -27,10 +27,9 @@ const (
 	longestRetry = 10 * time.Second
 	taskCheck    = 100 * time.Millisecond // how often asynq looks for what is due
 
-	slowEntries = 256              // reports read at once
+	slowEntries = 256              // reports of a partition read at once
 	slowBlock   = time.Second / 2  // bounds how long a stop waits for reports
 	slowIdle    = 10 * time.Second // a report that nobody has finished by then is taken from who read it
-	slowPoll    = time.Second / 5  // where reads cannot wait
 )
 
 // redeliver keeps the time for clients that do not keep up. The gateway serves them from
@@ -45,12 +44,12 @@ const (
 type redeliver struct {
 	w       *Worker
 	log     *slog.Logger
-	reports *store.SlowReader
+	reports []*store.GroupReader // one, or on a Cluster one for each partition
+	slots   chan struct{}        // bounds the reports that are followed at once
 	tasks   *asynq.Client
 	inspect *asynq.Inspector
 	server  *asynq.Server
 	queue   string
-	claimAt time.Time
 }
 
 // chain is a task's payload.
@@ -68,13 +67,17 @@ const taskType = "redeliver"
 func taskID(r *wire.SlowReport) string { return r.Conn + " " + r.To }
 
 func newRedeliver(w *Worker) (*redeliver, error) {
-	reports, err := w.store.NewSlowReader()
-	if err != nil {
-		return nil, err
+	var reports []*store.GroupReader
+	for _, set := range w.together() {
+		reader, err := w.store.NewSlowReader(set)
+		if err != nil {
+			return nil, err
+		}
+		reports = append(reports, reader)
 	}
 	at := w.store.Tasks()
 	r := &redeliver{
-		w: w, log: w.log, reports: reports, queue: at.Queue(),
+		w: w, log: w.log, reports: reports, slots: make(chan struct{}, redeliveries), queue: at.Queue(),
 		tasks: asynq.NewClient(at), inspect: asynq.NewInspector(at),
 	}
 	r.server = asynq.NewServer(at, asynq.Config{
@@ -91,18 +94,27 @@ func newRedeliver(w *Worker) (*redeliver, error) {
 
 // run works until ctx ends.
 func (r *redeliver) run(ctx context.Context) error {
-	defer func() { _ = errors.Join(r.reports.Close(), r.tasks.Close(), r.inspect.Close()) }()
+	defer func() { _ = errors.Join(r.tasks.Close(), r.inspect.Close()) }()
 	if err := r.server.Start(asynq.HandlerFunc(r.try)); err != nil {
 		return fmt.Errorf("worker %s: cannot start the task queue: %w", r.w.id, err)
 	}
 	defer r.server.Shutdown() // waits for the tries under way
-	work := context.WithoutCancel(ctx)
+	var listening sync.WaitGroup
+	for _, reports := range r.reports {
+		listening.Go(func() { r.listen(ctx, reports) })
+	}
+	listening.Wait()
+	return nil
+}
+
+// listen follows what gateways report, until ctx ends.
+func (r *redeliver) listen(ctx context.Context, reports *store.GroupReader) {
+	defer func() { _ = reports.Close() }()
+	work := context.WithoutCancel(ctx) // every command has its own time limit
 	var backoff time.Duration
+	var claimAt time.Time
 	for ctx.Err() == nil {
-		entries, err := r.next(ctx)
-		if err == nil {
-			err = r.follow(work, entries)
-		}
+		err := r.turn(work, reports, &claimAt)
 		if err == nil {
 			backoff = 0
 			continue
@@ -113,43 +125,51 @@ func (r *redeliver) run(ctx context.Context) error {
 		backoff = min(max(2*backoff, 50*time.Millisecond), maxBackoff)
 		pause(ctx, backoff)
 	}
-	return nil
 }
 
-// next reads reports: new ones, and now and then those that another worker left.
-func (r *redeliver) next(ctx context.Context) ([]store.SlowEntry, error) {
-	if now := time.Now(); now.After(r.claimAt) {
-		r.claimAt = now.Add(slowIdle / 2)
-		if entries, err := r.reports.Claim(ctx, slowEntries, slowIdle); err != nil || len(entries) > 0 {
-			return entries, err
+// turn follows new reports, and now and then those that another worker left.
+func (r *redeliver) turn(ctx context.Context, reports *store.GroupReader, claimAt *time.Time) error {
+	if now := time.Now(); now.After(*claimAt) {
+		// Reports that were trimmed away meanwhile are made again.
+		entries, _, more, err := reports.Claim(ctx, slowIdle)
+		if err != nil {
+			return err
+		}
+		if !more {
+			*claimAt = now.Add(slowIdle / 2)
+		}
+		if err := r.follow(ctx, reports, entries); err != nil {
+			return err
 		}
 	}
-	entries, err := r.reports.Read(ctx, slowEntries, slowBlock)
-	if err == nil && len(entries) == 0 && r.w.store.PerPartition() {
-		pause(ctx, slowPoll)
+	entries, err := reports.Read(ctx, slowEntries, slowBlock)
+	if err != nil {
+		return err
 	}
-	return entries, err
+	return r.follow(ctx, reports, entries)
 }
 
 // follow does what reports ask for. Of several about one chain the last one counts.
 // Those that fail stay, and are claimed later.
-func (r *redeliver) follow(ctx context.Context, entries []store.SlowEntry) error {
+func (r *redeliver) follow(ctx context.Context, reports *store.GroupReader, entries []store.Entry) error {
+	chains := make([]string, len(entries)) // of each entry, "" if it is no report
 	last := make(map[string]*wire.SlowReport)
-	for i := range entries {
-		if e := &entries[i]; e.OK {
-			last[taskID(&e.Report)] = &e.Report
-		} else {
+	for i, e := range entries {
+		report, ok := wire.ParseSlowReport(e.Fields)
+		if !ok {
 			r.w.metrics.slow.WithLabelValues("malformed").Inc()
+			continue
 		}
+		chains[i] = taskID(&report)
+		last[chains[i]] = &report
 	}
 	var mu sync.Mutex
 	failed := make(map[string]error)
 	var group sync.WaitGroup
-	slots := make(chan struct{}, redeliveries)
 	for id, report := range last {
-		slots <- struct{}{}
+		r.slots <- struct{}{}
 		group.Go(func() {
-			defer func() { <-slots }()
+			defer func() { <-r.slots }()
 			if err := r.do(ctx, report); err != nil {
 				mu.Lock()
 				failed[id] = err
@@ -159,12 +179,12 @@ func (r *redeliver) follow(ctx context.Context, entries []store.SlowEntry) error
 	}
 	group.Wait()
 	done := entries[:0]
-	for _, e := range entries {
-		if failed[taskID(&e.Report)] == nil {
+	for i, e := range entries {
+		if failed[chains[i]] == nil {
 			done = append(done, e)
 		}
 	}
-	err := r.reports.Done(ctx, done)
+	err := reports.Done(ctx, done)
 	for _, one := range failed {
 		return errors.Join(one, err)
 	}

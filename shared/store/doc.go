@@ -15,9 +15,10 @@
 //	history.go   what is retained of a target, and whether it is complete
 //	session.go   which gateway holds whom
 //	bus.go       one Pub/Sub channel per gateway
-//	ack.go       acks: appended, read, claimed, trimmed
+//	ack.go       acks: appended, trimmed
 //	cursor.go    what each device has acknowledged
-//	member.go    who lives
 //	slow.go      reports about slow clients, and where asynq's tasks are
+//	group.go     acks and those reports, read by any worker
+//	member.go    who lives
 //	dead.go      dead letters
 package store

@@ -28,7 +28,7 @@ func appendAcks(t *testing.T, s *store.Store, acks ...wire.Ack) {
 	want(t, "lost", lost, 0)
 }
 
-func (x *suite) ackReader(t *testing.T, s *store.Store, partitions ...int) *store.AckReader {
+func (x *suite) ackReader(t *testing.T, s *store.Store, partitions ...int) *store.GroupReader {
 	t.Helper()
 	r, err := s.NewAckReader(partitions)
 	must(t, err)
@@ -37,7 +37,7 @@ func (x *suite) ackReader(t *testing.T, s *store.Store, partitions ...int) *stor
 }
 
 // readAcks reads until a read that waited brought nothing.
-func readAcks(t *testing.T, r *store.AckReader) (acks []wire.Ack, entries []store.Entry) {
+func readAcks(t *testing.T, r *store.GroupReader) (acks []wire.Ack, entries []store.Entry) {
 	t.Helper()
 	for empty := 0; empty < 2; { // the first one may have made the groups
 		got, err := r.Read(t.Context(), 100, 20*time.Millisecond)

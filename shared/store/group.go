@@ -1,0 +1,168 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// anyWorker is the workers' group on streams whose order does not count, acks and
+	// slow: any worker reads any of them.
+	anyWorker = "workers"
+	// anyConsumer is one name for all workers: what is abandoned is known by its age, and
+	// names of workers that are gone would pile up.
+	anyConsumer = "worker"
+	// claimBatch bounds the entries that are claimed from a partition at once.
+	claimBatch = 100
+)
+
+// GroupReader reads the streams of some partitions for the group of all workers, over
+// connections of its own: it blocks. Each entry goes to one of those who read. One
+// goroutine uses it.
+type GroupReader struct {
+	s          *Store
+	rdb        redis.UniversalClient
+	what       string // is read, for errors
+	key        func(p int) string
+	partitions []int
+}
+
+// NewAckReader makes a reader of the acks of some partitions; on a Cluster of one. Close
+// ends it.
+func (s *Store) NewAckReader(partitions []int) (*GroupReader, error) {
+	return s.newGroupReader("acks", s.keys.acks, partitions)
+}
+
+// NewSlowReader makes a reader of the reports about slow clients of some partitions; on a
+// Cluster of one. Close ends it.
+func (s *Store) NewSlowReader(partitions []int) (*GroupReader, error) {
+	return s.newGroupReader("reports about slow clients", s.keys.slow, partitions)
+}
+
+func (s *Store) newGroupReader(what string, key func(int) string, partitions []int) (*GroupReader, error) {
+	rdb, err := s.cfg.connect(1, false)
+	if err != nil {
+		return nil, err
+	}
+	return &GroupReader{s: s, rdb: rdb, what: what, key: key, partitions: partitions}, nil
+}
+
+// Close ends the reader's connections.
+func (r *GroupReader) Close() error { return r.rdb.Close() }
+
+// Read waits for up to count new entries of each partition. Groups that are not there
+// are made, from the begin of their streams.
+func (r *GroupReader) Read(ctx context.Context, count int, block time.Duration) ([]Entry, error) {
+	streams := make([]string, 0, 2*len(r.partitions))
+	for _, p := range r.partitions {
+		streams = append(streams, r.key(p))
+	}
+	for range r.partitions {
+		streams = append(streams, ">")
+	}
+	if r.s.maxBlock > 0 { // else the link has no time limit
+		block = min(block, r.s.maxBlock)
+	}
+	got, err := r.rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
+		Group: anyWorker, Consumer: anyConsumer, Streams: streams, Count: int64(count), Block: max(block, time.Millisecond),
+	}).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return nil, nil
+	case isNoGroup(err):
+		return nil, r.makeGroups(ctx)
+	case err != nil:
+		return nil, r.failed("read", err)
+	}
+	var entries []Entry
+	for _, stream := range got {
+		for _, p := range r.partitions {
+			if r.key(p) == stream.Stream {
+				if entries, err = r.entries(entries, p, stream.Messages); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return entries, nil
+}
+
+// Claim takes entries that were read at least idle ago and are not done: whoever read
+// them has died. lost counts those that were trimmed before anybody was done with them.
+// more: there may be more.
+func (r *GroupReader) Claim(ctx context.Context, idle time.Duration) (entries []Entry, lost int, more bool, err error) {
+	pipe := r.rdb.Pipeline()
+	claims := make([]*redis.XAutoClaimWithDeletedCmd, len(r.partitions))
+	for i, p := range r.partitions {
+		claims[i] = pipe.XAutoClaimWithDeleted(ctx, &redis.XAutoClaimArgs{
+			Stream: r.key(p), Group: anyWorker, Consumer: anyConsumer, MinIdle: idle, Start: "0-0", Count: claimBatch,
+		})
+	}
+	cmds, err := pipe.Exec(ctx)
+	if err := firstFailure(cmds, err, isNoGroup); err != nil {
+		return nil, 0, false, r.failed("claim", err)
+	}
+	for i, c := range claims {
+		messages, next, deleted := c.Val()
+		if entries, err = r.entries(entries, r.partitions[i], messages); err != nil {
+			return nil, 0, false, err
+		}
+		lost += len(deleted)
+		more = more || (len(messages) > 0 && next != "0-0")
+	}
+	return entries, lost, more, nil
+}
+
+// Done acknowledges entries to the group.
+func (r *GroupReader) Done(ctx context.Context, entries []Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	byPartition := make(map[int][]string)
+	for _, e := range entries {
+		byPartition[e.Partition] = append(byPartition[e.Partition], e.ID.String())
+	}
+	pipe := r.rdb.Pipeline()
+	for p, ids := range byPartition {
+		pipe.XAck(ctx, r.key(p), anyWorker, ids...)
+	}
+	cmds, err := pipe.Exec(ctx)
+	if err := firstFailure(cmds, err); err != nil {
+		return r.failed("acknowledge", err)
+	}
+	return nil
+}
+
+func (r *GroupReader) makeGroups(ctx context.Context) error {
+	pipe := r.rdb.Pipeline()
+	for _, p := range r.partitions {
+		pipe.XGroupCreateMkStream(ctx, r.key(p), anyWorker, "0")
+	}
+	cmds, err := pipe.Exec(ctx)
+	if err := firstFailure(cmds, err, isBusyGroup); err != nil {
+		return r.failed("create the group of the", err)
+	}
+	return nil
+}
+
+func (r *GroupReader) failed(did string, err error) error {
+	if cluster, ok := r.rdb.(*redis.ClusterClient); ok {
+		cluster.ReloadState(context.Background()) // in the background: where is the partition now?
+	}
+	return fmt.Errorf("cannot %s %s: %w", did, r.what, err)
+}
+
+func (r *GroupReader) entries(into []Entry, partition int, messages []redis.XMessage) ([]Entry, error) {
+	for _, m := range messages {
+		id, err := parseRedisID(m.ID)
+		if err != nil {
+			return nil, fmt.Errorf("partition %d gave %s with the id %q: %w", partition, r.what, m.ID, err)
+		}
+		into = append(into, Entry{Partition: partition, ID: id, Fields: m.Values})
+	}
+	return into, nil
+}
