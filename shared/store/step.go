@@ -243,7 +243,9 @@ func (l *Lane) stored(ctx context.Context, repeats []*Append) error {
 			if err != nil {
 				return err
 			}
-			trimmed = trimmed && !e.Prev.Less(a.Event.ID)
+			// Without a prev it begins anew, as after an eviction: what was before is not known.
+			reaches := e.ID.Less(a.Event.ID) || (!e.Prev.IsZero() && e.Prev.Less(a.Event.ID))
+			trimmed = trimmed && !reaches
 		}
 		if !trimmed {
 			a.Err = ErrOrder

@@ -172,6 +172,19 @@ func (x *suite) appendTrimmed(t *testing.T) {
 	wantError(t, "an event that nobody tried", again[0].Err, store.ErrOrder)
 	want(t, "an event that is there", again[2].Repeat, true)
 
+	must(t, x.Client.Del(ctx, key(0, "history:"+to)).Err())
+	a.append(to, wire.ID{}, id(5, 0)) // evicted, and it begins anew
+	again = batch(true)
+	must(t, a.lane.AppendAndRoute(ctx, again, nil))
+	for _, a := range again {
+		want(t, "error below a history that begins anew", a.Err, nil)
+		want(t, "repeat below a history that begins anew", a.Repeat, true)
+		want(t, "prev below a history that begins anew", a.Event.Prev, a.Event.ID)
+	}
+	again = batch(false)
+	must(t, a.lane.AppendAndRoute(ctx, again, nil))
+	wantError(t, "an event that nobody tried, below a history that begins anew", again[0].Err, store.ErrOrder)
+
 	if x.Server == nil {
 		return // the embedded Redis forgets the highest id with the last entry
 	}
