@@ -25,6 +25,7 @@
 //	settle_test.go    the wait for the end, and what is read then
 //
 // SLUICE_TORTURE_SEED, SLUICE_TORTURE_DURATION and SLUICE_TORTURE_FAULTS choose (`make torture SEED= DURATION= FAULTS=`).
-// A failure prints its seed, which draws the same schedule again. In which moment a fault meets which process is not
-// drawn, so one seed may need several runs.
+// Without a seed the tests take always the same one, and `make torture` takes another one each time. A failure prints
+// its seed, which draws the same schedule again. In which moment a fault meets which process is not drawn, so one seed
+// may need several runs.
 package torture

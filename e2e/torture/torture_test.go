@@ -39,6 +39,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// usualSeed is that of `make test`, whose failure is to be about the change, not about
+// the draw: `make torture` draws another one each time. It is one that found a defect.
+const usualSeed = 672533
+
 // plan says what a run is like.
 type plan struct {
 	seed     uint64
@@ -61,7 +65,7 @@ type plan struct {
 // usual is the plan without what the environment says. The rates leave room on two cores with instrumented binaries.
 func usual() plan {
 	return plan{
-		seed: uint64(time.Now().UnixNano() % 1_000_000), duration: 50 * time.Second, kinds: kinds, every: every,
+		seed: usualSeed, duration: 50 * time.Second, kinds: kinds, every: every,
 		clients: 10, rate: 25, stay: 4 * time.Second, away: 2 * time.Second,
 		hosts: 1, patience: patience,
 	}
