@@ -108,6 +108,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	server := &http.Server{
 		Handler: g.handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		ConnState: lastInLine,
 	}
 	work, inner2 := errgroup.WithContext(inner)
 	g.ctx = inner2
