@@ -157,3 +157,21 @@ func TestTicks(t *testing.T) {
 		}
 	}
 }
+
+func TestRise(t *testing.T) {
+	for _, c := range []struct {
+		values []float64
+		want   float64
+	}{
+		{nil, 0}, {[]float64{3}, 1}, {[]float64{4, 2, 1}, 1}, {[]float64{2, 4, 3}, 2},
+		{[]float64{4, 2, 3}, 1.5}, {[]float64{1, 3, 0.5, 1}, 3}, {[]float64{1, 0, 2}, 0},
+	} {
+		var at curve
+		for i, v := range c.values {
+			at.At = append(at.At, [2]float64{float64(i), v})
+		}
+		if got := at.rise(); got != c.want {
+			t.Errorf("the rise of %v is %v, want %v", c.values, got, c.want)
+		}
+	}
+}

@@ -52,40 +52,42 @@ func (b *bench) growSubscribers(ctx context.Context) error {
 			against("bare write", floor[0], floor[1]).
 			note(fmt.Sprintf("with the worker %.2f, %.0f events/s", w.cost(roleGateway, roleWorker), growthRate*b.cfg.scale/float64(n)))
 	}
-	b.spread("gateways, 100 to 10,000 subscribers", costs, floors, 1.15)
+	b.rise("gateways, 100 to 10,000 subscribers", costs, floors, 1.15)
 	b.Charts = append(b.Charts, chart{Title: "Cost of a delivery", X: "subscribers", Y: "CPU s/M", LogX: true, Series: []curve{events, costs, floors}})
 	return nil
 }
 
-// spread says how far the cost is from flat. Where there are floors, which are not flat themselves since more sockets
-// mean more cache misses, it is the ratio to the floor that should be flat.
-func (b *bench) spread(what string, costs, floors curve, most float64) {
+// rise says how much dearer it becomes as the numbers grow, at worst. It may become cheaper: what an event costs is then
+// shared by more. Where there are floors, which rise themselves since more sockets mean more cache misses, it is the ratio
+// to the floor that counts.
+func (b *bench) rise(what string, costs, floors curve, most float64) {
 	if len(floors.At) == 0 {
-		b.figure(what+", most to least", mostToLeast(costs), "times").atMost(most)
+		b.figure(what+", rise", costs.rise(), "times").atMost(most)
 		return
 	}
-	b.figure(what+", most to least", mostToLeast(costs), "times").beside("the same of bare writes", mostToLeast(floors))
+	b.figure(what+", rise", costs.rise(), "times").beside("that of bare writes", floors.rise())
 	ratios := curve{}
 	for i, p := range costs.At {
 		if floor := floors.At[i][1]; floor > 0 {
 			ratios.At = append(ratios.At, [2]float64{p[0], p[1] / floor})
 		}
 	}
-	b.figure(what+", ratio to bare writes, most to least", mostToLeast(ratios), "times").atMost(most)
+	b.figure(what+", rise of the ratio to bare writes", ratios.rise(), "times").atMost(most)
 }
 
-func mostToLeast(c curve) float64 {
-	if len(c.At) == 0 {
-		return 0 // too short to tell
-	}
-	least, most := c.At[0][1], c.At[0][1]
+// rise is the largest ratio of a value to one before it, at least 1; 0 if there is nothing to compare.
+func (c curve) rise() (most float64) {
+	least := 0.0
 	for _, p := range c.At {
-		least, most = min(least, p[1]), max(most, p[1])
+		if p[1] <= 0 {
+			return 0 // too short to tell
+		}
+		if least == 0 || p[1] < least {
+			least = p[1]
+		}
+		most = max(most, p[1]/least)
 	}
-	if least <= 0 {
-		return 0
-	}
-	return most / least
+	return most
 }
 
 // delivery measures a fan-out, with a floor before and after.
@@ -144,7 +146,7 @@ func (b *bench) growGateways(ctx context.Context) error {
 		b.figure(fmt.Sprintf("gateways, %s subscribers on %d of them", count(float64(n)), gateways), w.cost(roleGateway), "CPU s/M").
 			against("bare write", floor[0], floor[1])
 	}
-	b.spread("gateways, 1 to 8 of them", costs, floors, 1.15)
+	b.rise("gateways, 1 to 8 of them", costs, floors, 1.15)
 	b.Charts = append(b.Charts, chart{Title: "Cost of a delivery to " + count(float64(n)), X: "gateways", Y: "CPU s/M", LogX: true, Series: []curve{costs, floors}})
 	return nil
 }
@@ -200,7 +202,7 @@ func (b *bench) growTargets(ctx context.Context) error {
 		b.figure(fmt.Sprintf("worker + Redis, %s targets", count(float64(n))), w.costPer(events, roleWorker, roleRedis), "CPU s/M").
 			note(fmt.Sprintf("worker %.1f, Redis %.1f; Redis has %d MiB", w.costPer(events, roleWorker), w.costPer(events, roleRedis), memory>>20))
 	}
-	b.spread("worker + Redis, a thousand to a million targets", both, curve{}, 1.4)
+	b.rise("worker + Redis, a thousand to a million targets", both, curve{}, 1.4)
 	b.Charts = append(b.Charts, chart{Title: "Cost of an event that nobody hears", X: "targets", Y: "CPU s/M", LogX: true, Series: []curve{both, worker, redis}})
 	return nil
 }
