@@ -193,10 +193,12 @@ func (c *conn) follows(ctx context.Context, wants []want, welcome func()) error 
 }
 
 // What a client resumes is read a few targets and events at a time: what it asks for
-// in one frame must not decide about this gateway's memory.
+// in one frame must not decide about this gateway's memory. More events than a first
+// read has take a second one and a goroutine: for a client that missed 50 that was a
+// third of the work.
 const (
-	firstTargets = 8
-	firstEvents  = 32
+	firstTargets = 4
+	firstEvents  = 64
 )
 
 func (c *conn) beginAll(ctx context.Context, subs []*sub, wants []want) error {
