@@ -13,6 +13,7 @@ type held struct {
 	records []wire.Record
 	bytes   int
 	missed  bool // something did not fit, or was lost on the way: read again
+	looked  int  // records that were there when the latest read of the history began
 }
 
 func (h *held) add(m *metrics, r *wire.Record) {

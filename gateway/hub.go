@@ -221,7 +221,7 @@ func (h *hub) join(s *sub) bool {
 	}
 	s.held = nil
 	h.gw.lags.end(s)
-	if t.live == 0 && (!t.known || t.last.Less(s.pos)) {
+	if t.live == 0 { // also back: after a gap the history may go on below what it had
 		t.last, t.known = s.pos, true
 	}
 	t.live++

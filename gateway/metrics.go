@@ -11,6 +11,7 @@ import (
 const (
 	dropNobody    = "nobody"         // no subscriber or publisher is here any more
 	dropRepeat    = "repeat"         // delivered already
+	dropLost      = "lost_history"   // its history was lost meanwhile; clients are told of a gap
 	dropStale     = "stale_live"     // live only, of a reign that is over
 	dropLiveOnly  = "live_only_full" // live only, and the socket's queue is full
 	dropMalformed = "malformed"      // not a worker's message

@@ -168,6 +168,9 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 		t.shard.mu.Lock()
 		t.queued = false // what happens from here on needs a look of its own
 		if t.live > 0 {
+			if t.repair != nil {
+				t.repair.looked = len(t.repair.records)
+			}
 			queries = append(queries, &store.Query{Target: t.name, After: t.last, Edges: true, Limit: pageEvents})
 			targets = append(targets, t)
 		} else {
@@ -245,8 +248,10 @@ func (r *rereads) mend(t *target, q *store.Query, since int64) (more bool) {
 	return t.repair != nil && !r.settle(t)
 }
 
-// settle lets the held records into the live flow, if they continue it. The shard's
-// lock is held.
+// settle lets the held records into the live flow, if they continue it. An event is in
+// the history before it is published: one that came before the history was read, and
+// does not continue what that has, was lost with the history (FLUSHALL), of which the
+// clients were told. The shard's lock is held.
 func (r *rereads) settle(t *target) bool {
 	waiting := t.repair
 	if waiting == nil {
@@ -258,7 +263,12 @@ func (r *rereads) settle(t *target) bool {
 		return false
 	}
 	for i := range waiting.records {
-		r.gw.hub.accept(t, &waiting.records[i]) // a new hole begins a new repair
+		w := &waiting.records[i]
+		if i < waiting.looked && t.live > 0 && w.Kind == wire.RecEvent && t.last.Less(w.ID) && w.Prev != t.last {
+			r.gw.metrics.dropped(dropLost)
+			continue
+		}
+		r.gw.hub.accept(t, w) // a new hole begins a new repair
 	}
 	return true
 }

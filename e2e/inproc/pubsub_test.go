@@ -278,3 +278,36 @@ func TestGarbageOnTheChannel(t *testing.T) {
 	r.add("direct", "user:alice", 0, 3)
 	c.mustHave(patience, "user:alice", 0, 3)
 }
+
+// TestRecordOfALostHistory: an event comes on the channel that no history has, nor what
+// was before it, as after a FLUSHALL while it was on its way. It is dropped after one
+// look, not looked for again and again, and what follows flows.
+func TestRecordOfALostHistory(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g, _, _, _ := r.pair()
+	const target = "user:alice"
+	c := join(t, g, "alice")
+	r.add("direct", target, 0, 3)
+	c.waitEvents(patience, target, 3)
+	newest, err := wire.ParseID(c.last(target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	drops := func() float64 { return g.metric("sluice_gateway_drops_total", "reason", "lost_history") }
+	before := drops()
+	head := wire.AppendHead(nil, wire.Head{Partition: wire.Partition(target, 16), Epoch: 1 << 45, Seq: 1})
+	lost := wire.ID{Ms: newest.Ms, Seq: newest.Seq + 2}
+	r.rdb.Publish(ctx, "sluice:server:"+g.name, string(wire.AppendRecord(head, &wire.Record{
+		Kind: wire.RecEvent, To: target, ID: lost, Prev: wire.ID{Ms: newest.Ms, Seq: newest.Seq + 1},
+		Frame: wire.EventFrame(&wire.Event{ID: lost, To: target, Data: `"lost"`, Kind: wire.JSON}),
+	})))
+	eventually(t, patience, "it is dropped", func() error {
+		if n := drops() - before; n != 1 {
+			return fmt.Errorf("%v were", n)
+		}
+		return nil
+	})
+	r.add("direct", target, 3, 3)
+	c.mustHave(patience, target, 0, 6)
+}

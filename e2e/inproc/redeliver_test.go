@@ -3,6 +3,7 @@ package inproc_test
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"sluice/gateway"
 	"sluice/shared/store"
+	"sluice/shared/wire"
 	"sluice/worker"
 )
 
@@ -363,6 +365,65 @@ func TestRedisEmptiedWhileSlow(t *testing.T) {
 		}
 		return fmt.Errorf("%d were added, none came", n-1_000_000)
 	})
+}
+
+// TestHistoryBeginsBelow: the history of the only subscriber is lost while it catches
+// up, and begins anew with lower ids. It is told of one gap, and everything after that
+// comes, once and in order.
+func TestHistoryBeginsBelow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, longHistory)
+	g := r.gateway(smallQueue)
+	r.worker()
+	const target = "topic:busy"
+	c, p := r.stuck(g, "alice", "busy")
+	p.finish()
+	newest, err := r.rdb.XInfoStream(ctx, r.key(target, "history:"+target)).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := wire.ParseID(newest.LastGeneratedID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rereads := g.metric("sluice_gateway_rereads_total")
+	if err := r.rdb.FlushAll(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, "the gateway hears of new reigns", func() error {
+		if n := g.metric("sluice_gateway_rereads_total") - rereads; n < 16 {
+			return fmt.Errorf("of %v", n)
+		}
+		return nil
+	})
+	c.resume()
+	c.wait("gap", func(f frame) bool { return f.Type == "gap" && f.To == target })
+	const from, n = 1_000_000, 50
+	for i := range n {
+		err := r.rdb.XAdd(ctx, &redis.XAddArgs{
+			Stream: r.key(target, "events"), ID: fmt.Sprintf("%d-%d", id.Ms-60_000, i+1),
+			Values: []string{"to", target, "data", strconv.Itoa(from + i)},
+		}).Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.until(patience, "what came after the gap, once and in order", func(frames []frame) bool {
+		next := from
+		for _, f := range frames {
+			if f.To != target || f.Type != "event" || number(f) < from {
+				continue
+			}
+			if number(f) != next {
+				t.Fatalf("%d comes where %d should", number(f), next)
+			}
+			next++
+		}
+		return next == from+n
+	})
+	if told := gaps(c); told != 1 {
+		t.Errorf("told of %d gaps, want 1", told)
+	}
 }
 
 // TestWhoAsksButNeverReads: room for answers ends, too.
