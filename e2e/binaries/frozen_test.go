@@ -1,0 +1,240 @@
+package binaries_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// frozenTargets are those of the tests in this file, whose events are numbered in turn.
+var frozenTargets = []string{"user:reader", "all", "topic:frozen"}
+
+// steady appends numbered events for frozenTargets, each with an idempotency key and again until Redis says that it has
+// it, as a producer does whose event must not get lost. stop returns how many there are.
+func (c *cluster) steady(t *testing.T) (stop func() int) {
+	t.Helper()
+	quit, cancel := context.WithCancel(ctx)
+	sent, done := 0, make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit.Done():
+				return
+			case <-tick.C:
+			}
+			target := frozenTargets[sent%len(frozenTargets)]
+			e := entry{c.intake(), fields(target, number(sent/len(frozenTargets)), "id", fmt.Sprint(sent))}
+			if target == "all" { // one of them directly
+				e.stream = c.ingress(target)
+			}
+			if _, err := c.tryAddAll([]entry{e}); err == nil {
+				sent++
+			}
+		}
+	}()
+	stop = func() int {
+		cancel()
+		<-done
+		return sent
+	}
+	t.Cleanup(func() { stop() })
+	return stop
+}
+
+// goesOn waits until ten more events of each target have come, and returns how long it took.
+func (c *client) goesOn(limit time.Duration, when string) time.Duration {
+	c.t.Helper()
+	c.collect() // what had come before does not count
+	begin, goal := time.Now(), map[string]int{}
+	for _, target := range frozenTargets {
+		goal[target] = len(c.targets[target]) + 10
+	}
+	c.untilWithin(limit, "events of each target "+when, func() bool {
+		for target, n := range goal {
+			if len(c.targets[target]) < n {
+				return false
+			}
+		}
+		return true
+	})
+	return time.Since(begin).Round(time.Millisecond)
+}
+
+// hasAll waits until the client has the first total events, each once and in order, on one connection and without a gap.
+func (c *client) hasAll(total int) {
+	c.t.Helper()
+	for i, target := range frozenTargets {
+		n := (total + len(frozenTargets) - 1 - i) / len(frozenTargets)
+		c.untilWithin(patience, fmt.Sprintf("all %d events of %s", n, target), func() bool { return len(c.targets[target]) >= n })
+	}
+	for _, f := range c.sync() {
+		if f.Type == "gap" {
+			c.t.Errorf("told of a gap: %s", f)
+		}
+	}
+	for i, target := range frozenTargets {
+		requireNumbers(c.t, target, c.targets[target], 0, (total+len(frozenTargets)-1-i)/len(frozenTargets))
+	}
+}
+
+func (c *cluster) noDead(t *testing.T) {
+	t.Helper()
+	if n := c.XLen(ctx, c.dead()).Val(); n != 0 {
+		t.Errorf("there are %d dead letters", n)
+	}
+}
+
+// readers are a client on each gateway that wants frozenTargets.
+func readers(t *testing.T, c *cluster) []*client {
+	t.Helper()
+	var all []*client
+	for _, g := range c.gateways {
+		r := join(t, g, "reader")
+		r.subscribe("topic:frozen", "")
+		all = append(all, r)
+	}
+	return all
+}
+
+// TestRedisFrozen: Redis answers nobody for 20 s. Clients stay connected, and what producers have appended comes, once
+// and in order.
+func TestRedisFrozen(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, t, 2, 2, "SLUICE_HISTORY_SIZE=5000", "SLUICE_PING_INTERVAL=5s")
+	all := readers(t, c)
+	stop := c.steady(t)
+	for _, r := range all {
+		r.goesOn(patience, "at the start")
+	}
+	pinged := all[0].pinged()
+	c.signal(t, syscall.SIGSTOP)
+	<-time.After(20 * time.Second)
+	c.signal(t, syscall.SIGCONT)
+	if n := all[0].pinged() - pinged; n < 2 {
+		t.Errorf("pinged %d times while Redis was frozen: a gateway that waits for Redis must not forget its clients", n)
+	}
+	for i, r := range all {
+		t.Logf("client %d: the flow is back %v after Redis is", i, r.goesOn(patience, "after Redis was frozen"))
+	}
+	total := stop()
+	for _, r := range all {
+		r.hasAll(total)
+	}
+	c.noDead(t)
+}
+
+// TestNoWorker: for 30 s there is no worker. Producers and clients notice nothing but that events come later.
+func TestNoWorker(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, t, 2, 1, "SLUICE_HISTORY_SIZE=5000")
+	all := readers(t, c)
+	stop := c.steady(t)
+	for _, r := range all {
+		r.goesOn(patience, "at the start")
+	}
+	c.workers[0].kill()
+	<-time.After(30 * time.Second)
+	for _, r := range all {
+		r.collect()
+	}
+	c.startWorker(t)
+	for i, r := range all {
+		t.Logf("client %d: the flow is back %v after the worker was ready", i, r.goesOn(patience, "with a worker again"))
+	}
+	total := stop()
+	for _, r := range all {
+		r.hasAll(total)
+	}
+	c.noDead(t)
+}
+
+// TestWorkerFrozen: a worker sleeps through its leases, and wakes up with a batch in its hands. Another one has taken
+// over; what the first one still does has no effect, and it takes part again.
+func TestWorkerFrozen(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, t, 2, 2, "SLUICE_HISTORY_SIZE=5000")
+	all := readers(t, c)
+	stop := c.steady(t)
+	sleeper, other := c.workers[0], c.workers[1]
+	for range 2 {
+		for _, r := range all {
+			r.goesOn(patience, "before")
+		}
+		sleeper.signal(t, syscall.SIGSTOP)
+		begin := time.Now()
+		for p := range c.partitions {
+			eventually(t, func() error {
+				if owner := c.Get(ctx, c.partitionKey(p, "lease")).Val(); owner != other.id {
+					return fmt.Errorf("partition %d belongs to %q, not to %s", p, owner, other.id)
+				}
+				return nil
+			})
+		}
+		t.Logf("%s has taken everything %v after the other one stopped", other.id, time.Since(begin).Round(time.Millisecond))
+		for _, r := range all {
+			r.goesOn(patience, "from the other worker")
+		}
+		said := strings.Count(sleeper.out.String(), "\n")
+		sleeper.signal(t, syscall.SIGCONT)
+		eventually(t, func() error {
+			share := 0
+			for p := range c.partitions {
+				if c.Get(ctx, c.partitionKey(p, "lease")).Val() == sleeper.id {
+					share++
+				}
+			}
+			if share != c.partitions/2 {
+				return fmt.Errorf("%s has %d partitions", sleeper.id, share)
+			}
+			return nil
+		})
+		if n := strings.Count(sleeper.out.String(), "\n") - said; n > 20 {
+			t.Errorf("%s wrote %d lines about its awakening\n%s", sleeper.id, n, sleeper.tail())
+		}
+	}
+	for _, r := range all {
+		r.goesOn(patience, "with both again")
+	}
+	total := stop()
+	for _, r := range all {
+		r.hasAll(total)
+	}
+	c.noDead(t)
+}
+
+// TestGatewayFrozen: a gateway sleeps until Redis's list of gateways has lost it and workers no longer publish to it.
+// Its clients keep their connection and get what came meanwhile.
+func TestGatewayFrozen(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, t, 2, 1, "SLUICE_HISTORY_SIZE=5000", "SLUICE_SESSION_TTL=4s", "SLUICE_PING_INTERVAL=1s")
+	all := readers(t, c)
+	stop := c.steady(t)
+	for _, r := range all {
+		r.goesOn(patience, "at the start")
+	}
+	sleeper := c.gateways[0]
+	sleeper.signal(t, syscall.SIGSTOP)
+	eventually(t, func() error {
+		if now := c.now(t); c.ZScore(ctx, "sluice:servers", sleeper.id).Val() > float64(now.UnixMilli()) {
+			return fmt.Errorf("%s counts as alive", sleeper.id)
+		}
+		if _, expires, found := c.session(t, "topic:frozen", sleeper.id); found && expires.After(c.now(t)) {
+			return fmt.Errorf("%s has a session", sleeper.id)
+		}
+		return nil
+	})
+	all[1].goesOn(patience, "on the other gateway")
+	sleeper.signal(t, syscall.SIGCONT)
+	t.Logf("the flow is back %v after the gateway is", all[0].goesOn(patience, "after the gateway slept"))
+	total := stop()
+	for _, r := range all {
+		r.hasAll(total)
+	}
+	c.noDead(t)
+}
