@@ -161,10 +161,13 @@ func TestWorkerFrozen(t *testing.T) {
 	c := newCluster(t, t, 2, 2, "SLUICE_HISTORY_SIZE=5000")
 	all := readers(t, c)
 	stop := c.steady(t)
-	sleeper, other := c.workers[0], c.workers[1]
-	for range 2 {
+	for _, target := range frozenTargets[:2] {
 		for _, r := range all {
 			r.goesOn(patience, "before")
+		}
+		sleeper, other := c.workers[0], c.workers[1]
+		if c.Get(ctx, c.key(target, "lease")).Val() == other.id {
+			sleeper, other = other, sleeper
 		}
 		sleeper.signal(t, syscall.SIGSTOP)
 		begin := time.Now()
