@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	heartbeatEvery   = time.Second
-	heartbeatTimeout = 3 * time.Second
+	// A channel that is silent is found, and what was lost on it has come, within 3 s.
+	heartbeatEvery   = 500 * time.Millisecond
+	heartbeatTimeout = 2 * time.Second
+	memberTTL        = 3 * time.Second // of the gateway in sluice:servers
 	channelMessages  = 1024     // messages that may wait for delivery
 	channelBytes     = 64 << 20 // and their bytes
 	// atOnceBytes is the largest message that its reader delivers itself when nothing
@@ -95,7 +97,7 @@ func (g *Gateway) receive(ctx context.Context, messages chan<- string, waiting *
 	return nil
 }
 
-// heartbeat sends itself a message through its channel once a second; when none
+// heartbeat sends itself a message through its channel twice a second; when none
 // arrives for too long, the subscription is replaced. It also announces the gateway.
 func (g *Gateway) heartbeat(ctx context.Context, current *atomic.Pointer[store.Subscription]) error {
 	tick := time.NewTicker(heartbeatEvery)
@@ -104,7 +106,7 @@ func (g *Gateway) heartbeat(ctx context.Context, current *atomic.Pointer[store.S
 	replaced := time.Now()
 	known := false
 	for nonce := uint64(1); ; nonce++ {
-		_, fresh, err := g.store.Announce(ctx, store.Servers, g.id, heartbeatTimeout)
+		_, fresh, err := g.store.Announce(ctx, store.Servers, g.id, memberTTL)
 		if err == nil {
 			if fresh && known {
 				g.log.Warn("Redis does not know this gateway any more; registers everything again")
