@@ -16,8 +16,8 @@ const (
 	heartbeatEvery   = 500 * time.Millisecond
 	heartbeatTimeout = 2 * time.Second
 	memberTTL        = 3 * time.Second // of the gateway in sluice:servers
-	channelMessages  = 1024     // messages that may wait for delivery
-	channelBytes     = 64 << 20 // and their bytes
+	channelMessages  = 1024            // messages that may wait for delivery
+	channelBytes     = 64 << 20        // and their bytes
 	// atOnceBytes is the largest message that its reader delivers itself when nothing
 	// waits: waking another goroutine takes longer.
 	atOnceBytes = 4 << 10
