@@ -14,6 +14,8 @@ type held struct {
 	bytes   int
 	missed  bool // something did not fit, or was lost on the way: read again
 	looked  int  // records that were there when the latest read of the history began
+	// behind is the target's last event to which the subscription's read had not come.
+	behind wire.ID
 }
 
 func (h *held) add(m *metrics, r *wire.Record) {
@@ -41,5 +43,5 @@ func (h *held) miss(m *metrics) {
 			m.dropped(dropLiveOnly)
 		}
 	}
-	*h = held{missed: true}
+	*h = held{missed: true, behind: h.behind}
 }

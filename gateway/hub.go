@@ -206,7 +206,7 @@ func (h *hub) join(s *sub) bool {
 		return true
 	}
 	waiting := s.held
-	s.held = &held{}
+	s.held = &held{behind: waiting.behind}
 	if waiting.missed {
 		return false
 	}
@@ -217,6 +217,17 @@ func (h *hub) join(s *sub) bool {
 			waiting.records = waiting.records[i:]
 			waiting.miss(h.gw.metrics)
 			return false
+		}
+	}
+	if s.pos.Less(t.last) {
+		// Somebody else's later read has brought the target on, and what is still on its
+		// way up to there is taken for a repeat. One more read has it all.
+		if waiting.behind != t.last {
+			s.held.behind = t.last
+			return false
+		}
+		if t.live > 0 {
+			h.gw.reread.add(t) // the history does not reach so far any more
 		}
 	}
 	s.held = nil

@@ -2,6 +2,7 @@ package inproc_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -98,6 +99,50 @@ func TestManyComeBack(t *testing.T) {
 		}
 	}
 	p.finish()
+}
+
+// TestTwoComeBack: one reads the history, then events come, then another one reads it
+// with them and is live before the first one is. While they are still on their way on
+// the channel, the first one joins: they are no repeats for it.
+func TestTwoComeBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g, other, _, _ := r.pair()
+	const target = "topic:a"
+	c := join(t, other, "before", topics("a"))
+	r.add("direct", target, 0, 9)
+	c.mustHave(patience, target, 0, 9)
+	nine := c.last(target)
+	r.add("direct", target, 9, 1)
+	c.mustHave(patience, target, 0, 10)
+	ten := c.last(target)
+	g.via.freezePush()
+	isPage := func(c command) bool { // and not the history's first entry
+		return c.is("XRANGE") && strings.HasSuffix(c.args[1], ":history:"+target) && c.args[2] != "-"
+	}
+	second := join(t, g, "second")
+	isRead, done := false, false
+	read := g.via.between(func(f flight) bool {
+		return f.has(isPage)
+	}, func(_ int, c command) {
+		if isRead && !isPage(c) && !done {
+			done = true
+			r.add("direct", target, 10, 2)
+			second.send(msg{"type": "subscribe", "to": target, "after": nine})
+			second.mustHave(patience, target, 9, 12)
+		}
+		isRead = isRead || isPage(c)
+	})
+	first := dial(t, g, "first", resuming("first", map[string]string{target: ten, "topic:y": "0", "topic:z": "0"}))
+	read.wait(t)
+	if !done {
+		t.Fatal("nothing was read together with the target, and after it")
+	}
+	first.waitSubscribed(target)
+	g.via.thaw()
+	r.add("direct", target, 12, 3)
+	first.mustHave(patience, target, 10, 15)
+	second.mustHave(patience, target, 9, 15)
 }
 
 // wander reads a little, leaves without a word, and comes back to the next gateway
