@@ -46,7 +46,11 @@ func (w *Worker) ackReaders() ([]*ackReader, error) {
 		if err != nil {
 			return nil, err
 		}
-		readers = append(readers, &ackReader{w: w, reader: r, partitions: set, untrimmed: make(map[int]struct{})})
+		untrimmed := make(map[int]struct{})
+		for _, p := range set { // who was there before may have had no time for it
+			untrimmed[p] = struct{}{}
+		}
+		readers = append(readers, &ackReader{w: w, reader: r, partitions: set, untrimmed: untrimmed})
 	}
 	return readers, nil
 }

@@ -226,6 +226,9 @@ func (l *lane) take(ctx context.Context, partitions []int) error {
 			taken = append(taken, r.Partition)
 			l.epochs[r.Partition] = r.Epoch
 			l.batch.begin(r)
+			if !r.Done.IsZero() {
+				l.acked[r.Partition] = r.Done // the owner before may have had no time to trim
+			}
 		}
 	}
 	if l.counted {

@@ -21,6 +21,7 @@ type Reign struct {
 	Owner     string  // who holds the lease, if not taken
 	Epoch     uint64  // number of this reign
 	Seen      wire.ID // entries up to here may have been worked on by earlier owners
+	Done      wire.ID // entries up to here are acknowledged: the reign begins behind them
 }
 
 // TakeOver takes the leases of the partitions that are free or the worker's own
@@ -42,7 +43,7 @@ func (s *Store) TakeOver(ctx context.Context, worker, tenure string, lease time.
 	for i, cmd := range cmds {
 		r := Reign{Partition: partitions[i]}
 		res, err := cmd.Slice()
-		if err != nil || len(res) != 2 {
+		if err != nil || len(res) != 3 {
 			return nil, fmt.Errorf("takeover of partition %d answered %v: %w", r.Partition, res, err)
 		}
 		epoch, _ := res[0].(int64)
@@ -51,7 +52,9 @@ func (s *Store) TakeOver(ctx context.Context, worker, tenure string, lease time.
 			r.Owner = text
 		} else {
 			r.Taken, r.Epoch = true, uint64(epoch)
+			done, _ := res[2].(string)
 			r.Seen, _ = parseRedisID(text)
+			r.Done, _ = parseRedisID(done)
 		}
 		out[i] = r
 	}

@@ -6,8 +6,8 @@
 -- ARGV[3] new consumer group          ARGV[4] prefix of all workers' groups
 -- ARGV[5] Redis's time in ms: the first epoch of a stream that has none, so
 --         that epochs still grow when the key was lost or holds no whole number
--- Result: {epoch, last id that an earlier owner may have seen}, or {0, owner} when
--- another worker holds the lease.
+-- Result: {epoch, last id that an earlier owner may have seen, id up to which all is
+-- acknowledged}, or {0, owner, '0-0'} when another worker holds the lease.
 --
 -- What was seen is kept in the group, as the name of a consumer that reads nothing:
 -- the group begins before the oldest pending entry again, so its own last id forgets
@@ -15,7 +15,7 @@
 -- successor may give lower ids. No worker's name has a space.
 local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] then
-  return {0, owner}
+  return {0, owner, '0-0'}
 end
 
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
@@ -92,4 +92,4 @@ if not created then
   redis.call('XGROUP', 'CREATE', KEYS[3], ARGV[3], from.start, 'MKSTREAM')
 end
 redis.call('XGROUP', 'CREATECONSUMER', KEYS[3], ARGV[3], 'seen ' .. seen)
-return {epoch, seen}
+return {epoch, seen, from.start}

@@ -52,6 +52,9 @@ func (x *suite) takeOverHeld(t *testing.T) {
 	want(t, "entries of the holder", idsOf(a.next()), ids)
 }
 
+// anyDone: what is pending is gone, and what is acknowledged up to there counts no more.
+const anyDone = -2
+
 // pending: the new group begins before the oldest entry that is not acknowledged.
 func (x *suite) takeOverPending(t *testing.T) {
 	for _, c := range []struct {
@@ -61,15 +64,16 @@ func (x *suite) takeOverPending(t *testing.T) {
 		trimmed, deeper int // entries trimmed before and after the read
 		again           []int
 		seen            int
+		done            int
 	}{
-		{name: "nothing read", read: 0, later: 3, again: []int{0, 1, 2}, seen: -1},
-		{name: "all acknowledged", read: 3, acked: []int{0, 1, 2}, later: 2, again: []int{3, 4}, seen: 2},
-		{name: "nothing acknowledged", read: 3, later: 1, again: []int{0, 1, 2, 3}, seen: 2},
-		{name: "some acknowledged", read: 5, acked: []int{0, 1}, later: 1, again: []int{2, 3, 4, 5}, seen: 4},
-		{name: "a hole", read: 4, acked: []int{0, 2}, later: 1, again: []int{1, 2, 3, 4}, seen: 3},
-		{name: "acknowledged and trimmed", read: 4, acked: []int{0, 1}, trimmed: 2, later: 1, again: []int{2, 3, 4}, seen: 3},
-		{name: "pending and trimmed", read: 3, trimmed: 3, later: 1, again: []int{3}, seen: 2},
-		{name: "all read, acknowledged and trimmed", read: 3, acked: []int{0, 1, 2}, trimmed: 3, later: 1, again: []int{3}, seen: 2},
+		{name: "nothing read", read: 0, later: 3, again: []int{0, 1, 2}, seen: -1, done: -1},
+		{name: "all acknowledged", read: 3, acked: []int{0, 1, 2}, later: 2, again: []int{3, 4}, seen: 2, done: 2},
+		{name: "nothing acknowledged", read: 3, later: 1, again: []int{0, 1, 2, 3}, seen: 2, done: -1},
+		{name: "some acknowledged", read: 5, acked: []int{0, 1}, later: 1, again: []int{2, 3, 4, 5}, seen: 4, done: 1},
+		{name: "a hole", read: 4, acked: []int{0, 2}, later: 1, again: []int{1, 2, 3, 4}, seen: 3, done: 0},
+		{name: "acknowledged and trimmed", read: 4, acked: []int{0, 1}, trimmed: 2, later: 1, again: []int{2, 3, 4}, seen: 3, done: -1},
+		{name: "pending and trimmed", read: 3, trimmed: 3, later: 1, again: []int{3}, seen: 2, done: anyDone},
+		{name: "all read, acknowledged and trimmed", read: 3, acked: []int{0, 1, 2}, trimmed: 3, later: 1, again: []int{3}, seen: 2, done: 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x.reset(t)
@@ -99,6 +103,13 @@ func (x *suite) takeOverPending(t *testing.T) {
 				seen = ids[c.seen]
 			}
 			want(t, "Seen", b.reigns[0].Seen, seen)
+			done := wire.ID{}
+			if c.done >= 0 {
+				done = ids[c.done]
+			}
+			if c.done != anyDone {
+				want(t, "Done", b.reigns[0].Done, done)
+			}
 			want(t, "entries of the successor", idsOf(b.next()), pick(c.again))
 			want(t, "groups", x.groups(t, 0), []string{"workers-tenure-b"})
 		})
