@@ -46,7 +46,8 @@ type want struct {
 	now      bool // asked for what comes from now on
 	ready    bool // subscribed
 	leaving  bool // asked to be unsubscribed
-	byCursor bool // asked by the device's cursor, which may be lost by now
+	byCursor bool // asked by the device's cursor, which may be lost by now, or not be there yet
+	cursor   bool // acknowledged at some time: there may be a cursor
 
 	got, acked wire.ID // on this connection: the last event that came, and that was acknowledged
 }
@@ -205,8 +206,12 @@ func (c *recorder) opening(cursors map[string]wire.ID) (first map[string]any, q 
 	q, header = url.Values{}, http.Header{}
 	positions := map[string]wire.ID{}
 	if cursors != nil {
-		for to, at := range cursors {
-			if w := c.want(to); w.has {
+		for to := range cursors {
+			c.want(to)
+		}
+		for to, w := range c.wants {
+			at, there := cursors[to]
+			if w.on && w.has && (there || w.cursor) { // what was acknowledged just now may have become one meanwhile
 				w.asked, w.now, w.byCursor = true, false, true
 				c.record(Frame{Kind: Asked, To: to, Device: true, ID: at})
 			}
@@ -367,7 +372,7 @@ func (c *recorder) acknowledge() {
 	c.mu.Lock()
 	for to, w := range c.wants {
 		if w.ready && !w.leaving && w.acked.Less(w.got) && !strings.HasPrefix(to, rendezvousPrefix) {
-			w.acked = w.got
+			w.acked, w.cursor = w.got, true
 			c.record(Frame{Kind: Ack, To: to, ID: w.got})
 			send = append(send, map[string]any{"type": "ack", "to": to, "id": w.got.String()})
 		}

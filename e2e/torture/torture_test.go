@@ -167,6 +167,10 @@ func TestTorture(t *testing.T) {
 			t.Fatalf("SLUICE_TORTURE_DURATION=%q: want a duration, for example 30m", text)
 		}
 	}
+	if p.seed%4 == 3 { // many that hardly stay, over slow links: they meet each other's resumes
+		p.clients, p.stay, p.away = 16, 700*time.Millisecond, 300*time.Millisecond
+		p.delay = [2]time.Duration{15 * time.Millisecond, 3 * time.Millisecond}
+	}
 	p.words = os.Getenv("SLUICE_TORTURE_FAULTS")
 	if clock.Supported() {
 		p.clock = time.Duration(int64(p.seed%3)-1) * time.Minute
