@@ -272,6 +272,14 @@ func TestHelperFollow(t *testing.T) {
 
 var errPending = errors.New("entries are pending")
 
+// produceFrom is produce for one source that has had some events already.
+func (r *rig) produceFrom(n, rate int, s source) *producer {
+	p := &producer{r: r, sources: []source{s}, counts: []int{n}, stop: make(chan struct{}), done: make(chan struct{})}
+	go p.run(rate)
+	r.t.Cleanup(func() { p.finish() })
+	return p
+}
+
 // produceKeyed is produce with an idempotency key for each event, and each event added
 // twice.
 func (r *rig) produceKeyed(rate int, sources ...source) *producer {

@@ -182,9 +182,7 @@ func (r *rig) isDead(user, target string) {
 	r.t.Helper()
 	dead := func(args ...string) string {
 		var out bytes.Buffer
-		cfg := r.cfg
-		cfg.RedisURL = "redis://" + r.redis.addr
-		if err := worker.DeadLetters(ctx, cfg, args, &out); err != nil {
+		if err := worker.DeadLetters(ctx, r.cfg, args, &out); err != nil {
 			r.t.Errorf("dead %v: %v", args, err)
 		}
 		return out.String()

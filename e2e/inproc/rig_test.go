@@ -2,6 +2,7 @@ package inproc_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -24,8 +25,8 @@ import (
 // test starts. Each has a proxy of its own to Redis.
 type rig struct {
 	t     testing.TB
-	redis *redisServer
-	rdb   *redis.Client
+	redis *redisServer // nil: a Cluster
+	rdb   redis.UniversalClient
 	cfg   store.Config
 	log   *slog.Logger
 	names int
@@ -42,14 +43,18 @@ func newRig(t testing.TB, change ...func(*store.Config)) *rig {
 func newRigBehind(t testing.TB, by time.Duration, change ...func(*store.Config)) *rig {
 	t.Helper()
 	server := startRedis(t, by)
-	r := &rig{acks: worker.AckConfig{CursorTTL: time.Hour}, t: t, redis: server, rdb: server.rdb, log: testLog(t), cfg: store.Config{
-		RedisURL: "redis://" + server.addr, Prefix: "sluice:", Partitions: 16,
-		HistorySize: 1000, HistoryTTL: time.Hour, SessionTTL: time.Minute, MaxData: 64 << 10,
-	}}
+	r := &rig{acks: worker.AckConfig{CursorTTL: time.Hour}, t: t, redis: server, rdb: server.rdb, log: testLog(t), cfg: usualConfig("redis://" + server.addr)}
 	for _, c := range change {
 		c(&r.cfg)
 	}
 	return r
+}
+
+func usualConfig(url string) store.Config {
+	return store.Config{
+		RedisURL: url, Prefix: "sluice:", Partitions: 16,
+		HistorySize: 1000, HistoryTTL: time.Hour, SessionTTL: time.Minute, MaxData: 64 << 10,
+	}
 }
 
 // testLog writes to the test's log, which is shown when the test fails.
@@ -90,11 +95,12 @@ func (r *rig) begin(kind string, run func(ctx context.Context, st *store.Store, 
 	r.t.Helper()
 	r.names++
 	p := &process{
-		t: r.t, name: fmt.Sprintf("%s%d", kind, r.names), via: newProxy(r.t, r.redis.addr),
+		t: r.t, name: fmt.Sprintf("%s%d", kind, r.names),
 		reg: prometheus.NewRegistry(), done: make(chan error, 1),
 	}
 	cfg := r.cfg
 	if !r.bare {
+		p.via = newProxy(r.t, r.redis.addr)
 		cfg.RedisURL = p.via.url()
 	}
 	st, err := store.Open(cfg)
@@ -112,7 +118,9 @@ func (r *rig) begin(kind string, run func(ctx context.Context, st *store.Store, 
 		p.done <- err
 	}()
 	r.t.Cleanup(func() {
-		p.via.thaw()
+		if p.via != nil {
+			p.via.thaw()
+		}
 		p.stop()
 	})
 	return p
@@ -270,23 +278,22 @@ func (r *rig) intake() string { return r.cfg.Prefix + "events" }
 
 // owners are how many partitions each worker owns, and who owns the intake.
 func (r *rig) owners() (owned map[string]int, intake string) {
-	keys := make([]string, 0, r.cfg.Partitions+1)
-	for p := range r.cfg.Partitions {
-		keys = append(keys, fmt.Sprintf("%s{%d}:lease", r.cfg.Prefix, p))
+	pipe := r.rdb.Pipeline()
+	leases := make([]*redis.StringCmd, r.cfg.Partitions)
+	for p := range leases {
+		leases[p] = pipe.Get(ctx, fmt.Sprintf("%s{%d}:lease", r.cfg.Prefix, p))
 	}
-	keys = append(keys, r.cfg.Prefix+"{"+r.intake()+"}:lease")
-	values, err := r.rdb.MGet(ctx, keys...).Result()
-	if err != nil {
+	first := pipe.Get(ctx, r.cfg.Prefix+"{"+r.intake()+"}:lease")
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		r.t.Fatal(err)
 	}
 	owned = make(map[string]int)
-	for _, v := range values[:r.cfg.Partitions] {
-		if name, ok := v.(string); ok {
+	for _, l := range leases {
+		if name := l.Val(); name != "" {
 			owned[name]++
 		}
 	}
-	intake, _ = values[r.cfg.Partitions].(string)
-	return owned, intake
+	return owned, first.Val()
 }
 
 // waitOwners waits until partitions are owned so, and by nobody else, and the intake

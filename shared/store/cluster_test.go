@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"sluice/shared/store"
 	"sluice/shared/store/storetest"
 	"sluice/shared/wire"
@@ -58,7 +56,7 @@ func TestMovedPartition(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	move(t, nodes, fmt.Sprintf("sluice:{%d}:events", partition))
+	storetest.Move(t, nodes, fmt.Sprintf("sluice:{%d}:events", partition))
 	start := time.Now()
 	if err := step(); !store.IsReply(err) {
 		t.Fatalf("the owner's first command after the move: %v, want MOVED", err)
@@ -73,36 +71,6 @@ func TestMovedPartition(t *testing.T) {
 	}
 	if events := q.Page.Events; len(events) != 2 || events[1].Prev != events[0].ID {
 		t.Fatalf("history after the move: %+v", events)
-	}
-}
-
-// move moves the slot of a key, with all its keys, to the other node.
-func move(t *testing.T, nodes []*storetest.Server, key string) {
-	t.Helper()
-	ctx := t.Context()
-	from, to := nodes[0], nodes[1]
-	if from.Client().Exists(ctx, key).Err() != nil { // MOVED
-		from, to = to, from
-	}
-	slot := from.Client().ClusterKeySlot(ctx, key).Val()
-	ids := [2]string{from.Client().ClusterMyID(ctx).Val(), to.Client().ClusterMyID(ctx).Val()}
-	migrate := []any{"MIGRATE", "127.0.0.1", to.Client().Options().Addr[len("127.0.0.1:"):], "", 0, 5000, "KEYS"}
-	for _, k := range from.Client().ClusterGetKeysInSlot(ctx, int(slot), 1000).Val() {
-		migrate = append(migrate, k)
-	}
-	for _, do := range []struct {
-		on   *redis.Client
-		args []any
-	}{
-		{to.Client(), []any{"CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0]}},
-		{from.Client(), []any{"CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1]}},
-		{from.Client(), migrate},
-		{to.Client(), []any{"CLUSTER", "SETSLOT", slot, "NODE", ids[1]}},
-		{from.Client(), []any{"CLUSTER", "SETSLOT", slot, "NODE", ids[1]}},
-	} {
-		if err := do.on.Do(ctx, do.args...).Err(); err != nil {
-			t.Fatalf("%v: %v", do.args[:3], err)
-		}
 	}
 }
 

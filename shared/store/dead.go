@@ -117,9 +117,10 @@ func buried(m redis.XMessage) Buried {
 	return b
 }
 
-// Requeue appends a dead letter to the stream that it came from, and deletes it. The
-// event keeps its idempotency key, or gets one of this dead letter: a requeue whose
-// outcome was not known can be done again within the time that keys are kept.
+// Requeue appends a dead letter to the stream that it came from, or, if that was the
+// wrong partition's, to the right one, and deletes it. The event keeps its idempotency
+// key, or gets one of this dead letter: a requeue whose outcome was not known can be
+// done again within the time that keys are kept.
 func (s *Store) Requeue(ctx context.Context, id string) error {
 	messages, err := s.rdb.XRange(ctx, s.keys.dead(), id, id).Result()
 	if err != nil {
@@ -132,6 +133,10 @@ func (s *Store) Requeue(ctx context.Context, id string) error {
 	if !s.isIngress(b.Stream) {
 		return fmt.Errorf("dead letter %s came from %q, which is no ingress stream of this installation", id, b.Stream)
 	}
+	stream := b.Stream
+	if b.Reason == wire.ReasonWrongPartition {
+		stream = s.keys.events(s.Partition(b.Fields["to"]))
+	}
 	if b.Fields["id"] == "" {
 		b.Fields["id"] = "requeued:" + id
 	}
@@ -141,8 +146,8 @@ func (s *Store) Requeue(ctx context.Context, id string) error {
 			fields = append(fields, name, value)
 		}
 	}
-	if err := s.rdb.XAdd(ctx, &redis.XAddArgs{Stream: b.Stream, Values: fields}).Err(); err != nil {
-		return fmt.Errorf("cannot append dead letter %s to %s: %w", id, b.Stream, err)
+	if err := s.rdb.XAdd(ctx, &redis.XAddArgs{Stream: stream, Values: fields}).Err(); err != nil {
+		return fmt.Errorf("cannot append dead letter %s to %s: %w", id, stream, err)
 	}
 	return s.DropDead(ctx, id)
 }

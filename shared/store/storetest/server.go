@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,6 +97,35 @@ func Nodes(tb testing.TB, n int, args ...string) []*Server {
 		})
 	}
 	return nodes
+}
+
+// Move moves the slot of a key, with all its keys, from the node that has it to
+// another one of a Cluster.
+func Move(tb testing.TB, nodes []*Server, key string) {
+	tb.Helper()
+	ctx := context.Background()
+	at := slices.IndexFunc(nodes, func(s *Server) bool { return s.client.Exists(ctx, key).Err() == nil }) // the others say MOVED
+	from, to := nodes[at], nodes[(at+1)%len(nodes)]
+	slot := from.client.ClusterKeySlot(ctx, key).Val()
+	ids := [2]string{from.client.ClusterMyID(ctx).Val(), to.client.ClusterMyID(ctx).Val()}
+	migrate := []any{"MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS"}
+	for _, k := range from.client.ClusterGetKeysInSlot(ctx, int(slot), 1000).Val() {
+		migrate = append(migrate, k)
+	}
+	for _, do := range []struct {
+		on   *Server
+		args []any
+	}{
+		{to, []any{"CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0]}},
+		{from, []any{"CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1]}},
+		{from, migrate},
+		{to, []any{"CLUSTER", "SETSLOT", slot, "NODE", ids[1]}},
+		{from, []any{"CLUSTER", "SETSLOT", slot, "NODE", ids[1]}},
+	} {
+		if err := do.on.client.Do(ctx, do.args...).Err(); err != nil {
+			tb.Fatalf("%v: %v", do.args[:3], err)
+		}
+	}
 }
 
 // Addr is the server's address.
