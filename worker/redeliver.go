@@ -217,8 +217,14 @@ func (r *redeliver) begin(ctx context.Context, report *wire.SlowReport) error {
 	for try := 0; ; try++ {
 		_, err := r.tasks.EnqueueContext(ctx, asynq.NewTask(taskType, payload), asynq.Queue(r.queue), asynq.TaskID(id),
 			asynq.ProcessIn(backoff(0)), asynq.MaxRetry(r.w.slow.Attempts-1), asynq.Timeout(slowIdle))
-		if !errors.Is(err, asynq.ErrTaskIDConflict) || try > 0 {
+		if !errors.Is(err, asynq.ErrTaskIDConflict) || try == 3 {
 			return err
+		}
+		if lost, err := r.w.store.DropLostTask(ctx, id); lost || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
 		}
 		info, err := r.inspect.GetTaskInfo(r.queue, id)
 		switch {
@@ -254,6 +260,9 @@ func (r *redeliver) end(ctx context.Context, id string) error {
 		case try == 5:
 			return fmt.Errorf("cannot end a redelivery: %w", err)
 		default:
+			if lost, err := r.w.store.DropLostTask(ctx, id); lost || err != nil {
+				return err
+			}
 			pause(ctx, 20*time.Millisecond)
 		}
 	}

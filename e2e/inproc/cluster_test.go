@@ -17,7 +17,7 @@ import (
 // newClusterRig makes a rig on a Redis Cluster of three nodes, without proxies.
 func newClusterRig(t *testing.T, change ...func(*config)) (*rig, []*storetest.Server) {
 	t.Helper()
-	nodes := storetest.Nodes(t, 3)
+	nodes := storetest.Nodes(t, 3, "--appendonly", "yes")
 	var addrs []string
 	for _, n := range nodes {
 		addrs = append(addrs, n.Addr())
@@ -106,6 +106,33 @@ func TestCluster(t *testing.T) {
 			again.waitEvents(patience, target, events(again.everything(), target)+20)
 		})
 		complete()
+	}
+}
+
+// TestClusterNodeRestarts: one node of three goes and comes back with its data, and with
+// it the channels of the gateways that were subscribed there.
+func TestClusterNodeRestarts(t *testing.T) {
+	t.Parallel()
+	r, nodes := newClusterRig(t, longHistory)
+	g1, g2, _, _ := r.pair()
+	clients := []*client{join(t, g1, "alice", topics("a", "b", "c")), join(t, g2, "bob", topics("a", "b", "c"))}
+	sources := []source{{"direct", "topic:a"}, {"intake", "topic:b"}, {"direct", "topic:c"}, {"intake", "all"}}
+	var producers []*producer
+	for _, s := range sources {
+		producers = append(producers, r.produceKeyed(40, s))
+	}
+	for i, n := range nodes {
+		n.Restart()
+		for _, p := range producers {
+			at := p.sent(0)
+			for _, c := range clients {
+				c.waitEvents(2*patience, p.sources[0].target, at+10)
+			}
+		}
+		t.Logf("all goes on after node %d has restarted", i)
+	}
+	for _, p := range producers {
+		p.settle(patience, clients...)
 	}
 }
 

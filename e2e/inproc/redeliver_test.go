@@ -365,6 +365,45 @@ func TestRedisEmptiedWhileSlow(t *testing.T) {
 	})
 }
 
+// TestTasksLost: what asynq has in Redis is lost while a client is slow, or a part of it.
+// After a while without a question the gateway reports it again, and the attempts go on.
+func TestTasksLost(t *testing.T) {
+	t.Parallel()
+	const target = "topic:busy"
+	for name, lost := range map[string]string{"all": "asynq:*", "the task": "*}:t:*", "its place": "asynq:{*}:[srpa]*"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, longHistory)
+			g := r.gateway(smallQueue)
+			w := r.worker()
+			c, p := r.stuck(g, "alice", "busy")
+			w.waitRedelivered(2)
+			const drop = `local n = 0
+				for _, k in ipairs(redis.call('KEYS', ARGV[1])) do n = n + redis.call('DEL', k) end
+				return n`
+			if n, err := r.rdb.Eval(ctx, drop, nil, lost).Int(); err != nil || n == 0 {
+				t.Fatalf("%d keys deleted: %v", n, err)
+			}
+			before := what(w, "redelivered")
+			eventually(t, 2*patience, "it is asked after again", func() error {
+				if n := what(w, "redelivered"); n < before+2 { // one may have been under way
+					return fmt.Errorf("it was asked after %v times, %v before", n, before)
+				}
+				return nil
+			})
+			c.resume()
+			p.settle(patience, c)
+			r.noChains()
+			eventually(t, patience, "no task is left", func() error {
+				if left := r.rdb.Keys(ctx, "asynq:{*}:t:*").Val(); len(left) > 0 {
+					return fmt.Errorf("%q are", left)
+				}
+				return nil
+			})
+		})
+	}
+}
+
 // TestHistoryBeginsBelow: the history of the only subscriber is lost while it catches
 // up, and begins anew with lower ids. It is told of one gap, and everything after that
 // comes, once and in order.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -61,6 +62,46 @@ func (s *Store) AddQueue(ctx context.Context) error {
 		return fmt.Errorf("cannot put the task queue on the list: %w", err)
 	}
 	return nil
+}
+
+// DropLostTask deletes a task of which Redis has lost a part: its message, or the place
+// where it waits. asynq never works on one, and takes no other of its id. It reports
+// whether it was so. The keys are asynq's own, as of v0.26 (internal/base).
+func (s *Store) DropLostTask(ctx context.Context, id string) (bool, error) {
+	at := "asynq:{" + s.Tasks().Queue() + "}:"
+	sets, lists := []string{"scheduled", "retry", "archived", "lease"}, []string{"pending", "active"}
+	pipe := s.rdb.TxPipeline()
+	whole := pipe.HExists(ctx, at+"t:"+id, "msg")
+	var scores []*redis.FloatCmd
+	for _, set := range sets[:3] { // the lease is beside active
+		scores = append(scores, pipe.ZScore(ctx, at+set, id))
+	}
+	var places []*redis.IntCmd
+	for _, list := range lists {
+		places = append(places, pipe.LPos(ctx, at+list, id, redis.LPosArgs{}))
+	}
+	cmds, err := pipe.Exec(ctx)
+	if err := firstFailure(cmds, err); err != nil {
+		return false, fmt.Errorf("cannot look at task %s: %w", id, err)
+	}
+	waits := slices.ContainsFunc(scores, func(c *redis.FloatCmd) bool { return c.Err() == nil }) ||
+		slices.ContainsFunc(places, func(c *redis.IntCmd) bool { return c.Err() == nil })
+	if whole.Val() && waits {
+		return false, nil
+	}
+	pipe = s.rdb.TxPipeline()
+	pipe.Del(ctx, at+"t:"+id)
+	for _, set := range sets {
+		pipe.ZRem(ctx, at+set, id)
+	}
+	for _, list := range lists {
+		pipe.LRem(ctx, at+list, 0, id)
+	}
+	cmds, err = pipe.Exec(ctx)
+	if err := firstFailure(cmds, err); err != nil {
+		return false, fmt.Errorf("cannot delete task %s: %w", id, err)
+	}
+	return true, nil
 }
 
 // calm makes a command that fails take a while: asynq asks for the next task at once
