@@ -133,6 +133,9 @@ func (s *sub) skipTo(id wire.ID) {
 		delete(k.acked, s.target.name)
 		s.conn.mu.Unlock()
 	}
+	if id.IsZero() && !s.pos.IsZero() {
+		s.before = s.pos
+	}
 	s.pos = id
 }
 

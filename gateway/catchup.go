@@ -98,7 +98,7 @@ func (s *sub) unlessLeft(queue func() bool) bool {
 // replay queues what was read for a subscription: the events, or the gap if there is
 // one. false: the connection's queue is full; s.pos says how far it got.
 func (c *conn) replay(s *sub, q *reading, p store.Position) bool {
-	if ok, reason := c.gw.complete(&q.Query, p); !ok && !q.cached {
+	if ok, reason := c.gw.complete(&q.Query, p, s.before); !ok && !q.cached {
 		if !s.unlessLeft(func() bool {
 			if !c.sock.Send(wire.Frame(gap(&q.Query, p.After, reason))) {
 				return false
@@ -121,8 +121,19 @@ func (c *conn) replay(s *sub, q *reading, p store.Position) bool {
 }
 
 // complete judges a query by its edges and by its page: that was read later, and
-// more may have been trimmed in between.
-func (g *Gateway) complete(q *store.Query, p store.Position) (ok bool, reason string) {
+// more may have been trimmed in between. Who is at zero since a gap into an empty history
+// has everything, too, if that goes on where it was before.
+func (g *Gateway) complete(q *store.Query, p store.Position, before wire.ID) (ok bool, reason string) {
+	if ok, reason = g.completeAfter(q, p); !ok && p.After.IsZero() && !before.IsZero() {
+		p.After = before
+		if ok, _ := g.completeAfter(q, p); ok {
+			return true, ""
+		}
+	}
+	return ok, reason
+}
+
+func (g *Gateway) completeAfter(q *store.Query, p store.Position) (ok bool, reason string) {
 	ok, reason = store.Complete(p, q.Got, g.store.NowMs(), g.store.HistoryTTLMs())
 	if ok && len(q.Page.Events) > 0 && p.After.Less(q.Page.Events[0].Prev) {
 		return false, wire.GapTrimmed

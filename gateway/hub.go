@@ -32,6 +32,9 @@ type target struct {
 	// known as soon as there is one of them or a record came.
 	last  wire.ID
 	known bool
+	// before is last before a gap into an empty history, after which last is zero. What
+	// comes next may well follow it: an owner knows the ends of its histories.
+	before wire.ID
 	// queued: waits to read the history (reread.go).
 	queued bool
 	live   int32 // subscriptions that are in the live flow
@@ -40,11 +43,26 @@ type target struct {
 	repair *held
 }
 
+// follows reports whether an event whose prev is this one comes next.
+func (t *target) follows(prev wire.ID) bool {
+	return prev == t.last || (t.last.IsZero() && prev == t.before)
+}
+
+// reset sets the newest event after a gap, or for the first live subscription, of which
+// it is the position. before is what that was before a gap into an empty history.
+func (t *target) reset(last, before wire.ID) {
+	t.last, t.before, t.known = last, wire.ID{}, true
+	if last.IsZero() {
+		t.before = before
+	}
+}
+
 // sub is one connection's subscription to a target. The shard's lock guards it.
 type sub struct {
 	conn   *conn
 	target *target
 	pos    wire.ID // newest event queued for this connection; who catches up owns it
+	before wire.ID // pos before a gap into an empty history
 	// held is set while the subscription reads the history; nil in the live flow.
 	held  *held
 	index int32 // in target.subs
@@ -137,7 +155,7 @@ func (h *hub) accept(t *target, r *wire.Record) {
 		}
 		// Below the last event, too: then the history has begun anew, and what was in it
 		// may be lost.
-		if t.repair == nil && t.live > 0 && r.Prev != t.last {
+		if t.repair == nil && t.live > 0 && !t.follows(r.Prev) {
 			h.gw.metrics.holes.Inc()
 			t.repair = &held{}
 			h.gw.reread.add(t)
@@ -212,7 +230,7 @@ func (h *hub) join(s *sub) bool {
 	}
 	for i := range waiting.records {
 		r := &waiting.records[i]
-		hole := r.Kind == wire.RecEvent && s.pos.Less(r.ID) && r.Prev != s.pos
+		hole := r.Kind == wire.RecEvent && s.pos.Less(r.ID) && r.Prev != s.pos && (!s.pos.IsZero() || r.Prev != s.before)
 		if hole || !s.push(r) {
 			waiting.records = waiting.records[i:]
 			waiting.miss(h.gw.metrics)
@@ -233,7 +251,7 @@ func (h *hub) join(s *sub) bool {
 	s.held = nil
 	h.gw.lags.end(s)
 	if t.live == 0 { // also back: after a gap the history may go on below what it had
-		t.last, t.known = s.pos, true
+		t.reset(s.pos, s.before)
 	}
 	t.live++
 	return true

@@ -227,7 +227,7 @@ func (c *conn) begin(ctx context.Context, s *sub, w want, q *reading) error {
 	position := store.Position{After: w.start.id, Own: w.start.kind == startOwn, Since: int64(w.start.id.Ms)}
 	ok, reason := true, ""
 	if w.start.kind == startOwn || w.start.kind == startBare {
-		ok, reason = c.gw.complete(&q.Query, position)
+		ok, reason = c.gw.complete(&q.Query, position, wire.ID{})
 		m.resumed(ok, reason)
 	}
 	switch {

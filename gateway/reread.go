@@ -199,7 +199,7 @@ func (r *rereads) mend(t *target, q *store.Query, since int64) (more bool) {
 		return false
 	}
 	// The live flow went on: what it has delivered since is passed over.
-	ok, reason := r.gw.complete(q, store.Position{After: q.After, Own: true, Since: since})
+	ok, reason := r.gw.complete(q, store.Position{After: q.After, Own: true, Since: since}, t.before)
 	if !ok && t.last == q.After {
 		r.gw.metrics.gaps.WithLabelValues(reason).Inc()
 		for _, s := range t.subs {
@@ -209,7 +209,7 @@ func (r *rereads) mend(t *target, q *store.Query, since int64) (more bool) {
 			if s.pos != q.After {
 				// It came later, maybe to the history as it is now, and looks for itself.
 				own := store.Position{After: s.pos, Own: true, Since: since}
-				if ok, _ := r.gw.complete(q, own); !ok || s.pos.Less(q.Got.Newest) {
+				if ok, _ := r.gw.complete(q, own, s.before); !ok || s.pos.Less(q.Got.Newest) {
 					r.gw.hub.lag(s)
 				}
 				continue
@@ -220,7 +220,7 @@ func (r *rereads) mend(t *target, q *store.Query, since int64) (more bool) {
 				r.gw.hub.lag(s)
 			}
 		}
-		t.last = q.Got.Newest
+		t.reset(q.Got.Newest, q.After)
 		return t.repair != nil && !r.settle(t)
 	}
 	for i := range q.Page.Events {
@@ -228,7 +228,7 @@ func (r *rereads) mend(t *target, q *store.Query, since int64) (more bool) {
 		if !t.last.Less(e.ID) {
 			continue
 		}
-		if t.last.Less(e.Prev) {
+		if t.last.Less(e.Prev) && !t.follows(e.Prev) {
 			return true // trimmed while it was read: the next look finds the gap
 		}
 		r.gw.metrics.mended.Inc()
@@ -264,7 +264,7 @@ func (r *rereads) settle(t *target) bool {
 	}
 	for i := range waiting.records {
 		w := &waiting.records[i]
-		if i < waiting.looked && t.live > 0 && w.Kind == wire.RecEvent && t.last.Less(w.ID) && w.Prev != t.last {
+		if i < waiting.looked && t.live > 0 && w.Kind == wire.RecEvent && t.last.Less(w.ID) && !t.follows(w.Prev) {
 			r.gw.metrics.dropped(dropLost)
 			continue
 		}

@@ -286,7 +286,12 @@ func TestHistoryEvicted(t *testing.T) {
 		t.Errorf("back at the newest, with an empty history: %+v, %+v", first, f)
 	}
 	r.add("direct", target, 5, 3)
-	here.mustHave(patience, target, 0, 8) // no gap: it had all
+	// No gap: it had all. If the gateway has looked meanwhile, it was told that there may
+	// have been more, and goes on all the same.
+	here.waitEvents(patience, target, 8)
+	if n := gaps(here); n > 1 || (n == 1 && g.metric("sluice_gateway_looks_total") == 0) {
+		t.Errorf("who had all was told of %d gaps, with %v looks", n, g.metric("sluice_gateway_looks_total"))
+	}
 	c, f = back(newest)
 	if !f.Recovered {
 		t.Errorf("back at the newest, and the history goes on from there: %+v", f)
@@ -408,5 +413,43 @@ func TestGapIsNotForNewcomers(t *testing.T) {
 	bob.check(target, 6, 9)
 	if n := gaps(alice); n != 1 {
 		t.Errorf("who was there was told of %d gaps, want 1", n)
+	}
+}
+
+// TestLookAtAnEvictedHistory: a history is deleted, and the gateway looks at it before the
+// next event comes. Who had all is told that there may have been more, since nobody
+// knows. The events that come after that follow what it had, and are no second gap.
+func TestLookAtAnEvictedHistory(t *testing.T) {
+	t.Parallel()
+	for name, lost := range map[string]bool{"live": false, "lost on the channel": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, onePartition)
+			g := r.gateway()
+			r.worker()
+			const target = "topic:room"
+			c := join(t, g, "alice", topics("room"))
+			r.add("direct", target, 0, 5)
+			c.mustHave(patience, target, 0, 5)
+			r.rdb.Del(ctx, r.key(target, "history"))
+			if err := r.rdb.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err(); err != nil {
+				t.Fatal(err)
+			}
+			c.wait("a gap", func(f frame) bool { return f.Type == "gap" && f.To == target && f.Reason == "unknown" })
+			if lost {
+				g.via.swallowPush(isBatch)
+			}
+			r.add("direct", target, 5, 3)
+			if lost {
+				eventually(t, patience, "the events are retained", func() error { return pendingOf(r) })
+				g.via.swallowPush(nil)
+			}
+			c.waitEvents(patience, target, 8)
+			r.add("direct", target, 8, 2)
+			c.waitEvents(patience, target, 10)
+			if n := gaps(c); n != 1 {
+				t.Errorf("it was told of %d gaps, want 1", n)
+			}
+		})
 	}
 }
