@@ -369,7 +369,6 @@ func TestRedisEmptiedWhileSlow(t *testing.T) {
 // After a while without a question the gateway reports it again, and the attempts go on.
 func TestTasksLost(t *testing.T) {
 	t.Parallel()
-	const target = "topic:busy"
 	for name, lost := range map[string]string{"all": "asynq:*", "the task": "*}:t:*", "its place": "asynq:{*}:[srpa]*"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
