@@ -43,10 +43,13 @@ type target struct {
 	repair *held
 }
 
-// follows reports whether an event whose prev is this one comes next.
-func (t *target) follows(prev wire.ID) bool {
-	return prev == t.last || (t.last.IsZero() && prev == t.before)
+// comesNext reports whether an event with this prev is the next one for who has come to
+// last: before is what last was before a gap into an empty history, after which it is zero.
+func comesNext(prev, last, before wire.ID) bool {
+	return prev == last || (last.IsZero() && prev == before)
 }
+
+func (t *target) follows(prev wire.ID) bool { return comesNext(prev, t.last, t.before) }
 
 // reset sets the newest event after a gap, or for the first live subscription, of which
 // it is the position. before is what that was before a gap into an empty history.
@@ -230,7 +233,7 @@ func (h *hub) join(s *sub) bool {
 	}
 	for i := range waiting.records {
 		r := &waiting.records[i]
-		hole := r.Kind == wire.RecEvent && s.pos.Less(r.ID) && r.Prev != s.pos && (!s.pos.IsZero() || r.Prev != s.before)
+		hole := r.Kind == wire.RecEvent && s.pos.Less(r.ID) && !comesNext(r.Prev, s.pos, s.before)
 		if hole || !s.push(r) {
 			waiting.records = waiting.records[i:]
 			waiting.miss(h.gw.metrics)

@@ -220,12 +220,6 @@ func (r *redeliver) begin(ctx context.Context, report *wire.SlowReport) error {
 		if !errors.Is(err, asynq.ErrTaskIDConflict) || try == 3 {
 			return err
 		}
-		if lost, err := r.w.store.DropLostTask(ctx, id); lost || err != nil {
-			if err != nil {
-				return err
-			}
-			continue
-		}
 		info, err := r.inspect.GetTaskInfo(r.queue, id)
 		switch {
 		case errors.Is(err, asynq.ErrQueueNotFound):
@@ -233,14 +227,19 @@ func (r *redeliver) begin(ctx context.Context, report *wire.SlowReport) error {
 				return err
 			}
 		case errors.Is(err, asynq.ErrTaskNotFound): // just ended
-		case err != nil:
-			return fmt.Errorf("cannot look at a redelivery: %w", err)
-		case info.State != asynq.TaskStateArchived:
-			return nil
-		default: // given up, and the gateway did not hear that it should close
+		case err == nil && info.State == asynq.TaskStateArchived: // given up, and the gateway did not hear that it should close
 			if err := r.end(ctx, id); err != nil {
 				return err
 			}
+		default: // it is alive, or what is left of it cannot be read
+			lost, failed := r.w.store.DropLostTask(ctx, id)
+			if lost {
+				continue
+			}
+			if err = errors.Join(err, failed); err != nil {
+				return fmt.Errorf("cannot look at a redelivery: %w", err)
+			}
+			return nil
 		}
 	}
 }

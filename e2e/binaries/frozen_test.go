@@ -69,8 +69,9 @@ func (c *client) goesOn(limit time.Duration, when string) time.Duration {
 // hasAll waits until the client has the first total events, each once and in order, on one connection and without a gap.
 func (c *client) hasAll(total int) {
 	c.t.Helper()
+	events := func(i int) int { return (total + len(frozenTargets) - 1 - i) / len(frozenTargets) } // of a target
 	for i, target := range frozenTargets {
-		n := (total + len(frozenTargets) - 1 - i) / len(frozenTargets)
+		n := events(i)
 		c.untilWithin(patience, fmt.Sprintf("all %d events of %s", n, target), func() bool { return len(c.targets[target]) >= n })
 	}
 	for _, f := range c.sync() {
@@ -79,12 +80,16 @@ func (c *client) hasAll(total int) {
 		}
 	}
 	for i, target := range frozenTargets {
-		requireNumbers(c.t, target, c.targets[target], 0, (total+len(frozenTargets)-1-i)/len(frozenTargets))
+		requireNumbers(c.t, target, c.targets[target], 0, events(i))
 	}
 }
 
-func (c *cluster) noDead(t *testing.T) {
+// haveAll checks that each of the clients has all, and that nothing is a dead letter.
+func (c *cluster) haveAll(t *testing.T, all []*client, total int) {
 	t.Helper()
+	for _, r := range all {
+		r.hasAll(total)
+	}
 	if n := c.XLen(ctx, c.dead()).Val(); n != 0 {
 		t.Errorf("there are %d dead letters", n)
 	}
@@ -122,11 +127,7 @@ func TestRedisFrozen(t *testing.T) {
 	for i, r := range all {
 		t.Logf("client %d: the flow is back %v after Redis is", i, r.goesOn(patience, "after Redis was frozen"))
 	}
-	total := stop()
-	for _, r := range all {
-		r.hasAll(total)
-	}
-	c.noDead(t)
+	c.haveAll(t, all, stop())
 }
 
 // TestNoWorker: for 30 s there is no worker. Producers and clients notice nothing but that events come later.
@@ -147,11 +148,7 @@ func TestNoWorker(t *testing.T) {
 	for i, r := range all {
 		t.Logf("client %d: the flow is back %v after the worker was ready", i, r.goesOn(patience, "with a worker again"))
 	}
-	total := stop()
-	for _, r := range all {
-		r.hasAll(total)
-	}
-	c.noDead(t)
+	c.haveAll(t, all, stop())
 }
 
 // TestWorkerFrozen: a worker sleeps through its leases, and wakes up with a batch in its hands. Another one has taken
@@ -204,11 +201,7 @@ func TestWorkerFrozen(t *testing.T) {
 	for _, r := range all {
 		r.goesOn(patience, "with both again")
 	}
-	total := stop()
-	for _, r := range all {
-		r.hasAll(total)
-	}
-	c.noDead(t)
+	c.haveAll(t, all, stop())
 }
 
 // TestGatewayFrozen: a gateway sleeps until Redis's list of gateways has lost it and workers no longer publish to it.
@@ -235,9 +228,5 @@ func TestGatewayFrozen(t *testing.T) {
 	all[1].goesOn(patience, "on the other gateway")
 	sleeper.signal(t, syscall.SIGCONT)
 	t.Logf("the flow is back %v after the gateway is", all[0].goesOn(patience, "after the gateway slept"))
-	total := stop()
-	for _, r := range all {
-		r.hasAll(total)
-	}
-	c.noDead(t)
+	c.haveAll(t, all, stop())
 }

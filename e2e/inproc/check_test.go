@@ -54,10 +54,22 @@ type source struct{ way, target string }
 // produce adds events at a rate a second over all sources. Data are {"n":<number>},
 // with padding if wanted.
 func (r *rig) produce(rate int, pad int, sources ...source) *producer {
-	p := &producer{
-		r: r, sources: sources, counts: make([]int, len(sources)), pad: strings.Repeat("x", pad),
-		stop: make(chan struct{}), done: make(chan struct{}),
-	}
+	return r.start(rate, &producer{sources: sources, counts: make([]int, len(sources)), pad: strings.Repeat("x", pad)})
+}
+
+// produceFrom is produce for one source that has had n events already.
+func (r *rig) produceFrom(n, rate int, s source) *producer {
+	return r.start(rate, &producer{sources: []source{s}, counts: []int{n}})
+}
+
+// produceKeyed is produce with an idempotency key for each event, and each event added
+// twice.
+func (r *rig) produceKeyed(rate int, sources ...source) *producer {
+	return r.start(rate, &producer{sources: sources, counts: make([]int, len(sources)), keyed: true})
+}
+
+func (r *rig) start(rate int, p *producer) *producer {
+	p.r, p.stop, p.done = r, make(chan struct{}), make(chan struct{})
 	go p.run(rate)
 	r.t.Cleanup(func() { p.finish() })
 	return p
@@ -229,6 +241,25 @@ func (c *client) check(target string, first, end int) {
 	}
 }
 
+// inOrder checks that the client has events first..end-1 of a target, once and in order,
+// whatever gaps it was told of.
+func (c *client) inOrder(target string, first, end int) {
+	c.t.Helper()
+	next := first
+	for _, f := range c.all(target) {
+		if f.Type != "event" {
+			continue
+		}
+		if n := number(f); n != next {
+			c.t.Errorf("%s: event %d of %s came when %d was next", c.name, n, target, next)
+		}
+		next++
+	}
+	if next != end {
+		c.t.Errorf("%s: events of %s up to %d, want %d", c.name, target, next, end)
+	}
+}
+
 // settle waits until everything that the producer sent is with all clients, and
 // checks that nothing else is.
 func (p *producer) settle(limit time.Duration, clients ...*client) {
@@ -271,23 +302,3 @@ func TestHelperFollow(t *testing.T) {
 }
 
 var errPending = errors.New("entries are pending")
-
-// produceFrom is produce for one source that has had some events already.
-func (r *rig) produceFrom(n, rate int, s source) *producer {
-	p := &producer{r: r, sources: []source{s}, counts: []int{n}, stop: make(chan struct{}), done: make(chan struct{})}
-	go p.run(rate)
-	r.t.Cleanup(func() { p.finish() })
-	return p
-}
-
-// produceKeyed is produce with an idempotency key for each event, and each event added
-// twice.
-func (r *rig) produceKeyed(rate int, sources ...source) *producer {
-	p := &producer{
-		r: r, sources: sources, counts: make([]int, len(sources)), keyed: true,
-		stop: make(chan struct{}), done: make(chan struct{}),
-	}
-	go p.run(rate)
-	r.t.Cleanup(func() { p.finish() })
-	return p
-}

@@ -87,6 +87,14 @@ func resuming(user string, positions map[string]string) dialOption {
 	}
 }
 
+// asDevice connects with a device's name, and resumes from its cursors.
+func asDevice(user, device string) dialOption {
+	return func(d *dialing) {
+		d.query.Del("token")
+		d.first = msg{"type": "connect", "token": "dev:" + user, "device": device, "resume": "device"}
+	}
+}
+
 // lastEventID resumes by the query.
 func lastEventID(id string) dialOption {
 	return func(d *dialing) { d.query.Set("last_event_id", id) }

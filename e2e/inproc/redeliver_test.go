@@ -96,6 +96,17 @@ func (p *process) waitRedelivered(n float64) {
 	})
 }
 
+// waitGivenUp waits until the gateway has closed a client that does not keep up.
+func (g *gatewayProcess) waitGivenUp() {
+	g.t.Helper()
+	eventually(g.t, patience, "the gateway closes it", func() error {
+		if g.metric("sluice_gateway_closes_total", "code", "4001") == 0 {
+			return fmt.Errorf("it did not")
+		}
+		return nil
+	})
+}
+
 func slowly(attempts int, timeout time.Duration) func(*worker.Config) {
 	return func(c *worker.Config) { c.Slow = worker.SlowConfig{Attempts: attempts, Timeout: timeout} }
 }
@@ -147,12 +158,7 @@ func TestSlowClientIsGivenUp(t *testing.T) {
 			w := r.worker(limit)
 			const target = "topic:busy"
 			c, p := r.stuck(g, "alice", "busy")
-			eventually(t, patience, "the gateway closes it", func() error {
-				if g.metric("sluice_gateway_closes_total", "code", "4001") == 0 {
-					return fmt.Errorf("it did not")
-				}
-				return nil
-			})
+			g.waitGivenUp()
 			n := what(w, "redelivered")
 			if what(w, "given_up") != 1 || (name == "attempts" && n < 3) || (name == "timeout" && n >= 10) {
 				t.Errorf("closed after %v attempts, given up %v times", n, what(w, "given_up"))

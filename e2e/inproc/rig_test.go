@@ -31,7 +31,7 @@ type rig struct {
 	log   *slog.Logger
 	names int
 	acks  worker.AckConfig
-	bare  bool // no proxies: for figures
+	bare  bool // no proxies: for figures, and on a Cluster
 }
 
 func newRig(t testing.TB, change ...func(*store.Config)) *rig {

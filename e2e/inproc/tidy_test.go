@@ -16,23 +16,23 @@ func TestNothingStaysBehind(t *testing.T) {
 	sent := 0
 	round := func() {
 		g1, g2, w1, w2 := r.gateway(), r.gateway(), r.worker(), r.worker()
-		c := dial(t, g1, "alice", topics("room"), func(d *dialing) {
-			d.query.Del("token")
-			d.first = msg{"type": "connect", "token": "dev:alice", "device": "phone"}
-		})
+		c := dial(t, g1, "alice", topics("room"), asDevice("alice", "phone"))
 		c.waitSubscribed("topic:room")
 		r.add("direct", "topic:room", sent, 10)
 		r.add("intake", "user:alice", sent, 10)
 		sent += 10
 		c.waitEvents(patience, "topic:room", 10)
 		c.waitEvents(patience, "user:alice", 10)
-		c.send(msg{"type": "ack", "to": "topic:room", "id": c.last("topic:room")})
-		eventually(t, patience, "everything is acknowledged", func() error {
-			if cursor := r.rdb.HGet(ctx, r.key("user:alice", "cursor")+":user:alice", "phone topic:room").Val(); cursor != c.last("topic:room") {
-				return fmt.Errorf("the cursor is %q", cursor)
-			}
-			return pendingOf(r)
-		})
+		// The second one comes too soon after the first one to be trimmed by this worker.
+		for _, id := range []string{c.all("topic:room")[1].ID, c.last("topic:room")} {
+			c.send(msg{"type": "ack", "to": "topic:room", "id": id})
+			eventually(t, patience, "everything is acknowledged", func() error {
+				if cursor := r.rdb.HGet(ctx, r.key("user:alice", "cursor")+":user:alice", "phone topic:room").Val(); cursor != id {
+					return fmt.Errorf("the cursor is %q", cursor)
+				}
+				return pendingOf(r)
+			})
+		}
 		c.leave()
 		for _, p := range []*process{g1.process, g2.process, w1, w2} {
 			p.stop()
@@ -74,8 +74,9 @@ func (r *rig) holds() []string {
 	var out []string
 	name := regexp.MustCompile(`[0-9a-z]{8}-[0-9a-z-]{27}|[A-Z2-7]{12,}`) // given at random
 	for _, key := range r.rdb.Keys(ctx, "*").Val() {
-		line := name.ReplaceAllString(key, "*") + " " + r.rdb.Type(ctx, key).Val()
-		switch r.rdb.Type(ctx, key).Val() {
+		kind := r.rdb.Type(ctx, key).Val()
+		line := name.ReplaceAllString(key, "*") + " " + kind
+		switch kind {
 		case "stream":
 			groups := r.rdb.XInfoGroups(ctx, key).Val()
 			line += fmt.Sprint(" ", len(groups), " groups")

@@ -18,6 +18,7 @@
 //	history.go    what is retained
 //	session.go    sessions and members
 //	acks.go       acks, cursors
+//	slow.go       tasks of which a part was lost
 //	bus.go        Pub/Sub
 //	faults.go     lost scripts, lost replies, a frozen server
 package storetest

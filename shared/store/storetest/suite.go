@@ -106,6 +106,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Acks/claim", everywhere, (*suite).acksClaim},
 		{"Acks/claim of what was trimmed", realOnly, (*suite).acksClaimTrimmed},
 		{"Acks/trim", everywhere, (*suite).acksTrim},
+		{"Tasks/lost", everywhere, (*suite).tasksLost},
 		{"Cursors", everywhere, (*suite).cursors},
 		{"Cursors/at once", everywhere, (*suite).cursorsAtOnce},
 		{"Cursors/expire", everywhere, (*suite).cursorsExpire},
