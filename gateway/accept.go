@@ -65,7 +65,10 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		g.refuse(sock, auth.ReasonOf(err), code, err.Error())
 		return
 	}
+	c.opened = true
 	c.start()
+	sock.Hold()
+	sock.Start()
 	g.openers.add(opening{c, id, asked})
 }
 
@@ -97,7 +100,16 @@ func wanted(r *http.Request) *asked {
 		bare = start{kind: startBare, id: from.Bare}
 		o.wants = append(o.wants, want{target: "", start: bare}) // for user and all
 	}
-	if topics := q.Get("topics"); topics != "" {
+	topics := q.Get("topics")
+	// Who brings positions knows what to do with them.
+	o.byTime = from.IsBare || (topics != "" && len(from.Positions) == 0)
+	switch onGap := q.Get("on_gap"); onGap {
+	case "", wire.OnGapLive, wire.OnGapRetained:
+		o.retained = onGap == wire.OnGapRetained
+	default:
+		o.refuse(wire.CodeBadRequest, wire.ErrOnGap)
+	}
+	if topics != "" {
 		for name := range strings.SplitSeq(topics, ",") {
 			o.wants = append(o.wants, want{target: wire.TopicTarget(name), start: bare})
 		}

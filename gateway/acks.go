@@ -60,7 +60,7 @@ func (c *conn) ack(f *wire.ClientFrame) error {
 	for _, s := range []*sub{before, now} {
 		if s != nil {
 			to = s.target.name
-			sent = wire.Later(sent, s.at())
+			sent = wire.Later(sent, s.sentUpTo())
 		}
 	}
 	switch {
@@ -115,28 +115,31 @@ func (c *conn) remember(subs ...*sub) {
 	}
 }
 
-// at is up to where a subscription was given events, or the position that it began
+// sentUpTo is up to where a subscription was given events, or the position that it began
 // with.
-func (s *sub) at() wire.ID {
+func (s *sub) sentUpTo() wire.ID {
 	s.target.shard.mu.Lock()
 	defer s.target.shard.mu.Unlock()
-	return s.pos
+	return s.last
 }
 
-// skipTo moves a subscription over a gap. If that leads back, what was sent before may
-// still be acknowledged, and what follows is new. The shard's lock is held.
-func (s *sub) skipTo(id wire.ID) {
-	if id.Less(s.pos) {
-		s.conn.mu.Lock()
-		k := s.conn.ackState()
-		put(s.conn.gw, k.high, s.target.name, wire.Later(k.high[s.target.name], s.pos))
-		delete(k.acked, s.target.name)
-		s.conn.mu.Unlock()
+// begin sets where a subscription stands. The shard's lock is held.
+func (s *sub) begin(id wire.ID) {
+	s.back(id)
+	s.position = at(id)
+}
+
+// back remembers what was sent if a subscription is led back: that may still be
+// acknowledged, and what follows is new. The shard's lock is held.
+func (s *sub) back(to wire.ID) {
+	if !to.Less(s.last) {
+		return
 	}
-	if id.IsZero() && !s.pos.IsZero() {
-		s.before = s.pos
-	}
-	s.pos = id
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	k := s.conn.ackState()
+	put(s.conn.gw, k.high, s.target.name, wire.Later(k.high[s.target.name], s.last))
+	delete(k.acked, s.target.name)
 }
 
 // add holds an ack until it is due; false: there is no room.
@@ -326,6 +329,8 @@ type asked struct {
 	mistakes []wire.Error
 	device   string // "": no cursors are kept
 	resume   bool   // from the device's cursors
+	retained bool   // on_gap
+	byTime   bool   // the client keeps a single id for all its targets
 }
 
 // ofDevice reads what the request says of the device, for clients that bring their token
@@ -350,6 +355,8 @@ func (o *asked) refuse(code, message string) {
 // byCursors adds the targets that the device's cursors name. A position that the client
 // gave itself counts more.
 func (c *conn) byCursors(ctx context.Context, user string, o *asked) error {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
 	select {
 	case c.gw.reads.cursors <- struct{}{}:
 		defer func() { <-c.gw.reads.cursors }()
@@ -365,7 +372,11 @@ func (c *conn) byCursors(ctx context.Context, user string, o *asked) error {
 			delete(cursors, w.target)
 		}
 	}
-	o.wants = append(o.wants, positions(cursors)...)
+	kept := positions(cursors)
+	for i := range kept {
+		kept[i].hasCursor = true
+	}
+	o.wants = append(o.wants, kept...)
 	if full {
 		o.refuse(wire.CodeTooMany, "this user has all the cursors that are kept; of this device some may be missing")
 	}

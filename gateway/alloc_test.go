@@ -65,7 +65,7 @@ func newDeliveries(t testing.TB, sockets int) *deliveries {
 		}
 		c := newConn(d.gw, sock)
 		c.start()
-		s := d.gw.hub.add(c, deliveriesTopic)
+		s := d.gw.hub.add(c, &want{target: deliveriesTopic})
 		c.mu.Lock()
 		c.subs.add(s)
 		c.mu.Unlock()

@@ -1,163 +1,177 @@
 package gateway
 
 import (
-	"context"
-	"time"
-
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
 
-// pageEvents is how many events of a history are read at once.
-const pageEvents = 100
+// catchup brings a subscription what the history has for it, until it meets the live flow;
+// first the answer to what the client asked for. The connection's feeder owns it.
+type catchup struct {
+	s     *sub
+	ask   *want // asked for by the client, and not yet read
+	next  *want // asked for meanwhile; the shard's lock guards it
+	since int64 // when it was last known to lack nothing, Redis's clock in ms; 0: not here
 
-// catchUp lets the connection read the history for a subscription until it meets the
-// live flow. One goroutine does this for all subscriptions of a connection; it is
-// there only while there is something to do. May be called with a shard's lock held.
-func (c *conn) catchUp(s *sub) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.behind = append(c.behind, s)
-	if c.catching || c.closed {
+	answer  [][]byte // `gap` and `subscribed`, to be queued before everything else
+	cursor  bool     // the device's cursor must be there before the answer
+	records []wire.Record
+	ended   bool  // behind the records there was nothing when they were read
+	readAt  int64 // when that was, Redis's clock in ms
+	size    int   // bytes of an event, as seen in the last page
+}
+
+// Pages are asked for by a number of events, and so chosen that they have about so many
+// bytes: a socket's queue takes no more at once. The number is one of few, since only
+// those that want the same share a read.
+const (
+	pageEvents  = 100
+	pieceEvents = 16
+	pieceBytes  = 256 << 10
+)
+
+// limit is how many events are read next.
+func (k *catchup) limit() int {
+	switch {
+	case k.size == 0:
+		return pieceEvents
+	case k.size*pageEvents <= pieceBytes:
+		return pageEvents
+	case k.size*pieceEvents <= pieceBytes:
+		return pieceEvents
+	}
+	return 4
+}
+
+// query is the next read. It may come from the cache of pages when the reader has
+// everything up to its position.
+func (k *catchup) query(most int) *reading {
+	q := &reading{Query: store.Query{Target: k.s.target.name, After: k.s.last, Limit: min(k.limit(), most)}, goesOn: true}
+	if k.ask == nil {
+		return q
+	}
+	q.goesOn, q.Newest = false, true
+	if q.Limit = min(firstEvents, most); k.ask.start.kind == startNow {
+		q.Limit = 0
+	}
+	q.After = k.ask.start.id
+	return q
+}
+
+// takeNext begins with what the client has asked for meanwhile. The shard's lock is held.
+func (k *catchup) takeNext() {
+	if k.next != nil {
+		k.ask, k.next = k.next, nil
+		k.answer, k.cursor = nil, false
+		k.forget()
+	}
+}
+
+// forget gives up what was read: it is read again, or found in the cache.
+func (k *catchup) forget() { k.records, k.ended = nil, false }
+
+// gap judges what was read.
+func (k *catchup) gap(got *piece, c clock) (reason string) {
+	p, since := k.s.position, k.since
+	if k.ask != nil {
+		switch k.ask.start.kind {
+		case startNow, startEarliest:
+			return ""
+		case startBare:
+			return gapAfter(k.ask.start.id, got, c)
+		}
+		p, since = at(k.ask.start.id), 0
+	}
+	return p.gap(got, max(since, unixMs(p.last)), c)
+}
+
+// take accepts what was read, and makes the answer if one is due. false: it seems that
+// there is a gap, which must be looked at with the ends of the history.
+func (k *catchup) take(q *reading, c clock, m *metrics) bool {
+	got := &piece{q.records, q.Got}
+	reason := ""
+	if !q.cached {
+		reason = k.gap(got, c)
+	}
+	if reason != "" && !q.Edges {
+		return false
+	}
+	k.s.ifThere(func() {
+		if k.next == nil {
+			k.accept(q, got, reason, c, m)
+		}
+	})
+	return true
+}
+
+// accept goes on from what was read. The shard's lock is held.
+func (k *catchup) accept(q *reading, got *piece, reason string, c clock, m *metrics) {
+	k.records, k.ended, k.readAt = q.records, !q.cached && !q.Page.More, c.nowMs
+	if len(q.records) > 0 {
+		k.size = (got.bytes() + len(q.records) - 1) / len(q.records)
+	}
+	k.place(got)
+	if reason != "" {
+		k.cross(got, reason, m)
+	}
+	if k.ask != nil {
+		if kind := k.ask.start.kind; kind == startOwn || kind == startBare {
+			m.resumed(reason == "", reason)
+		}
+		k.answer = append(k.answer, wire.Frame(wire.Subscribed{
+			Ref: k.ask.ref, To: k.s.target.name, Position: k.s.last, Recovered: reason == "",
+		}))
+		k.cursor = !k.ask.hasCursor && k.s.conn.device != ""
+		k.ask = nil
+	}
+}
+
+// place sets where the subscription begins. The shard's lock is held.
+func (k *catchup) place(got *piece) {
+	if k.ask == nil {
 		return
 	}
-	c.catching = true
-	c.gw.wg.Add(1)
-	go func() {
-		defer c.gw.wg.Done()
-		c.catchAllUp()
-	}()
-}
-
-func (c *conn) catchAllUp() {
-	ctx, done := c.work()
-	defer done()
-	for {
-		c.mu.Lock()
-		if len(c.behind) == 0 || c.closed {
-			c.catching, c.behind = false, nil
-			c.mu.Unlock()
-			return
-		}
-		s := c.behind[0]
-		c.behind = c.behind[1:]
-		c.mu.Unlock()
-		if !c.follow(ctx, s) {
-			c.mu.Lock()
-			c.behind = append(c.behind, s)
-			c.mu.Unlock()
-		}
+	switch {
+	case k.ask.start.kind == startOwn:
+		k.s.begin(k.ask.start.id)
+	case len(got.records) > 0:
+		k.s.begin(got.records[0].Prev) // from here on the position is the target's own
+	default:
+		k.s.begin(got.edges.Newest)
 	}
 }
 
-// follow queues what comes next for a subscription, as far as there is room, and lets
-// it join the live flow if that was all. false: it wants another turn. Others come
-// first, so that a target for which the link is too slow does not starve them.
-func (c *conn) follow(ctx context.Context, s *sub) (done bool) {
-	for wait := 10 * time.Millisecond; !s.left(); wait = min(2*wait, time.Second) {
-		room := c.hasRoom()
-		if c.sock.Room() {
-			q := &reading{Query: store.Query{Target: s.target.name, After: s.pos, Limit: pageEvents}, goesOn: true}
-			if err := c.gw.read(ctx, q); err != nil {
-				if ctx.Err() != nil {
-					return true
-				}
-				c.gw.log.Debug("cannot read a history; trying on", "target", s.target.name, "err", err)
-				sleep(ctx, wait)
-				continue
-			}
-			if c.replay(s, q, store.Position{After: s.pos, Own: true, Since: int64(s.pos.Ms)}) {
-				return !q.cached && !q.Page.More && c.gw.hub.join(s)
-			}
-		}
-		// What is left of the page is read again, or found in the cache: memory stays bounded.
-		s.unlessLeft(func() bool { c.gw.lags.add(s); return true })
-		select {
-		case <-room:
-			return false
-		case <-ctx.Done():
-			return true
-		}
+// cross goes over a gap and tells the client. The shard's lock is held.
+func (k *catchup) cross(got *piece, reason string, m *metrics) {
+	after, oldest := k.s.last, got.edges.Oldest
+	if k.ask != nil {
+		after = k.ask.start.id
 	}
-	return true
-}
-
-// left reports whether the subscription has ended.
-func (s *sub) left() bool {
-	return s.unlessLeft(func() bool { return false })
-}
-
-// unlessLeft queues something for the subscription, and is true if it has ended:
-// nothing of it may come behind `unsubscribed`.
-func (s *sub) unlessLeft(queue func() bool) bool {
-	s.target.shard.mu.Lock()
-	defer s.target.shard.mu.Unlock()
-	return s.gone || queue()
-}
-
-// replay queues what was read for a subscription: the events, or the gap if there is
-// one. false: the connection's queue is full; s.pos says how far it got.
-func (c *conn) replay(s *sub, q *reading, p store.Position) bool {
-	if ok, reason := c.gw.complete(&q.Query, p, s.before); !ok && !q.cached {
-		if !s.unlessLeft(func() bool {
-			if !c.sock.Send(wire.Frame(gap(&q.Query, p.After, reason))) {
-				return false
-			}
-			s.skipTo(q.Got.Newest)
-			return true
-		}) {
-			return false
-		}
-		c.gw.metrics.gaps.WithLabelValues(reason).Inc()
-		q.Page.More = false
-		return true
+	to := got.edges.Newest
+	switch {
+	case got.holeAfter(after): // what is behind it was not asked for to be left out
+		oldest, to = got.records[0].ID, got.records[0].Prev
+	case k.s.retained:
+		to = got.edges.OldestPrev
 	}
-	for i := range q.records {
-		if !s.unlessLeft(func() bool { return s.push(&q.records[i]) }) {
-			return false
-		}
-	}
-	return true
-}
-
-// complete judges a query by its edges and by its page: that was read later, and
-// more may have been trimmed in between. Who is at zero since a gap into an empty history
-// has everything, too, if that goes on where it was before.
-func (g *Gateway) complete(q *store.Query, p store.Position, before wire.ID) (ok bool, reason string) {
-	if ok, reason = g.completeAfter(q, p); !ok && p.After.IsZero() && !before.IsZero() {
-		p.After = before
-		if ok, _ := g.completeAfter(q, p); ok {
-			return true, ""
-		}
-	}
-	return ok, reason
-}
-
-func (g *Gateway) completeAfter(q *store.Query, p store.Position) (ok bool, reason string) {
-	ok, reason = store.Complete(p, q.Got, g.store.NowMs(), g.store.HistoryTTLMs())
-	if ok && len(q.Page.Events) > 0 && p.After.Less(q.Page.Events[0].Prev) {
-		return false, wire.GapTrimmed
-	}
-	return ok, reason
-}
-
-func gap(q *store.Query, after wire.ID, reason string) wire.Gap {
-	return wire.Gap{To: q.Target, After: after, Oldest: q.Got.Oldest, Position: q.Got.Newest, Reason: reason}
-}
-
-// record is an event of a history as it would have come on the channel.
-func record(e *wire.Event) *wire.Record {
-	return &wire.Record{
-		Kind: wire.RecEvent, To: e.To, ID: e.ID, Prev: e.Prev, Except: e.Except,
-		Frame: wire.EventFrame(e),
+	k.s.back(to)
+	k.s.jump(to)
+	k.answer = append(k.answer, wire.Frame(wire.Gap{To: k.s.target.name, After: after, Oldest: oldest, Position: to, Reason: reason}))
+	m.gaps.WithLabelValues(reason).Inc()
+	if len(k.records) == 0 || k.records[0].Prev != to {
+		k.records, k.ended = nil, to == got.edges.Newest
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
+// holeAfter reports whether the gap is a hole in the middle: before it and behind it there
+// are events.
+func (p *piece) holeAfter(after wire.ID) bool {
+	return len(p.records) > 0 && after.Less(p.records[0].Prev) && p.edges.Oldest.Less(p.records[0].ID)
+}
+
+func (p *piece) bytes() (n int) {
+	for i := range p.records {
+		n += len(p.records[i].Frame)
 	}
+	return n
 }

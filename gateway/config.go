@@ -23,6 +23,7 @@ type Config struct {
 	DrainTimeout   time.Duration `env:"SLUICE_DRAIN_TIMEOUT" envDefault:"20s" help:"Time to send the clients away after SIGTERM." allow:"a duration from 0s to 10m"`
 	MaxAge         time.Duration `env:"SLUICE_MAX_CONNECTION_AGE" envDefault:"0s" help:"Time after which a connection is sent away at the latest, half of it at the earliest: so long-lived clients spread over new gateways. 0s: never." allow:"0s, or a duration from 1s to 8760h"`
 	AcksSize       int           `env:"SLUICE_ACKS_SIZE" envDefault:"100000" help:"Acknowledgements kept in each partition for services that read them and are behind." allow:"a whole number from 1000 to 100000000"`
+	CursorTTL      time.Duration `env:"SLUICE_CURSOR_TTL" envDefault:"720h" help:"How long a user's cursors are kept after the last acknowledgement." allow:"a duration from 1s to 87600h, for example 720h"`
 	MaxTargets     int           `env:"SLUICE_MAX_TARGETS" envDefault:"1000" help:"Subscriptions of one connection, its own user and all included." allow:"a whole number from 2 to 100000"`
 }
 
@@ -47,6 +48,8 @@ func (c *Config) Validate() error {
 			"0s, or a duration from 1s to 8760h"},
 		{c.AcksSize < 1000 || c.AcksSize > 100_000_000, "SLUICE_ACKS_SIZE", strconv.Itoa(c.AcksSize),
 			"a whole number from 1000 to 100000000"},
+		{c.CursorTTL < time.Second || c.CursorTTL > 87600*time.Hour, "SLUICE_CURSOR_TTL", c.CursorTTL.String(),
+			"a duration from 1s to 87600h, for example 720h"},
 		{c.MaxTargets < 2 || c.MaxTargets > 100_000, "SLUICE_MAX_TARGETS", strconv.Itoa(c.MaxTargets),
 			"a whole number from 2 to 100000"},
 	} {

@@ -28,21 +28,24 @@ type conn struct {
 
 	asked *asked // by the request, kept until `connect`
 
-	device string // for cursors; set before the first subscription
+	// Set before the first subscription.
+	device   string // for cursors
+	byTime   bool   // the client keeps a single id for all its targets
+	retained bool   // on_gap
 
 	mu       sync.Mutex
 	bad      uint8 // refused frames in a row; only the reader uses it
 	opened   bool
 	leaving  bool // its subscriptions are over, a close follows
 	closed   bool
-	welcomed bool // welcome was queued
-	catching bool
+	welcomed bool  // welcome was queued
+	feeding  bool  // somebody brings its subscriptions what they lack (feed.go)
 	workers  int32 // who works under ctx
 	identity auth.Identity
 	retireAt time.Time // the end of its greatest age, zero if it has none
 	subs     subList
 	acking   *acking         // nil until the first ack, or the end of a subscription
-	behind   []*sub          // subscriptions that catch up
+	behind   []replay        // subscriptions that catch up and wait for that
 	ctx      context.Context // of those who work for the connection, nil while nobody does
 	cancel   context.CancelFunc
 	room     chan struct{} // closed when the socket's queue has room again; nil: nobody asked
@@ -101,7 +104,7 @@ func (c *conn) awaitConnect(asked *asked) {
 // Message handles a frame of the client.
 func (c *conn) Message(data []byte) {
 	f, err := wire.ParseClientFrame(data)
-	if !c.opened { // only this goroutine sets it
+	if !c.opened { // this goroutine sets it, or who opens before the socket is released
 		c.connect(f, err)
 		return
 	}
@@ -144,8 +147,12 @@ func (c *conn) connect(f wire.ClientFrame, err error) {
 		asked.device = f.Device
 	}
 	asked.resume = asked.resume || f.Resume.Device
+	asked.retained = asked.retained || f.OnGap == wire.OnGapRetained
 	asked.wants = append(asked.wants, positions(f.Resume.Positions)...)
-	c.open(id, asked)
+	asked.byTime = asked.byTime && len(f.Resume.Positions) == 0 && !asked.resume
+	c.opened = true
+	c.sock.Hold()
+	c.gw.openers.add(opening{c, id, asked})
 }
 
 // handle does what a frame asks for. Errors are for the client.
@@ -174,7 +181,7 @@ func (c *conn) fail(ref string, err error) {
 	var fe *wire.FrameError
 	if !errors.As(err, &fe) {
 		c.gw.log.Warn("could not do what a client asked for", "conn", c.id, "err", err)
-		fe = &wire.FrameError{Code: wire.CodeUnavailable, Message: "not possible now; try again"}
+		fe = &wire.FrameError{Code: wire.CodeUnavailable, Message: tryAgain}
 	}
 	c.gw.metrics.errors.WithLabelValues(fe.Code).Inc()
 	c.send(wire.Error{Ref: ref, Code: fe.Code, Message: fe.Message})
@@ -185,28 +192,6 @@ func (c *conn) fail(ref string, err error) {
 func (c *conn) send(f wire.ServerFrame) {
 	if !c.sock.Answer(wire.Frame(f)) {
 		c.sock.Close(wire.CloseTooSlow, "answers are not read")
-	}
-}
-
-// sendAll queues an answer and waits for room if need be. It runs while the socket
-// waits for the end of Message, so it must end by itself: Closed, which would end the
-// connection's work, comes only after it. ctx bounds it.
-func (c *conn) sendAll(ctx context.Context, f wire.ServerFrame) error {
-	frame := wire.Frame(f)
-	if c.sock.Send(frame) {
-		return nil
-	}
-	for {
-		room := c.hasRoom()
-		if c.sock.Answer(frame) || c.sock.Send(frame) { // who is refused a Send hears of room
-			return nil
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			c.sock.Close(wire.CloseTooSlow, "answers are not read")
-			return &wire.FrameError{Code: wire.CodeUnavailable, Message: "answers are not read"}
-		}
 	}
 }
 
@@ -231,7 +216,10 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 	if old == nil && n >= c.gw.cfg.MaxTargets {
 		return &wire.FrameError{Code: wire.CodeTooMany, Message: "this connection has all the subscriptions that it may have"}
 	}
-	w := want{target: f.To, ref: f.Ref}
+	w := want{target: f.To, ref: f.Ref, retained: c.retained, moves: old != nil, asked: time.Now()}
+	if f.OnGap != "" {
+		w.retained = f.OnGap == wire.OnGapRetained
+	}
 	switch f.After {
 	case "":
 	case wire.Earliest:
@@ -240,41 +228,81 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 		id, _ := wire.ParseID(f.After) // the frame was checked
 		w.start = start{kind: startOwn, id: id}
 	}
-	if old != nil {
-		if w.start.kind == startNow {
-			return c.position(w)
-		}
-		c.forget(f.To)
-	}
 	ctx, done := c.work()
 	defer done()
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
-	defer cancel()
-	return c.follows(ctx, []want{w}, nil)
+	if old != nil {
+		return c.move(ctx, old, &w)
+	}
+	replays, err := c.enroll(ctx, []want{w})
+	if err != nil {
+		return err
+	}
+	return c.feed(ctx, replays...)
+}
+
+// move lets a subscription that is there begin at another position, or says where it
+// stands. If that fails it goes on as before.
+func (c *conn) move(ctx context.Context, s *sub, w *want) error {
+	if w.start.kind == startNow {
+		answered := true
+		s.ifThere(func() {
+			if answered = s.answered; answered {
+				s.retained = w.retained
+				c.send(wire.Subscribed{Ref: w.ref, To: w.target, Position: s.last, Recovered: true})
+			}
+		})
+		if answered {
+			return nil
+		}
+	} else if begun, ok := c.gw.hub.rewind(s, w); ok {
+		if begun == nil {
+			return nil // the feeder has it
+		}
+		return c.feed(ctx, replay{begun})
+	}
+	return &wire.FrameError{Code: wire.CodeUnavailable, Message: "the subscription before this one has not been answered yet"}
 }
 
 func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 	if f.To == wire.All || f.To == wire.UserTarget(c.user()) {
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "every connection has all and its own user"}
 	}
-	if !c.forget(f.To) && !c.isLeaving() { // who is sent away has no subscriptions before it is told
+	if s := c.forget(f.To); c.device != "" {
+		if err := c.endCursor(f.To, s); err != nil {
+			return err
+		}
+	} else if s == nil && !c.isOver() { // who is sent away has no subscriptions before it is told
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "this connection is not subscribed to it"}
 	}
 	c.send(wire.Unsubscribed{Ref: f.Ref, To: f.To})
 	return nil
 }
 
-// forget ends a subscription, if there is one.
-func (c *conn) forget(target string) bool {
+// endCursor ends the device's cursor of a target: it shall not come back with it. s is the
+// subscription that has ended, if there was one. After a failure the client may
+// unsubscribe again.
+func (c *conn) endCursor(target string, s *sub) error {
+	var sent wire.ID
+	if s != nil {
+		sent = s.sentUpTo()
+	}
+	ctx, done := c.work()
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	return c.gw.store.EndCursor(ctx, c.user(), c.device, target, sent, c.gw.cfg.CursorTTL)
+}
+
+// forget ends a subscription, and returns it if there is one.
+func (c *conn) forget(target string) *sub {
 	c.mu.Lock()
 	s := c.subs.remove(target)
 	c.remember(s)
 	c.mu.Unlock()
-	if s == nil {
-		return false
+	if s != nil {
+		c.gw.hub.remove(s)
 	}
-	c.gw.hub.remove(s)
-	return true
+	return s
 }
 
 // reauthorize replaces the token of the living connection by a fresh one.
@@ -299,7 +327,7 @@ func (c *conn) reauthorize(f *wire.ClientFrame) error {
 	}
 	c.mu.Unlock()
 	for _, target := range over {
-		if c.forget(target) {
+		if c.forget(target) != nil {
 			c.send(wire.Unsubscribed{To: target})
 		}
 	}
@@ -332,10 +360,11 @@ func (c *conn) user() string {
 	return c.identity.User
 }
 
-func (c *conn) isLeaving() bool {
+// isOver reports whether the connection has ended, or is about to.
+func (c *conn) isOver() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.leaving
+	return c.leaving || c.closed
 }
 
 func (c *conn) allowed(target string) bool {

@@ -28,13 +28,10 @@ type target struct {
 	shard *shard
 	subs  []*sub
 
-	// The live flow. last is the newest event that the live subscriptions have; it is
+	// The live flow: position is the one that the live subscriptions have come to. It is
 	// known as soon as there is one of them or a record came.
-	last  wire.ID
+	position
 	known bool
-	// before is last before a gap into an empty history, after which last is zero. What
-	// comes next may well follow it: an owner knows the ends of its histories.
-	before wire.ID
 	// queued: waits to read the history (reread.go).
 	queued bool
 	live   int32 // subscriptions that are in the live flow
@@ -43,33 +40,20 @@ type target struct {
 	repair *held
 }
 
-// comesNext reports whether an event with this prev is the next one for who has come to
-// last: before is what last was before a gap into an empty history, after which it is zero.
-func comesNext(prev, last, before wire.ID) bool {
-	return prev == last || (last.IsZero() && prev == before)
-}
-
-func (t *target) follows(prev wire.ID) bool { return comesNext(prev, t.last, t.before) }
-
-// reset sets the newest event after a gap, or for the first live subscription, of which
-// it is the position. before is what that was before a gap into an empty history.
-func (t *target) reset(last, before wire.ID) {
-	t.last, t.before, t.known = last, wire.ID{}, true
-	if last.IsZero() {
-		t.before = before
-	}
-}
-
 // sub is one connection's subscription to a target. The shard's lock guards it.
 type sub struct {
 	conn   *conn
 	target *target
-	pos    wire.ID // newest event queued for this connection; who catches up owns it
-	before wire.ID // pos before a gap into an empty history
+	// position is that of the newest event queued for this connection. It moves only
+	// under the lock; while the history is read, only the feeder moves it.
+	position
 	// held is set while the subscription reads the history; nil in the live flow.
-	held  *held
-	index int32 // in target.subs
-	gone  bool
+	held     *held
+	catchup  *catchup // the same
+	index    int32    // in target.subs
+	gone     bool
+	answered bool // `subscribed` was queued
+	retained bool // on_gap: after a gap what is retained follows
 }
 
 func newHub(gw *Gateway, partitions int) *hub {
@@ -85,7 +69,8 @@ func (h *hub) shard(name string) *shard { return &h.shards[h.gw.store.Partition(
 // add subscribes a connection. The subscription holds live records back until it
 // joins the live flow. The session is asked for under the shard's lock, so that
 // subscribing and unsubscribing have one order there, too.
-func (h *hub) add(c *conn, name string) *sub {
+func (h *hub) add(c *conn, w *want) *sub {
+	name := w.target
 	sh := h.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -94,7 +79,8 @@ func (h *hub) add(c *conn, name string) *sub {
 		t = &target{name: name, shard: sh}
 		sh.targets[name] = t
 	}
-	s := &sub{conn: c, target: t, index: int32(len(t.subs)), held: &held{}}
+	s := &sub{conn: c, target: t, index: int32(len(t.subs)), held: &held{}, retained: w.retained}
+	s.catchup = &catchup{s: s, ask: w}
 	t.subs = append(t.subs, s)
 	h.gw.sessions.want(name, c.id)
 	return s
@@ -152,13 +138,13 @@ func (h *hub) deliver(sh *shard, r *wire.Record, size int, stale bool) {
 // drops it as delivered already.
 func (h *hub) accept(t *target, r *wire.Record) {
 	if r.Kind == wire.RecEvent {
-		if t.known && !t.last.Less(r.ID) {
+		if t.known && t.has(r.ID) {
 			h.gw.metrics.dropped(dropRepeat)
 			return
 		}
-		// Below the last event, too: then the history has begun anew, and what was in it
-		// may be lost.
-		if t.repair == nil && t.live > 0 && !t.follows(r.Prev) {
+		// An event before the last one, too, may be what does not follow: then the history has
+		// begun anew, and what was in it may be lost.
+		if t.repair == nil && t.live > 0 && !t.follows(r) {
 			h.gw.metrics.holes.Inc()
 			t.repair = &held{}
 			h.gw.reread.add(t)
@@ -169,51 +155,69 @@ func (h *hub) accept(t *target, r *wire.Record) {
 		return
 	}
 	if r.Kind == wire.RecEvent {
-		t.last, t.known = r.ID, true
-		if defect == "lost-record" && r.ID.Ms%40 == 0 {
-			return
-		}
+		t.known = true
+		t.advance(r.ID)
 	}
+	h.spread(t, r)
+}
+
+// spread gives a record to all subscriptions of a target.
+func (h *hub) spread(t *target, r *wire.Record) {
 	for _, s := range t.subs {
-		if s.held != nil {
+		switch {
+		case s.held != nil:
 			s.held.add(h.gw.metrics, r)
-		} else if !s.push(r) {
+		case defect == "lost-record" && r.Kind == wire.RecEvent && r.ID.Ms%40 == 0:
+			s.advance(r.ID)
+		case !s.push(r):
 			h.lag(s)
 		}
 	}
 }
 
-// push queues a record for the connection; false says that its queue is full. Records
-// that the connection has already are passed over.
+// push queues a record for the connection. Records that the connection has already are
+// passed over. false: its queue is full, or the record is not the next one.
 func (s *sub) push(r *wire.Record) bool {
-	frame := r.Frame
 	excepted := r.Except != "" && r.Except == s.conn.id
 	switch {
 	case r.Kind == wire.RecLive:
-		if !excepted && !s.conn.sock.Send(frame) {
+		if !excepted && !s.conn.sock.Send(r.Frame) {
 			s.conn.gw.metrics.dropped(dropLiveOnly) // live only: nothing to come back to
 		}
 		return true
-	case !s.pos.Less(r.ID):
+	case s.has(r.ID):
 		return true
-	case excepted:
-		frame = wire.AppendText(nil, wire.AppendSkip(nil, r.To, r.ID, r.Prev))
+	case !s.follows(r):
+		return false
+	}
+	frame, prev := r.Frame, r.Prev
+	if s.last.IsZero() && !prev.IsZero() { // of an earlier history: this client has nothing
+		frame, prev = wire.FromZero(frame, prev), wire.ID{}
+	}
+	if excepted {
+		frame = wire.AppendText(nil, wire.AppendSkip(nil, r.To, r.ID, prev))
 	}
 	if !s.conn.sock.Send(frame) {
 		return false
 	}
-	s.pos = r.ID
+	s.advance(r.ID)
 	s.conn.gw.metrics.deliveries.Inc()
 	return true
 }
 
-// lag takes a subscription out of the live flow: its connection does not keep up.
-// The history is its queue from here on.
-func (h *hub) lag(s *sub) {
-	s.held = &held{missed: true}
+// detach takes a subscription out of the live flow: from here on the history is its queue,
+// until it joins again.
+func (h *hub) detach(s *sub, held *held) *catchup {
+	s.held = held
 	s.target.live--
+	s.catchup = &catchup{s: s, since: h.gw.heardMs()}
+	return s.catchup
+}
+
+// lag detaches a subscription whose connection does not keep up, or that lacks something.
+func (h *hub) lag(s *sub) {
 	h.gw.metrics.lagging.Inc()
-	s.conn.catchUp(s)
+	s.conn.catchUp(replay{h.detach(s, &held{missed: true})})
 }
 
 // join brings a subscription into the live flow if everything up to it has been
@@ -232,30 +236,51 @@ func (h *hub) join(s *sub) bool {
 		return false
 	}
 	for i := range waiting.records {
-		r := &waiting.records[i]
-		hole := r.Kind == wire.RecEvent && s.pos.Less(r.ID) && !comesNext(r.Prev, s.pos, s.before)
-		if hole || !s.push(r) {
+		if !s.push(&waiting.records[i]) {
 			waiting.records = waiting.records[i:]
 			waiting.miss(h.gw.metrics)
 			return false
 		}
 	}
-	if s.pos.Less(t.last) {
+	if s.last.Less(t.last) && defect != "no-buffer" {
 		// Somebody else's later read has brought the target on, and what is still on its
 		// way up to there is taken for a repeat. One more read has it all.
 		if waiting.behind != t.last {
 			s.held.behind = t.last
 			return false
 		}
-		if t.live > 0 {
-			h.gw.reread.add(t) // the history does not reach so far any more
+		// The history does not reach so far any more. That it has ended is nothing that the
+		// others lack.
+		if t.live > 0 && !s.last.IsZero() {
+			h.gw.reread.add(t)
 		}
 	}
-	s.held = nil
+	s.held, s.catchup = nil, nil
 	h.gw.lags.end(s)
 	if t.live == 0 { // also back: after a gap the history may go on below what it had
-		t.reset(s.pos, s.before)
+		t.position, t.known = s.position, true
+	} else if defect == "no-buffer" {
+		s.position = t.position
 	}
 	t.live++
 	return true
+}
+
+// rewind lets a subscription begin again where the client asks for; until that is read
+// it stays as it is. begun is its way back into the live flow, nil if it is on one already.
+// false: it has no answer yet to what was asked for before.
+func (h *hub) rewind(s *sub, w *want) (begun *catchup, ok bool) {
+	s.target.shard.mu.Lock()
+	defer s.target.shard.mu.Unlock()
+	if s.gone || !s.answered {
+		return nil, false
+	}
+	s.answered, s.retained = false, w.retained
+	if s.held == nil {
+		begun = h.detach(s, &held{})
+		begun.ask = w
+	} else {
+		s.catchup.next = w
+	}
+	return begun, true
 }

@@ -37,7 +37,7 @@ type lags struct {
 
 type lag struct {
 	sub     *sub
-	pos     wire.ID
+	after   wire.ID   // where the subscription stands
 	taken   uint64    // by the kernel, as last seen
 	moved   time.Time // when that was more than before
 	told    bool      // a worker knows
@@ -61,7 +61,7 @@ func (l *lags) add(s *sub) {
 		l.gw.metrics.slow.Inc()
 	}
 	if e.sub == s {
-		e.pos = s.pos
+		e.after = s.last
 	}
 }
 
@@ -144,7 +144,7 @@ func (l *lags) due(now time.Time) (reports []wire.SlowReport, of []*lag, over in
 		}
 		if e.report != "" && len(reports) < lagReports {
 			reports = append(reports, wire.SlowReport{
-				Server: l.gw.id, Conn: c.id, User: c.user(), To: e.sub.target.name, After: e.pos, State: e.report,
+				Server: l.gw.id, Conn: c.id, User: c.user(), To: e.sub.target.name, After: e.after, State: e.report,
 			})
 			of = append(of, e)
 		}

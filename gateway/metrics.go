@@ -24,6 +24,7 @@ const (
 	ackDropFull      = "full"         // too many wait for Redis; the client is told
 	ackDropStopped   = "stopped"      // the gateway ended and Redis did not take it
 	ackDropNotStream = "not_a_stream" // the key of the acks holds something else
+	ackDropNoCursor  = "no_cursor"    // the user has all the cursors that are kept: none was begun
 	ackDropUnread    = "unread"       // the stream was full of acks that somebody has not read
 )
 

@@ -3,13 +3,13 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
 	"sluice/gateway/auth"
-	"sluice/shared/store"
 	"sluice/shared/wire"
 )
 
@@ -31,10 +31,15 @@ const (
 // want is a subscription that a client asks for. An empty target stands for those
 // that every connection has.
 type want struct {
-	target string
-	ref    string
-	start  start
-	bad    string // why the position cannot be used
+	target    string
+	ref       string
+	start     start
+	retained  bool      // on_gap
+	bad       string    // why the position cannot be used
+	hasCursor bool      // the device has one of the target
+	opening   bool      // of a connection that opens
+	moves     bool      // a subscription that is there
+	asked     time.Time // when
 }
 
 // positions are the wants of a resume or a cursor, in a fixed order.
@@ -56,21 +61,17 @@ func positions(p map[string]string) []want {
 }
 
 // open makes a connection of a socket whose client is known: sessions, welcome, what
-// it has from the start, what it resumes.
+// it has from the start, what it resumes. Each step has its time; what the socket has no
+// room for goes on in the background.
 func (c *conn) open(id auth.Identity, asked *asked) {
 	if age := c.gw.cfg.MaxAge; age > 0 { // the later half of it: who came together does not go together
 		c.retireAt = time.Now().Add(age/2 + rand.N(age/2+1))
 	}
 	c.authorize(id)
-	c.mu.Lock()
-	c.opened = true
-	c.mu.Unlock()
-	c.device = strings.Clone(asked.device)
+	c.device, c.byTime, c.retained = strings.Clone(asked.device), asked.byTime, asked.retained
 
 	ctx, done := c.work()
 	defer done()
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
-	defer cancel()
 	var err error
 	if asked.resume {
 		err = c.byCursors(ctx, id.User, asked)
@@ -78,12 +79,38 @@ func (c *conn) open(id auth.Identity, asked *asked) {
 	if err == nil {
 		list, more := c.entitled(id, asked.wants)
 		asked.mistakes = append(asked.mistakes, more...)
-		err = c.follows(ctx, list, func() { c.welcome(asked.mistakes) })
+		err = c.subscribeFirst(ctx, list, asked.mistakes)
 	}
-	if err != nil {
+	if err != nil && !c.isOver() {
 		c.gw.log.Warn("could not open a connection", "conn", c.id, "err", err)
-		c.sock.Close(wire.CloseOverloaded, "not possible now; try again")
+		c.sock.Close(wire.CloseOverloaded, tryAgain)
 	}
+}
+
+// tryAgain is what clients are told of a failure that is not theirs.
+const tryAgain = "not possible now; try again"
+
+// subscribeFirst makes the subscriptions of a new connection.
+func (c *conn) subscribeFirst(ctx context.Context, list []want, mistakes []wire.Error) error {
+	for i := range list {
+		list[i].opening, list[i].retained, list[i].asked = true, c.retained, time.Now()
+	}
+	replays, err := c.enroll(ctx, list)
+	if err != nil {
+		return err
+	}
+	c.welcome(mistakes)
+	if c.byTime {
+		return c.feed(ctx, replays...)
+	}
+	for len(replays) > 0 {
+		n := min(len(replays), feedTargets)
+		if err := c.feed(ctx, replays[:n]...); err != nil {
+			return err
+		}
+		replays = replays[n:]
+	}
+	return nil
 }
 
 func (c *conn) welcome(mistakes []wire.Error) {
@@ -153,123 +180,78 @@ func clip(s string) string {
 	return s
 }
 
-// follows subscribes: first the session fields are written, then welcome is said,
-// then the histories are read; live records are held back from before the first
-// step, so nothing falls between.
-func (c *conn) follows(ctx context.Context, wants []want, welcome func()) error {
-	subs := make([]*sub, len(wants))
+// enroll subscribes: live records are held back from here on, and when it returns the
+// session fields are written. So nothing falls between what is read of the histories
+// after it, and the live flow.
+func (c *conn) enroll(ctx context.Context, wants []want) ([]replay, error) {
+	replays := make([]replay, len(wants))
 	c.mu.Lock()
 	c.subs = slices.Grow(c.subs, len(wants))
 	c.mu.Unlock()
-	for i, w := range wants {
-		subs[i] = c.gw.hub.add(c, w.target)
-		c.mu.Lock()
-		c.subs.add(subs[i])
-		c.mu.Unlock()
-	}
-	all := wants
-	undo := func(err error) error {
-		for _, w := range all {
-			c.forget(w.target)
-		}
-		return err
-	}
-	for _, w := range wants {
-		if err := c.gw.sessions.wait(ctx, w.target, c.id); err != nil {
-			return undo(err)
+	for i := range wants {
+		s := c.gw.hub.add(c, &wants[i])
+		replays[i] = replay{s.catchup}
+		if !c.keep(s) {
+			c.gw.hub.remove(s)
+			return nil, errOver
 		}
 	}
-	if welcome != nil {
-		welcome()
-	}
-	for len(wants) > 0 {
-		n := min(len(wants), firstTargets)
-		if err := c.beginAll(ctx, subs[:n], wants[:n]); err != nil {
-			return undo(err)
+	for i := range wants {
+		if err := c.awaitSession(ctx, wants[i].target); err != nil {
+			for i := range wants {
+				c.forget(wants[i].target)
+			}
+			return nil, err
 		}
-		subs, wants = subs[n:], wants[n:]
 	}
-	return nil
+	return replays, nil
 }
 
-// What a client resumes is read a few targets and events at a time: what it asks for
-// in one frame must not decide about this gateway's memory. More events than a first
-// read has take a second one and a goroutine: for a client that missed 50 that was a
-// third of the work.
-const (
-	firstTargets = 4
-	firstEvents  = 64
-)
+// errOver says that the connection has ended, or is about to.
+var errOver = errors.New("the connection is over")
 
-func (c *conn) beginAll(ctx context.Context, subs []*sub, wants []want) error {
-	queries := make([]*reading, len(wants))
-	for i, w := range wants {
-		queries[i] = &reading{Query: store.Query{Target: w.target, After: w.start.id}}
-		if w.start.kind != startNow {
-			queries[i].Limit = firstEvents
-		}
+// keep adds a subscription to the connection's, unless these are over.
+func (c *conn) keep(s *sub) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.leaving {
+		return false
 	}
-	if err := c.gw.read(ctx, queries...); err != nil {
-		return err
-	}
-	for i, w := range wants {
-		if err := c.begin(ctx, subs[i], w, queries[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	c.subs.add(s)
+	return true
 }
 
-// begin answers one subscription and brings it into the live flow.
-func (c *conn) begin(ctx context.Context, s *sub, w want, q *reading) error {
-	m := c.gw.metrics
-	answer := wire.Subscribed{Ref: w.ref, To: w.target, Position: q.Got.Newest, Recovered: true}
-	position := store.Position{After: w.start.id, Own: w.start.kind == startOwn, Since: int64(w.start.id.Ms)}
-	ok, reason := true, ""
-	if w.start.kind == startOwn || w.start.kind == startBare {
-		ok, reason = c.gw.complete(&q.Query, position, wire.ID{})
-		m.resumed(ok, reason)
-	}
-	switch {
-	case !ok:
-		m.gaps.WithLabelValues(reason).Inc()
-		if err := c.sendAll(ctx, gap(&q.Query, w.start.id, reason)); err != nil {
-			return err
-		}
-		answer.Recovered = false
-		s.pos, q.Page, q.records = q.Got.Newest, store.Page{}, nil
-	case w.start.kind == startOwn:
-		s.pos = w.start.id
-	case len(q.records) > 0:
-		s.pos = q.records[0].Prev // from here on the position is the target's own
-	default:
-		s.pos = q.Got.Newest
-	}
-	if err := c.sendAll(ctx, answer); err != nil {
-		return err
-	}
-	for i := range q.records {
-		if !s.push(&q.records[i]) {
-			c.catchUp(s)
-			return nil
-		}
-	}
-	if q.Page.More || !c.gw.hub.join(s) {
-		c.catchUp(s)
-	}
-	return nil
-}
-
-// position answers a subscription that is there already.
-func (c *conn) position(w want) error {
-	ctx, done := c.work()
-	defer done()
+func (c *conn) awaitSession(ctx context.Context, target string) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	q := &reading{Query: store.Query{Target: w.target}}
-	if err := c.gw.read(ctx, q); err != nil {
+	return c.gw.sessions.wait(ctx, target, c.id)
+}
+
+// beginCursors writes where a device begins with its targets, before it is told: what
+// comes from then on it has not acknowledged.
+func (c *conn) beginCursors(ctx context.Context, replays []replay) error {
+	begun := make(map[string]wire.ID)
+	for _, r := range replays {
+		for _, k := range r {
+			if k.cursor {
+				begun[k.s.target.name] = k.s.last
+			}
+		}
+	}
+	if len(begun) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	full, err := c.gw.store.BeginCursors(ctx, c.user(), c.device, begun, c.gw.cfg.CursorTTL)
+	if err != nil {
 		return err
 	}
-	c.send(wire.Subscribed{Ref: w.ref, To: w.target, Position: q.Got.Newest, Recovered: true})
+	c.gw.metrics.ackDrops.WithLabelValues(ackDropNoCursor).Add(float64(full))
+	for _, r := range replays {
+		for _, k := range r {
+			k.cursor = false
+		}
+	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 // times the memory that they need from then on.
 const maxOpening = 256
 
-// openers open connections of which the request said everything. The goroutine of the
-// request ends before, with its buffers.
+// openers open connections whose clients are known. Their sockets are held meanwhile: no
+// goroutine waits for them, and a client that hangs up before its turn costs none.
 type openers struct {
 	gw *Gateway
 
@@ -27,8 +27,7 @@ type opening struct {
 	asked *asked
 }
 
-// add opens a connection and starts its socket, when it is its turn. The caller holds
-// gw.wg.
+// add opens a connection when it is its turn, and releases its socket.
 func (o *openers) add(x opening) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -41,10 +40,10 @@ func (o *openers) add(x opening) {
 	go func() {
 		defer o.gw.wg.Done()
 		for more := true; more; x, more = o.next() {
-			if !x.conn.isLeaving() { // a drain may have come first
+			if !x.conn.isOver() { // its client may have lost patience, or a drain come first
 				x.conn.open(x.id, x.asked)
 			}
-			x.conn.sock.Start()
+			x.conn.sock.Release()
 		}
 	}()
 }

@@ -10,6 +10,7 @@ import (
 const (
 	pagesBytes = 16 << 20        // frames that are kept, with what is around them
 	pagesFor   = 2 * time.Second // since their last use
+	pageBytes  = pagesBytes / 4  // of one page; of a larger one its begin is kept
 	aroundPage = 256             // bytes for a record, its place in the index, and the like
 )
 
@@ -62,14 +63,17 @@ func (p *pages) get(target string, id wire.ID) []wire.Record {
 
 // add keeps events that were read one after the other.
 func (p *pages) add(target string, records []wire.Record) {
-	pg := &page{target: target, records: records}
+	pg := &page{target: target}
 	for i := range records {
-		pg.bytes += len(records[i].Frame) + aroundPage
-		if i > 0 && records[i].Prev != records[i-1].ID { // somebody has deleted in the history
-			return
+		size := len(records[i].Frame) + aroundPage
+		hole := i > 0 && records[i].Prev != records[i-1].ID // somebody has deleted in the history
+		if hole || pg.bytes+size > pageBytes {
+			break
 		}
+		pg.bytes += size
+		pg.records = records[:i+1]
 	}
-	if len(records) == 0 || pg.bytes > pagesBytes/4 {
+	if records = pg.records; len(records) == 0 {
 		return
 	}
 	p.mu.Lock()

@@ -33,8 +33,11 @@ func TestPagesGiveWhatFollows(t *testing.T) {
 	}
 	hole := append(chainOf(200, 2, 10), chainOf(300, 2, 10)...)
 	p.add("all", hole)
-	if p.get("all", wire.ID{Ms: 200}) != nil {
-		t.Error("events with a hole between them were kept")
+	if n := len(p.get("all", wire.ID{Ms: 200})); n != 2 {
+		t.Errorf("%d events follow, want those before the hole", n)
+	}
+	if p.get("all", wire.ID{Ms: 300}) != nil {
+		t.Error("what is behind a hole was kept")
 	}
 }
 

@@ -51,6 +51,8 @@ type place struct {
 	target string
 	after  wire.ID
 	limit  int
+	edges  bool
+	newest bool
 	goesOn bool
 }
 
@@ -70,7 +72,7 @@ func newReads(gw *Gateway) *reads {
 	return r
 }
 
-// read fills readings in. All of them ask for the edges.
+// read fills readings in.
 func (g *Gateway) read(ctx context.Context, wanted ...*reading) error {
 	flights := make([]*flight, len(wanted))
 	for i, w := range wanted {
@@ -92,7 +94,7 @@ func (g *Gateway) read(ctx context.Context, wanted ...*reading) error {
 
 // join finds a read that has not begun, or makes one.
 func (r *reads) join(w *reading) *flight {
-	p := place{w.Target, w.After, w.Limit, w.goesOn}
+	p := place{w.Target, w.After, w.Limit, w.Edges, w.Newest, w.goesOn}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f := r.latest[p]
@@ -110,7 +112,7 @@ func (r *reads) join(w *reading) *flight {
 
 func newFlight(p place) *flight {
 	f := &flight{place: p, done: make(chan struct{})}
-	f.Query = store.Query{Target: p.target, After: p.after, Limit: p.limit, Edges: true}
+	f.Query = store.Query{Target: p.target, After: p.after, Limit: p.limit, Edges: p.edges, Newest: p.newest}
 	f.goesOn = p.goesOn
 	return f
 }
@@ -149,7 +151,7 @@ func (r *reads) run() {
 		err := r.gw.store.History(r.gw.ctx, queries...)
 		for _, f := range batch {
 			if f.err = err; err == nil {
-				f.render()
+				f.records = render(&f.Page)
 				r.pages.add(f.Target, f.records)
 			}
 		}
@@ -161,13 +163,19 @@ func (r *reads) run() {
 	}
 }
 
-// render makes the records of a page, and lets go of the events' data.
-func (r *reading) render() {
-	r.records = make([]wire.Record, len(r.Page.Events))
-	for i := range r.Page.Events {
-		r.records[i] = *record(&r.Page.Events[i])
-		r.Page.Events[i].Data = ""
+// render makes the records of a page, as they would have come on the channel, and lets go
+// of the events' data.
+func render(p *store.Page) []wire.Record {
+	records := make([]wire.Record, len(p.Events))
+	for i := range p.Events {
+		e := &p.Events[i]
+		records[i] = wire.Record{
+			Kind: wire.RecEvent, To: e.To, ID: e.ID, Prev: e.Prev, First: e.First, Except: e.Except,
+			Frame: wire.EventFrame(e),
+		}
+		e.Data = ""
 	}
+	return records
 }
 
 // take begins as many reads as one round trip may have; none: this reader is one too
@@ -180,7 +188,11 @@ func (r *reads) take() (batch []*flight) {
 	r.order = nil
 	for i, f := range all {
 		if f.goesOn {
-			if f.records = r.pages.get(f.Target, f.After); f.records != nil {
+			// Who is at zero has nothing, and what is kept may be of a history that has ended.
+			if !f.After.IsZero() {
+				f.records = r.pages.get(f.Target, f.After)
+			}
+			if f.records != nil {
 				f.begun, f.cached = true, true
 				r.landed(f)
 				continue

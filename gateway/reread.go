@@ -162,6 +162,7 @@ func (r *rereads) look(ctx context.Context, batch []*target) (differ []*target, 
 // read reads one page for each of the targets, and returns those that need more.
 func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, err error) {
 	queries := make([]*store.Query, 0, len(batch))
+	stood := make([]position, 0, len(batch))
 	targets := make([]*target, 0, len(batch))
 	since := r.gw.heardMs()
 	for _, t := range batch {
@@ -171,19 +172,22 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 			if t.repair != nil {
 				t.repair.looked = len(t.repair.records)
 			}
-			queries = append(queries, &store.Query{Target: t.name, After: t.last, Edges: true, Limit: pageEvents})
+			queries = append(queries, &store.Query{Target: t.name, After: t.last, Edges: true, Limit: pieceEvents})
+			stood = append(stood, t.position)
 			targets = append(targets, t)
 		} else {
 			r.settle(t)
 		}
 		t.shard.mu.Unlock()
 	}
+	now := clock{r.gw.store.NowMs(), r.gw.store.HistoryTTLMs()}
 	if err := r.gw.store.History(ctx, queries...); err != nil {
 		return targets, err
 	}
 	for i, t := range targets {
+		got := &piece{render(&queries[i].Page), queries[i].Got}
 		t.shard.mu.Lock()
-		if r.mend(t, queries[i], since) {
+		if r.mend(t, stood[i], got, since, now) || queries[i].Page.More {
 			again = append(again, t)
 		}
 		t.shard.mu.Unlock()
@@ -191,61 +195,61 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 	return again, nil
 }
 
-// mend gives the live subscriptions what the history has after the target's last
-// event, and reports whether there may be more. The shard's lock is held.
-func (r *rereads) mend(t *target, q *store.Query, since int64) (more bool) {
+// mend gives the live subscriptions what the history has after the target's position, and
+// reports whether there may be more. stood is the position when it was read; the live flow
+// may have gone on since. The shard's lock is held.
+func (r *rereads) mend(t *target, stood position, got *piece, since int64, now clock) (more bool) {
 	if t.live == 0 {
 		r.settle(t)
 		return false
 	}
-	// The live flow went on: what it has delivered since is passed over.
-	ok, reason := r.gw.complete(q, store.Position{After: q.After, Own: true, Since: since}, t.before)
-	if !ok && t.last == q.After {
-		r.gw.metrics.gaps.WithLabelValues(reason).Inc()
-		for _, s := range t.subs {
-			if s.held != nil {
-				continue
-			}
-			if s.pos != q.After {
-				// It came later, maybe to the history as it is now, and looks for itself.
-				own := store.Position{After: s.pos, Own: true, Since: since}
-				if ok, _ := r.gw.complete(q, own, s.before); !ok || s.pos.Less(q.Got.Newest) {
-					r.gw.hub.lag(s)
-				}
-				continue
-			}
-			if s.conn.sock.Send(wire.Frame(gap(q, s.pos, reason))) {
-				s.skipTo(q.Got.Newest)
-			} else {
-				r.gw.hub.lag(s)
-			}
+	if t.position == stood {
+		if reason := stood.gap(got, since, now); reason != "" {
+			r.cross(t, got, reason, since, now)
 		}
-		t.reset(q.Got.Newest, q.After)
-		return t.repair != nil && !r.settle(t)
 	}
-	for i := range q.Page.Events {
-		e := &q.Page.Events[i]
-		if !t.last.Less(e.ID) {
+	for i := range got.records {
+		rec := &got.records[i]
+		if t.has(rec.ID) {
 			continue
 		}
-		if t.last.Less(e.Prev) && !t.follows(e.Prev) {
-			return true // trimmed while it was read: the next look finds the gap
+		if !t.follows(rec) {
+			return true // trimmed while it was read: the next read finds the gap
 		}
 		r.gw.metrics.mended.Inc()
-		t.last = e.ID
-		rec := record(e)
-		for _, s := range t.subs {
-			if s.held != nil {
-				s.held.add(r.gw.metrics, rec)
-			} else if !s.push(rec) {
-				r.gw.hub.lag(s)
-			}
-		}
-	}
-	if q.Page.More {
-		return true
+		t.advance(rec.ID)
+		r.gw.hub.spread(t, rec)
 	}
 	return t.repair != nil && !r.settle(t)
+}
+
+// cross takes a target over a gap and tells the live subscriptions. What is retained
+// behind it follows: they are in the live flow, and have not asked to leave anything out.
+// The shard's lock is held.
+func (r *rereads) cross(t *target, got *piece, reason string, since int64, now clock) {
+	to, oldest := got.edges.Newest, got.edges.Oldest
+	if len(got.records) > 0 {
+		to, oldest = got.records[0].Prev, got.records[0].ID
+	}
+	stood := t.position
+	for _, s := range t.subs {
+		switch {
+		case s.held != nil:
+		case s.position != stood:
+			// It came later, maybe to the history as it is now, and looks for itself.
+			if s.gap(got, since, now) != "" || s.last.Less(got.edges.Newest) {
+				r.gw.hub.lag(s)
+			}
+		case s.conn.sock.Send(wire.Frame(wire.Gap{To: t.name, After: s.last, Oldest: oldest, Position: to, Reason: reason})):
+			r.gw.metrics.gaps.WithLabelValues(reason).Inc()
+			s.back(to)
+			s.jump(to)
+		default:
+			r.gw.hub.lag(s)
+		}
+	}
+	t.jump(to)
+	t.known = true
 }
 
 // settle lets the held records into the live flow, if they continue it. An event is in
@@ -264,7 +268,7 @@ func (r *rereads) settle(t *target) bool {
 	}
 	for i := range waiting.records {
 		w := &waiting.records[i]
-		if i < waiting.looked && t.live > 0 && w.Kind == wire.RecEvent && t.last.Less(w.ID) && !t.follows(w.Prev) {
+		if i < waiting.looked && t.live > 0 && w.Kind == wire.RecEvent && !t.has(w.ID) && !t.follows(w) {
 			r.gw.metrics.dropped(dropLost)
 			continue
 		}

@@ -210,7 +210,7 @@ func (r *rig) gateway(change ...func(*gateway.Config)) *gatewayProcess {
 	cfg := gateway.Config{
 		Auth: auth.Config{Mode: auth.ModeDev}, Addr: ln.Addr().String(),
 		SendQueueBytes: 64 << 10, SendBuffer: kernelBuffer, PingInterval: 25 * time.Second, DrainTimeout: 2 * time.Second,
-		AcksSize: 100_000, MaxTargets: 1000,
+		AcksSize: 100_000, MaxTargets: 1000, CursorTTL: time.Hour,
 	}
 	for _, c := range change {
 		c(&cfg)

@@ -37,6 +37,7 @@ type Conn struct {
 	unsent  bool         // died with frames in the queue
 
 	started bool
+	held    bool // no message is handed over: Hold
 	closing bool // a close frame is queued or the socket is dead: nothing more is taken
 	deaf    bool // what comes is thrown away
 	eof     bool // nothing more will come
@@ -71,6 +72,34 @@ func (c *Conn) Start() {
 		c.die(abnormal) // no memory for it in the kernel
 	}
 	c.settle()
+}
+
+// Hold keeps messages from the handler until Release or a close: what the client sends
+// stays in the kernel. A client that hangs up meanwhile is dead at once (with epoll; else
+// that is seen after Release). It is called before Start, or in Message.
+func (c *Conn) Hold() {
+	c.mu.Lock()
+	c.held = !c.closing
+	c.mu.Unlock()
+}
+
+// Release ends Hold.
+func (c *Conn) Release() {
+	c.mu.Lock()
+	c.release()
+	c.mu.Unlock()
+}
+
+// release lets a turn look for what has come meanwhile; c.mu is held.
+func (c *Conn) release() {
+	if !c.held {
+		return
+	}
+	c.held, c.again = false, true
+	if c.started && !c.serving && !c.gone {
+		c.serving = true
+		c.link.wantTurn()
+	}
 }
 
 // Abandon ends a socket that was never started, with a close code.
@@ -141,6 +170,7 @@ func (c *Conn) close(code int, reason string) {
 	c.closing, c.code = true, code
 	c.push(closeFrame(code, reason))
 	c.group.wheel.endBy(c)
+	c.release()
 }
 
 // refuse closes, and reads no message any more.

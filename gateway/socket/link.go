@@ -49,6 +49,9 @@ func (l *netLink) serve(deaf bool) bool {
 	r.c = l.c
 	for {
 		for r.step() {
+			if l.c.is(&l.c.held) {
+				return false
+			}
 		}
 		if r.broken {
 			return false

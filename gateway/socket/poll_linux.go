@@ -147,9 +147,15 @@ func (c *Conn) ready(events uint32) {
 	if events&(unix.EPOLLIN|hangup) == 0 {
 		return
 	}
+	if c.held && events&hangup != 0 {
+		c.die(abnormal)
+		c.settle()
+		return
+	}
 	c.again = true
 	c.hungup = c.hungup || events&hangup != 0
 	switch {
+	case c.held:
 	case !c.serving:
 		c.serving = true
 		c.link.wantTurn()
@@ -220,7 +226,7 @@ func (l *pollLink) serve(deaf bool) (more bool) {
 		r = l.poller.readers.Get().(*reader)
 	}
 	r.c = l.c
-	for !more && r.step() {
+	for !more && r.step() && !l.c.is(&l.c.held) {
 		more = l.poller.turns.crowd.Load()
 	}
 	r.c, l.kept = nil, nil

@@ -15,6 +15,11 @@ func (c *Conn) turn() {
 	c.mu.Lock()
 	c.waits = false
 	for {
+		if c.held && !c.dead {
+			c.serving = false
+			c.mu.Unlock()
+			return
+		}
 		c.again = false
 		switch {
 		case c.dead && c.writing: // the writer calls again

@@ -245,7 +245,7 @@ func (c *Conn) round() {
 	case c.missed >= maxMissed && idle:
 		c.close(CloseNoPong, "no pong")
 	case c.stuck == 0 && c.bytes < c.group.opts.QueueBytes:
-		if !c.waits { // else its pong may wait, too
+		if !c.waits && !c.held { // else its pong may wait, too
 			c.missed++
 		}
 		c.push(pingFrame)

@@ -26,10 +26,10 @@ type Cursor struct {
 // pipeline. Repeatable. They live for ttl from now on. When a user has MaxCursors, the
 // devices that have been silent for the longest lose theirs: evicted counts them.
 // failed are the users whose key holds no hash.
-func (s *Store) MoveCursors(ctx context.Context, cursors []*Cursor, ttl time.Duration) (evicted int64, failed []string, err error) {
+func (s *Store) MoveCursors(ctx context.Context, acks []*Cursor, ttl time.Duration) (evicted int64, failed []string, err error) {
 	var users []string
 	byUser := make(map[string][]*Cursor)
-	for _, c := range cursors {
+	for _, c := range acks {
 		if byUser[c.User] == nil {
 			users = append(users, c.User)
 		}
@@ -37,13 +37,13 @@ func (s *Store) MoveCursors(ctx context.Context, cursors []*Cursor, ttl time.Dur
 	}
 	calls := make([]call, len(users))
 	for i, user := range users {
-		args := append(make([]any, 0, 2+2*len(byUser[user])), ttl.Milliseconds(), MaxCursors)
+		args := cursorArgs("move", ttl, len(byUser[user]))
 		for _, c := range byUser[user] {
 			args = append(args, c.Device+" "+c.To, c.ID.String())
 		}
 		calls[i] = call{[]string{s.keys.cursors(user)}, args}
 	}
-	cmds, err := runAll(ctx, s.rdb, moveCursors, calls)
+	cmds, err := runAll(ctx, s.rdb, cursors, calls)
 	if err != nil {
 		return 0, nil, fmt.Errorf("cannot move cursors: %w", err)
 	}
@@ -66,19 +66,67 @@ func (s *Store) MoveCursors(ctx context.Context, cursors []*Cursor, ttl time.Dur
 
 // Cursors are a device's cursors, by target. full: the user has all that are kept, so
 // the device may have acknowledged targets that have none.
-func (s *Store) Cursors(ctx context.Context, user, device string) (cursors map[string]string, full bool, err error) {
+func (s *Store) Cursors(ctx context.Context, user, device string) (byTarget map[string]string, full bool, err error) {
 	all, err := s.rdb.HGetAll(ctx, s.keys.cursors(user)).Result()
 	if err != nil && !isWrongType(err) {
 		return nil, false, fmt.Errorf("cannot read the cursors of user %s: %w", user, err)
 	}
-	cursors = make(map[string]string)
+	byTarget = make(map[string]string)
 	for field, id := range all {
-		if target, ok := strings.CutPrefix(field, device+" "); ok {
-			cursors[target] = id
+		if target, ok := strings.CutPrefix(field, device+" "); ok && !strings.HasSuffix(id, endedMark) {
+			byTarget[target] = id
 		}
 	}
-	return cursors, len(all) >= MaxCursors, nil
+	return byTarget, len(all) >= MaxCursors, nil
 }
+
+// BeginCursors writes where a device begins with targets that have no cursor of it, or of
+// which it was ended: what comes from then on it has not acknowledged. One script.
+// Repeatable. full counts those for which there is no room; they are not an error.
+func (s *Store) BeginCursors(ctx context.Context, user, device string, at map[string]wire.ID, ttl time.Duration) (full int, err error) {
+	args := cursorArgs("begin", ttl, len(at))
+	for to, id := range at {
+		args = append(args, device+" "+to, id.String())
+	}
+	results, err := s.changeCursors(ctx, user, args)
+	if err != nil {
+		return 0, fmt.Errorf("cannot begin the cursors of user %s: %w", user, err)
+	}
+	for _, r := range results {
+		if r < 0 {
+			full++
+		}
+	}
+	return full, nil
+}
+
+// EndCursor ends a device's cursor of a target that it has unsubscribed. sent is up to
+// where it may still acknowledge something that is on its way: that does not bring the
+// cursor back. Repeatable.
+func (s *Store) EndCursor(ctx context.Context, user, device, to string, sent wire.ID, ttl time.Duration) error {
+	args := append(cursorArgs("end", ttl, 1), device+" "+to, sent.String())
+	if _, err := s.changeCursors(ctx, user, args); err != nil {
+		return fmt.Errorf("cannot end a cursor of user %s: %w", user, err)
+	}
+	return nil
+}
+
+// cursorArgs are the arguments of lua/cursor.lua, with room for n cursors.
+func cursorArgs(verb string, ttl time.Duration, n int) []any {
+	return append(make([]any, 0, 3+2*n), verb, ttl.Milliseconds(), MaxCursors)
+}
+
+// changeCursors changes one user's cursors; a key that holds no hash has none.
+func (s *Store) changeCursors(ctx context.Context, user string, args []any) ([]int64, error) {
+	cmds, err := runAll(ctx, s.rdb, cursors, []call{{[]string{s.keys.cursors(user)}, args}})
+	if err != nil {
+		return nil, err
+	}
+	return cmds[0].Int64Slice()
+}
+
+// endedMark stands behind the id of a cursor that was ended (lua/cursor.lua).
+const endedMark = " ended"
 
 // Holders reads which gateways hold each target, in one pipeline.
 func (s *Store) Holders(ctx context.Context, targets []string) ([][]string, error) {

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"math"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -20,6 +19,7 @@ const (
 	fieldFrom   = "from"
 	fieldExcept = "except"
 	fieldTrace  = "traceparent"
+	fieldFirst  = "first" // "1": the first entry of a history that begins anew
 )
 
 func historyFields(w *words, e *wire.Event) {
@@ -43,6 +43,9 @@ func historyFields(w *words, e *wire.Event) {
 			w.add(f.value)
 		}
 	}
+	if e.First {
+		w.add(fieldFirst, "1")
+	}
 }
 
 // historyEvent reads an entry. prev stands in for what an entry that no worker wrote
@@ -59,6 +62,7 @@ func historyEvent(to string, m redis.XMessage, prev wire.ID) (wire.Event, error)
 	}
 	e.Data, e.Name, e.From = text(fieldData), text(fieldName), text(fieldFrom)
 	e.Except, e.Trace = text(fieldExcept), text(fieldTrace)
+	e.First = text(fieldFirst) != ""
 	if kind := text(fieldKind); kind != "" {
 		e.Kind = wire.DataKind(kind[0])
 	} else {
@@ -165,54 +169,6 @@ func (s *Store) History(ctx context.Context, queries ...*Query) error {
 	}
 	return nil
 }
-
-// Position is what a reader knows when it asks whether a history is complete.
-type Position struct {
-	After wire.ID
-	// Own: After was an event of this very target, or its position. Otherwise it is
-	// another target's id, used as a time.
-	Own bool
-	// Since is the time, in Unix ms by Redis's clock, up to which the reader missed
-	// nothing: that of After for a client that was away, later for a live flow.
-	Since int64
-}
-
-// Complete reports whether everything after p is in the history whose edges were
-// read at nowMs, and if not, the reason for a gap.
-//
-// Every entry holds prev, so as long as there is one the answer is exact. A history
-// that begins anew (prev "0") or is empty says nothing about what was before: then
-// an event of this target that is younger than the time to live should still be
-// there, and if it is not, the history was lost; older, the history may just have
-// expired, with or without events that the reader has not seen.
-func Complete(p Position, e Edges, nowMs int64, ttlMs int64) (ok bool, gap string) {
-	if e.Empty || (e.OldestPrev.IsZero() && p.After.Less(e.Oldest)) {
-		switch {
-		case p.After.IsZero() && p.Own:
-			return true, ""
-		case p.Own && unixMs(p.After) > nowMs-ttlMs:
-			return false, wire.GapUnknown
-		case !p.Own && !e.Empty:
-			return true, "" // older than the target's first event
-		case p.Since > nowMs-ttlMs:
-			return true, "" // what came since would still be there
-		}
-		return false, wire.GapExpired
-	}
-	if e.Newest.Less(p.After) {
-		if !p.Own && unixMs(p.After) <= nowMs {
-			return true, "" // a time at which there was nothing newer
-		}
-		return false, wire.GapUnknown
-	}
-	if p.After.Less(e.OldestPrev) {
-		return false, wire.GapTrimmed
-	}
-	return true, ""
-}
-
-// unixMs is an id's time. Whoever chooses ids may go beyond what int64 holds.
-func unixMs(id wire.ID) int64 { return int64(min(id.Ms, math.MaxInt64)) }
 
 // HistoryTTLMs is the time to live of events, in ms.
 func (s *Store) HistoryTTLMs() int64 { return s.cfg.HistoryTTL.Milliseconds() }

@@ -41,8 +41,8 @@ var (
 	sweep      = redis.NewScript(sweepLua)
 	unclaim    = redis.NewScript(unclaimLua)
 
-	moveCursors = redis.NewScript(idsLua + cursorLua)
-	trimAcks    = redis.NewScript(idsLua + trimAcksLua)
+	cursors  = redis.NewScript(idsLua + cursorLua)
+	trimAcks = redis.NewScript(idsLua + trimAcksLua)
 )
 
 // call is one run of a script in a pipeline.

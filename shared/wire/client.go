@@ -18,6 +18,15 @@ const MaxTokenBytes = 8 << 10
 // Earliest in `after` asks for all that is retained.
 const Earliest = "earliest"
 
+// What follows a gap: OnGapLive goes on live from its position, OnGapRetained gives what
+// is retained first.
+const (
+	OnGapLive     = "live"
+	OnGapRetained = "retained"
+
+	ErrOnGap = `on_gap is "live" or "retained"`
+)
+
 // ClientFrame is a frame from a client, checked by ParseClientFrame: what its
 // type requires is there and well formed.
 type ClientFrame struct {
@@ -25,6 +34,7 @@ type ClientFrame struct {
 	Ref    string
 	To     string
 	After  string // an id, Earliest, or "" for now
+	OnGap  string // OnGapLive, OnGapRetained, or ""
 	Token  string
 	Device string
 	Resume Resume
@@ -126,7 +136,7 @@ func ParseClientFrame(msg []byte) (ClientFrame, error) {
 	return f, nil
 }
 
-var clientFields = [...]string{"type", "ref", "to", "after", "token", "device", "resume", "data", "event", "id", "retain"}
+var clientFields = [...]string{"type", "ref", "to", "after", "token", "device", "resume", "data", "event", "id", "retain", "on_gap"}
 
 // clientField is a name's place in clientFields, -1 for unknown ones.
 func clientField(quoted []byte) int {
@@ -179,11 +189,16 @@ func (f *ClientFrame) text(name string) *string {
 		return &f.Device
 	case "event":
 		return &f.Event
+	case "on_gap":
+		return &f.OnGap
 	}
 	return &f.ID
 }
 
 func (f *ClientFrame) check() *FrameError {
+	if f.OnGap != "" && f.OnGap != OnGapLive && f.OnGap != OnGapRetained {
+		return badRequest(ErrOnGap)
+	}
 	switch f.Type {
 	case "connect", "auth":
 		if f.Token == "" && f.Type == "auth" {
@@ -217,8 +232,8 @@ func (f *ClientFrame) check() *FrameError {
 		if err := CheckTarget(f.To); err != nil {
 			return badRequest("to: %v", err)
 		}
-		if id, err := ParseID(f.ID); err != nil || id.IsZero() {
-			return badRequest("id: an ack needs the id of an event")
+		if _, err := ParseID(f.ID); err != nil {
+			return badRequest("id: an ack needs the id of an event, or \"0\"")
 		}
 	case "ping":
 	case "":

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"unicode/utf8"
@@ -22,6 +23,9 @@ type Event struct {
 	Except string   // connection that gets `skip` instead
 	Trace  string   // traceparent, passed on in the history
 	Live   bool     // retain 0: delivered live only, no history, no id on the wire
+	// First: the target's history had ended when this event was added, so it is the
+	// first one of a history that begins anew, whatever Prev says of an earlier one.
+	First bool
 }
 
 // AppendEvent adds the frame `event` as JSON to dst.
@@ -68,6 +72,22 @@ func AppendSkip(dst []byte, to string, id, prev ID) []byte {
 	dst = append(dst, `","prev":"`...)
 	dst = prev.Append(dst)
 	return append(dst, `"}`...)
+}
+
+// FromZero is the frame of an event, as AppendEvent and AppendText made it, for a client
+// that has nothing of the target: it says prev "0".
+func FromZero(frame []byte, prev ID) []byte {
+	json := Payload(frame)
+	said := prev.Append([]byte(`,"prev":"`))
+	// No target has a quote in it, so the first one that looks like it is it.
+	at := bytes.Index(json, said)
+	if at < 0 {
+		return frame
+	}
+	at += len(`,"prev":"`)
+	out := append(make([]byte, 0, len(json)), json[:at]...)
+	out = append(out, '0')
+	return AppendText(nil, append(out, json[at+len(prev.String()):]...))
 }
 
 const textFrame = 0x81 // FIN, opcode 1

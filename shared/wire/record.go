@@ -16,6 +16,7 @@ import (
 //	redeliver: 'D' (conn to flags)*               how do they do? flags 1: the last time (slow.go)
 //
 //	record:  'e' to id.ms id.seq prev.ms prev.seq except frame    retained event
+//	         'f' the same                                         and the first of a history that begins anew
 //	         'l' to id.ms id.seq except frame                     live-only event
 //	         'r' conn ref to id.ms id.seq flags                   published (flags 1: duplicate)
 //	         'x' conn ref code                                    publish refused
@@ -33,6 +34,8 @@ const (
 	RecLive      = 'l'
 	RecPublished = 'r'
 	RecRefused   = 'x'
+
+	recFirst = 'f' // RecEvent with First
 
 	flagDuplicate = 1
 )
@@ -58,6 +61,7 @@ type Record struct {
 	Conn, Ref string
 	Code      string
 	Duplicate bool
+	First     bool // of a RecEvent: see Event.First
 }
 
 // AppendHead starts a batch.
@@ -88,7 +92,11 @@ func appendPlace(dst []byte, h Head) []byte {
 
 // AppendRecord adds a record to a batch.
 func AppendRecord(dst []byte, r *Record) []byte {
-	dst = append(dst, r.Kind)
+	kind := r.Kind
+	if kind == RecEvent && r.First {
+		kind = recFirst
+	}
+	dst = append(dst, kind)
 	switch r.Kind {
 	case RecEvent:
 		dst = appendBytes(dst, r.To)
@@ -188,7 +196,8 @@ func (m *Message) Next(r *Record) (bool, error) {
 	*r = Record{Kind: m.rest[0]}
 	d := decoder{rest: m.rest[1:]}
 	switch r.Kind {
-	case RecEvent:
+	case RecEvent, recFirst:
+		r.Kind, r.First = RecEvent, r.Kind == recFirst
 		r.To, r.ID, r.Prev, r.Except = d.text(), d.id(), d.id(), d.text()
 		r.Frame = d.frame()
 	case RecLive:

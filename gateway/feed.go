@@ -1,0 +1,397 @@
+package gateway
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"sluice/shared/wire"
+)
+
+const (
+	// What is read for a connection at a time is bounded in events: what a client asks for
+	// in one frame must not decide about this gateway's memory.
+	feedEvents = 256
+	// feedTargets are the subscriptions that are fed in one round trip.
+	feedTargets = 16
+	// firstEvents is how many events a client is given at once that comes back. More take a
+	// second read and a goroutine: for one that missed 50 that was a third of the work.
+	firstEvents = 64
+)
+
+// replay is a subscription that is brought what the history has for it, or several
+// together, in the order of their ids: a client that keeps one id for all its targets
+// lacks nothing below it, wherever its link breaks.
+type replay []*catchup
+
+// progress is how far a replay has come.
+type progress byte
+
+const (
+	inFlow    progress = iota // all of it is in the live flow, or gone
+	wantsRead                 // there is more in the history, or may be
+	wantsRoom                 // the socket's queue is full
+)
+
+// catchUp lets the connection feed subscriptions that have left the live flow. One
+// goroutine does this for all subscriptions of a connection; it is there only while there
+// is something to do. May be called with a shard's lock held.
+func (c *conn) catchUp(replays ...replay) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.behind = append(c.behind, replays...)
+	if !c.feeding {
+		c.feeding = true
+		c.startFeeder()
+	}
+}
+
+// startFeeder lets a goroutine go on with what is behind; c.mu is held.
+func (c *conn) startFeeder() {
+	if len(c.behind) == 0 || c.closed {
+		c.feeding, c.behind = false, nil
+		return
+	}
+	c.gw.wg.Add(1)
+	go func() {
+		defer c.gw.wg.Done()
+		c.feeder()
+	}()
+}
+
+// feed brings subscriptions as far as they come with one read, and without waiting for
+// the client. What is left goes on in the background. After an error what was asked for is
+// withdrawn, unless the connection is being fed already: then they wait for their turn.
+func (c *conn) feed(ctx context.Context, replays ...replay) error {
+	c.mu.Lock()
+	if c.feeding {
+		c.behind = append(c.behind, replays...)
+		c.mu.Unlock()
+		return nil
+	}
+	c.feeding = true
+	c.mu.Unlock()
+	left, _, err := c.feedOnce(ctx, replays)
+	if err != nil {
+		for _, r := range replays {
+			for _, k := range r {
+				c.withdraw(k)
+			}
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.behind = append(left, c.behind...)
+	c.startFeeder()
+	return err
+}
+
+// feeder feeds until nothing is behind. Others come before what wants another turn, so
+// that a target for which the link is too slow does not starve them.
+func (c *conn) feeder() {
+	ctx, done := c.work()
+	defer done()
+	wait := 10 * time.Millisecond
+	for {
+		replays := c.nextBehind()
+		if replays == nil {
+			return
+		}
+		room := c.hasRoom()
+		left, full, err := replays, !c.sock.Room(), error(nil)
+		if !full {
+			left, full, err = c.feedOnce(ctx, replays)
+		}
+		c.mu.Lock()
+		c.behind = append(c.behind, left...)
+		c.mu.Unlock()
+		switch {
+		case err != nil:
+			c.gw.log.Debug("cannot read histories for a client; retrying", "conn", c.id, "err", err)
+			c.giveUp(left)
+			sleep(ctx, wait)
+			wait = min(2*wait, time.Second)
+		case full:
+			c.lagging(left)
+			select {
+			case <-room:
+			case <-ctx.Done():
+			}
+		default:
+			wait = 10 * time.Millisecond
+		}
+	}
+}
+
+// nextBehind takes what is fed next; nil: nothing, and the feeder ends.
+func (c *conn) nextBehind() []replay {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.behind) == 0 || c.closed {
+		c.feeding, c.behind = false, nil
+		return nil
+	}
+	n := 0
+	for total := 0; n < len(c.behind) && (n == 0 || total+len(c.behind[n]) <= feedTargets); n++ {
+		total += len(c.behind[n])
+	}
+	next := append([]replay(nil), c.behind[:n]...)
+	if c.behind = c.behind[n:]; len(c.behind) == 0 {
+		c.behind = nil
+	}
+	return next
+}
+
+// lagging gives up what was read for a connection that has no room: memory stays
+// bounded. Its replays wait.
+func (c *conn) lagging(replays []replay) {
+	for _, r := range replays {
+		for _, k := range r {
+			k.forget()
+			k.s.ifThere(func() { c.gw.lags.add(k.s) })
+		}
+	}
+}
+
+// feedOnce reads once for replays, and gives the connection what it has room for. left
+// are those that are not in the live flow yet.
+func (c *conn) feedOnce(ctx context.Context, replays []replay) (left []replay, full bool, err error) {
+	if c.byTime {
+		replays = c.together(replays)
+	}
+	if err := c.readFor(ctx, replays); err != nil {
+		return replays, false, err
+	}
+	for i := range replays {
+		switch c.give(&replays[i]) {
+		case wantsRead:
+			left = append(left, replays[i])
+		case wantsRoom:
+			return append(left, replays[i:]...), true, nil
+		}
+	}
+	return left, false, nil
+}
+
+// together makes one replay of all, and of the subscriptions that are in the live flow:
+// nothing may overtake what a client lacks that keeps a single id.
+func (c *conn) together(replays []replay) []replay {
+	var all replay
+	for _, r := range replays {
+		all = append(all, r...)
+	}
+	c.mu.Lock()
+	subs := append([]*sub(nil), c.subs...)
+	for _, r := range c.behind {
+		all = append(all, r...)
+	}
+	c.behind = nil
+	c.mu.Unlock()
+	for _, s := range subs {
+		s.target.shard.mu.Lock()
+		if !s.gone && s.held == nil {
+			all = append(all, c.gw.hub.detach(s, &held{}))
+		}
+		s.target.shard.mu.Unlock()
+	}
+	return []replay{all}
+}
+
+// readFor reads what replays need to go on, and answers what the client asked for.
+func (c *conn) readFor(ctx context.Context, replays []replay) error {
+	var empty []*catchup
+	for _, r := range replays {
+		for _, k := range r {
+			if k.s.ifThere(k.takeNext) && k.answer == nil && len(k.records) == 0 && !k.ended {
+				empty = append(empty, k)
+			}
+		}
+	}
+	if len(empty) > 0 {
+		readings := make([]*reading, len(empty))
+		for i, k := range empty {
+			readings[i] = k.query(max(1, feedEvents/max(4, len(empty))))
+		}
+		if err := c.readAll(ctx, empty, readings); err != nil {
+			return err
+		}
+	}
+	return c.beginCursors(ctx, replays)
+}
+
+// readAll does the readings, and once more, with the ends of the histories, those that
+// seem to have a gap.
+func (c *conn) readAll(ctx context.Context, of []*catchup, readings []*reading) error {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	for len(of) > 0 {
+		now := clock{c.gw.store.NowMs(), c.gw.store.HistoryTTLMs()} // what is read is at least as young
+		if err := c.gw.read(ctx, readings...); err != nil {
+			return err
+		}
+		n := 0
+		for i, k := range of {
+			if q := readings[i]; !k.take(q, now, c.gw.metrics) {
+				again := &reading{Query: q.Query}
+				again.Edges, again.Limit = true, max(1, q.Limit)
+				of[n], readings[n] = k, again
+				n++
+			}
+		}
+		of, readings = of[:n], readings[:n]
+	}
+	return nil
+}
+
+// give queues what was read for a replay, in the order of ids, and lets those that have
+// all of it join the live flow.
+func (c *conn) give(r *replay) progress {
+	for _, k := range *r {
+		if !k.reply() {
+			return wantsRoom
+		}
+	}
+	for {
+		k, unread := r.lowest()
+		switch {
+		case unread:
+			return wantsRead
+		case k == nil:
+			return c.join(r)
+		case !k.giveOne():
+			return wantsRoom
+		}
+	}
+}
+
+// giveOne queues the next event that was read; false: there is no room.
+func (k *catchup) giveOne() (room bool) {
+	r := &k.records[0]
+	room = true
+	there := k.s.ifThere(func() {
+		switch {
+		case !k.s.has(r.ID) && !k.s.follows(r):
+			k.forget() // a hole: the next read begins at it
+		case k.s.push(r):
+			k.records = k.records[1:]
+		default:
+			room = false
+		}
+	})
+	if !there {
+		k.records, k.ended = nil, true
+	}
+	return room
+}
+
+// join lets those of a replay that is given join the live flow; the others read on.
+func (c *conn) join(r *replay) progress {
+	rest := (*r)[:0]
+	for _, k := range *r {
+		if !c.gw.hub.join(k.s) {
+			k.forget()
+			rest = append(rest, k)
+		}
+	}
+	if *r = rest; len(rest) > 0 {
+		return wantsRead
+	}
+	return inFlow
+}
+
+// lowest is where a replay goes on: with the oldest event that has been read. unread: one
+// of the others may have an older one.
+func (r replay) lowest() (k *catchup, unread bool) {
+	readAt := int64(math.MaxInt64)
+	for _, other := range r {
+		switch {
+		case len(other.records) > 0:
+			if k == nil || other.records[0].ID.Less(k.records[0].ID) {
+				k = other
+			}
+		case !other.ended:
+			return nil, true
+		default:
+			readAt = min(readAt, other.readAt)
+		}
+	}
+	if k == nil || unixMs(k.records[0].ID) <= readAt || len(r) == 1 {
+		return k, false
+	}
+	for _, other := range r {
+		if len(other.records) == 0 {
+			other.ended = false
+		}
+	}
+	return nil, true
+}
+
+// reply queues the answer to what the client asked for; false: there is no room.
+func (k *catchup) reply() (room bool) {
+	room = true
+	there := k.s.ifThere(func() {
+		sock := k.s.conn.sock
+		for len(k.answer) > 0 {
+			if !sock.Answer(k.answer[0]) && !sock.Send(k.answer[0]) { // a refused Send hears of room
+				room = false
+				return
+			}
+			if k.answer = k.answer[1:]; len(k.answer) == 0 {
+				k.answer = nil
+				k.s.answered = k.s.answered || k.next == nil
+			}
+		}
+	})
+	return room || !there
+}
+
+// giveUp refuses what clients have asked for and Redis has not answered for too long. What
+// was there before goes on.
+func (c *conn) giveUp(replays []replay) {
+	for _, r := range replays {
+		for _, k := range r {
+			if w := k.ask; w != nil && time.Since(w.asked) >= redisTimeout {
+				if w.opening {
+					c.sock.Close(wire.CloseOverloaded, tryAgain)
+					return
+				}
+				c.withdraw(k)
+				c.fail(w.ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: tryAgain})
+			}
+		}
+	}
+}
+
+// withdraw takes back what was asked for: a subscription that was there goes on, a new
+// one is none.
+func (c *conn) withdraw(k *catchup) {
+	w := k.ask
+	switch {
+	case w == nil:
+	case w.moves:
+		k.ask = nil
+		k.s.ifThere(func() { k.s.answered = true })
+	default:
+		c.forget(w.target)
+	}
+}
+
+// ifThere does something with the subscription under its shard's lock, unless it has
+// ended: nothing of it may come behind `unsubscribed`.
+func (s *sub) ifThere(do func()) (there bool) {
+	s.target.shard.mu.Lock()
+	defer s.target.shard.mu.Unlock()
+	if !s.gone {
+		do()
+	}
+	return !s.gone
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,126 @@
+package gateway
+
+import (
+	"math"
+
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+// position is how far a reader has come in a target: it has everything up to and with
+// last, and wants what comes next.
+type position struct {
+	last wire.ID // zero: it has nothing of what is retained
+	// before is last, before a gap into an empty history, after which last is zero. What
+	// comes next may well follow it: an owner knows the ends of its histories.
+	before wire.ID
+}
+
+// at is the position of a reader that has everything up to an event.
+func at(id wire.ID) position { return position{last: id} }
+
+// has reports whether an event is up to the position.
+func (p position) has(id wire.ID) bool { return !p.last.Less(id) }
+
+// follows reports whether a retained event is the next one. A reader that has nothing of
+// what is retained, since it read an empty history, goes on with the first event of a
+// history that begins anew, whatever was in an earlier one.
+func (p position) follows(r *wire.Record) bool {
+	if r.Prev == p.last {
+		return true
+	}
+	return p.last.IsZero() && (r.First || r.Prev == p.before)
+}
+
+// advance moves to an event that follows.
+func (p *position) advance(id wire.ID) { p.last, p.before = id, wire.ID{} }
+
+// jump moves over a gap, maybe back.
+func (p *position) jump(to wire.ID) {
+	switch {
+	case !to.IsZero():
+		p.before = wire.ID{}
+	case !p.last.IsZero():
+		p.before = p.last
+	}
+	p.last = to
+}
+
+// piece is what was read of a history for a reader: what is retained after its position
+// and, where that is nothing, the newest event.
+type piece struct {
+	records []wire.Record // of the page, in order
+	edges   store.Edges   // as far as asked for
+}
+
+// clock is what decides whether what is not there any more has expired or was lost.
+type clock struct {
+	nowMs int64 // Redis's
+	ttlMs int64 // of histories
+}
+
+func (c clock) young(id wire.ID) bool { return unixMs(id) > c.nowMs-c.ttlMs }
+
+// gap tells why a piece does not go on from the position, "" if it does. since is the
+// time, in Unix ms by Redis's clock, up to which the reader missed nothing: that of its
+// position for a client that was away, later for a live flow.
+//
+// Every entry holds prev, so as long as there is an entry behind the position the answer
+// is exact: it must follow. A history that begins anew or is empty says nothing about
+// what was before: then an event of this target that is younger than the time to live
+// should still be there, and if it is not, the history was lost; older, the history may
+// just have expired, with or without events that the reader has not seen.
+func (p position) gap(got *piece, since int64, c clock) (reason string) {
+	if len(got.records) > 0 {
+		first := &got.records[0]
+		switch {
+		case p.follows(first):
+			return ""
+		case first.Prev.IsZero() || first.First:
+			return p.ended(since, c)
+		case p.last.Less(first.Prev):
+			return wire.GapTrimmed
+		}
+		return wire.GapUnknown // no event of this history
+	}
+	switch newest := got.edges.Newest; {
+	case newest == p.last:
+		return ""
+	case newest.IsZero():
+		return p.ended(since, c)
+	}
+	return wire.GapUnknown // above the newest, or the history changed while it was read
+}
+
+// ended judges a position in a history that is not there any more.
+func (p position) ended(since int64, c clock) (reason string) {
+	switch {
+	case c.young(p.last):
+		return wire.GapUnknown
+	case since > c.nowMs-c.ttlMs:
+		return "" // what came since would still be there
+	}
+	return wire.GapExpired
+}
+
+// gapAfter is gap for a client that gives another target's id, a time: why not everything
+// that came after it is there.
+func gapAfter(after wire.ID, got *piece, c clock) (reason string) {
+	if len(got.records) > 0 {
+		first := &got.records[0]
+		if first.Prev.IsZero() || !after.Less(first.Prev) {
+			return "" // the target's first event, or nothing between
+		}
+		return wire.GapTrimmed
+	}
+	switch {
+	case unixMs(after) > c.nowMs:
+		return wire.GapUnknown // not yet
+	case got.edges.Newest.IsZero() && !c.young(after):
+		return wire.GapExpired
+	}
+	return ""
+}
+
+// unixMs is an id's time. Whoever chooses ids may go beyond what int64 holds.
+func unixMs(id wire.ID) int64 { return int64(min(id.Ms, math.MaxInt64)) }
