@@ -33,7 +33,7 @@ func (s *Store) AppendAcks(ctx context.Context, acks []wire.Ack, keep int) (errs
 			trimmed = append(trimmed, pipe.XTrimMaxLenApprox(ctx, s.keys.acks(p), int64(keep), 0))
 		}
 	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
+	_, _ = exec(ctx, pipe)
 	errs = make([]error, len(acks))
 	for i, c := range added {
 		switch err := c.Err(); {

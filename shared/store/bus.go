@@ -57,7 +57,7 @@ func (s *Store) Send(ctx context.Context, out []Outgoing) error {
 		cmd.SetFirstKeyPos(1)
 		_ = pipe.Process(ctx, cmd)
 	}
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err); err != nil {
 		return fmt.Errorf("cannot publish: %w", err)
 	}

@@ -135,7 +135,7 @@ func (s *Store) Holders(ctx context.Context, targets []string) ([][]string, erro
 	for i, t := range targets {
 		sessions[i] = pipe.HVals(ctx, s.keys.session(s.keys.partition(t), t))
 	}
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err, isWrongType); err != nil {
 		return nil, fmt.Errorf("cannot read sessions: %w", err)
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -40,6 +41,26 @@ func isNoKey(err error) bool { return err != nil && strings.Contains(err.Error()
 func isNotAbove(err error) bool {
 	return err != nil && (strings.Contains(err.Error(), "equal or smaller") ||
 		strings.Contains(err.Error(), "exhausted the last possible ID"))
+}
+
+// exec sends a pipeline. Afterwards every command has an answer or an error of its own:
+// whoever looks at one command need not know how the pipeline failed.
+func exec(ctx context.Context, pipe redis.Pipeliner) ([]redis.Cmder, error) {
+	cmds, err := pipe.Exec(ctx)
+	settle(cmds, err)
+	return cmds, err
+}
+
+// settle gives the error of a pipeline to its commands when none of them has one. The
+// client leaves them as if they had succeeded when the server refuses the connection
+// itself, before it has seen a command (WRONGPASS, NOAUTH, LOADING, NOPERM).
+func settle(cmds []redis.Cmder, err error) {
+	if err == nil || slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return c.Err() != nil }) {
+		return
+	}
+	for _, c := range cmds {
+		c.SetErr(err)
+	}
 }
 
 // firstFailure is the failure of a pipeline: no nil replies, and no answers that one

@@ -36,12 +36,19 @@ func TestFirstFailure(t *testing.T) {
 		{"a cut link behind an answer", []error{oom, cut}, oom, cut},
 		{"a failure that no command has", []error{nil}, cut, cut},
 		{"a failure before any command", nil, cut, cut},
+		{"a connection that was refused", []error{nil, nil}, answer("WRONGPASS"), answer("WRONGPASS")},
 	} {
 		var cmds []redis.Cmder
 		for _, err := range c.commands {
 			cmd := &redis.StatusCmd{}
 			cmd.SetErr(err)
 			cmds = append(cmds, cmd)
+		}
+		settle(cmds, c.exec)
+		for i, cmd := range cmds {
+			if want := c.commands[i]; want != nil && !errors.Is(cmd.Err(), want) {
+				t.Errorf("%s: command %d has %v, want its own error", c.name, i, cmd.Err())
+			}
 		}
 		if got := firstFailure(cmds, c.exec, isWrongType); !errors.Is(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)

@@ -102,7 +102,7 @@ func (r *GroupReader) Claim(ctx context.Context, idle time.Duration) (entries []
 			Stream: r.key(p), Group: anyWorker, Consumer: anyConsumer, MinIdle: idle, Start: "0-0", Count: claimBatch,
 		})
 	}
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err, isNoGroup); err != nil {
 		return nil, 0, false, r.failed("claim", err)
 	}
@@ -130,7 +130,7 @@ func (r *GroupReader) Done(ctx context.Context, entries []Entry) error {
 	for p, ids := range byPartition {
 		pipe.XAck(ctx, r.key(p), anyWorker, ids...)
 	}
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err); err != nil {
 		return r.failed("acknowledge", err)
 	}
@@ -142,7 +142,7 @@ func (r *GroupReader) makeGroups(ctx context.Context) error {
 	for _, p := range r.partitions {
 		pipe.XGroupCreateMkStream(ctx, r.key(p), anyWorker, "0")
 	}
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err, isBusyGroup); err != nil {
 		return r.failed("create the group of the", err)
 	}

@@ -130,7 +130,7 @@ func (s *Store) History(ctx context.Context, queries ...*Query) error {
 	if pipe.Len() == 0 {
 		return nil
 	}
-	all, err := pipe.Exec(ctx)
+	all, err := exec(ctx, pipe)
 	if err := firstFailure(all, err, isWrongType); err != nil {
 		return fmt.Errorf("cannot read histories: %w", err)
 	}

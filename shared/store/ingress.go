@@ -35,7 +35,7 @@ func (s *Store) Publish(ctx context.Context, pubs []Publication) []error {
 		stream := s.keys.events(s.keys.partition(p.To))
 		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: stream, Values: p.Fields})
 	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
+	_, _ = exec(ctx, pipe)
 	errs := make([]error, len(pubs))
 	for i, c := range cmds {
 		if err := c.Err(); err != nil {
@@ -91,7 +91,7 @@ func (s *Store) Trim(ctx context.Context, acked map[int]wire.ID) error {
 	for p, id := range acked {
 		pipe.XTrimMinID(ctx, s.keys.events(p), id.Next().String())
 	}
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err); err != nil {
 		return fmt.Errorf("cannot trim ingress streams: %w", err)
 	}
@@ -115,7 +115,7 @@ func (s *Store) Backlogs(ctx context.Context) ([]Backlog, error) {
 		groups = append(groups, pipe.XInfoGroups(ctx, s.keys.events(p)))
 		lengths = append(lengths, pipe.XLen(ctx, s.keys.events(p)))
 	}
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err, isNoKey, isWrongType); err != nil {
 		return nil, fmt.Errorf("cannot read the backlog: %w", err)
 	}

@@ -119,7 +119,7 @@ func (l *Lane) watching(ctx context.Context) (*redis.Conn, error) {
 	}
 	pipe := conn.Pipeline()
 	epochs := l.watch(ctx, pipe)
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := l.failed(cmds, err); err != nil {
 		return nil, fmt.Errorf("cannot watch the epochs: %w", err)
 	}

@@ -33,7 +33,7 @@ func (s *Store) Announce(ctx context.Context, kind Kind, id string, ttl time.Dur
 	members := pipe.ZRange(ctx, key, 0, -1)
 	pipe.HSetNX(ctx, s.keys.meta(), "version", schemaVersion)
 	pipe.HSetNX(ctx, s.keys.meta(), "partitions", s.cfg.Partitions)
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err); err != nil {
 		return nil, false, fmt.Errorf("cannot announce %s %s: %w", kind, id, err)
 	}

@@ -69,7 +69,7 @@ func (s *Store) Free(ctx context.Context, worker string, partitions []int) ([]in
 	for i, p := range partitions {
 		owners[i] = pipe.Get(ctx, s.keys.lease(p))
 	}
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err); err != nil {
 		return nil, fmt.Errorf("cannot read leases: %w", err)
 	}

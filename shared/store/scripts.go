@@ -62,7 +62,7 @@ func runAll(ctx context.Context, rdb redis.UniversalClient, script *redis.Script
 	for i, c := range calls {
 		out[i] = script.EvalSha(ctx, pipe, c.keys, c.args...)
 	}
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err = firstFailure(cmds, err); isNoScript(err) {
 		pipe = rdb.Pipeline()
 		for i, c := range calls {
@@ -70,7 +70,7 @@ func runAll(ctx context.Context, rdb redis.UniversalClient, script *redis.Script
 				out[i] = script.Eval(ctx, pipe, c.keys, c.args...)
 			}
 		}
-		_, err = pipe.Exec(ctx)
+		_, err = exec(ctx, pipe)
 		all := make([]redis.Cmder, len(out))
 		for i, cmd := range out {
 			all[i] = cmd

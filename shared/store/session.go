@@ -34,7 +34,7 @@ func (s *Store) Register(ctx context.Context, server string, expiresMs int64, se
 		cmds[i] = pipe.HSet(ctx, key, x.Field, value)
 		pipe.PExpire(ctx, key, s.cfg.SessionTTL)
 	}
-	all, err := pipe.Exec(ctx)
+	all, err := exec(ctx, pipe)
 	if err := firstFailure(all, err); err != nil {
 		return nil, fmt.Errorf("cannot write sessions: %w", err)
 	}

@@ -25,7 +25,7 @@ func (s *Store) ReportSlow(ctx context.Context, reports []wire.SlowReport) error
 			Stream: s.keys.slow(s.keys.partition(reports[i].To)), MaxLen: slowKept, Approx: true, Values: reports[i].Fields(),
 		})
 	}
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err); err != nil {
 		return fmt.Errorf("cannot report slow clients: %w", err)
 	}
@@ -80,7 +80,7 @@ func (s *Store) DropLostTask(ctx context.Context, id string) (bool, error) {
 	for _, list := range lists {
 		places = append(places, pipe.LPos(ctx, at+list, id, redis.LPosArgs{}))
 	}
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err); err != nil {
 		return false, fmt.Errorf("cannot look at task %s: %w", id, err)
 	}
@@ -97,7 +97,7 @@ func (s *Store) DropLostTask(ctx context.Context, id string) (bool, error) {
 	for _, list := range lists {
 		pipe.LRem(ctx, at+list, 0, id)
 	}
-	cmds, err = pipe.Exec(ctx)
+	cmds, err = exec(ctx, pipe)
 	if err := firstFailure(cmds, err); err != nil {
 		return false, fmt.Errorf("cannot delete task %s: %w", id, err)
 	}

@@ -48,14 +48,14 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 		return err
 	}
 	pipe := conn.Pipeline()
-	var exec *redis.Cmd
+	var claimed *redis.Cmd
 	var epochs []*redis.StringCmd
 	if len(claims) > 0 {
 		pipe.Do(ctx, "MULTI")
 		for _, c := range claims {
 			pipe.Do(ctx, "SET", l.s.keys.idem(c.Partition, c.To, c.Key), c.ID.String(), "NX", "GET", "PX", keep.Milliseconds())
 		}
-		exec = pipe.Do(ctx, "EXEC")
+		claimed = pipe.Do(ctx, "EXEC")
 		epochs = l.watch(ctx, pipe) // the transaction has used the watch up
 	}
 	newest := make([]*redis.XMessageSliceCmd, len(ends))
@@ -63,12 +63,12 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 		newest[i] = pipe.XRevRangeN(ctx, l.s.keys.history(e.Partition, e.Target), "+", "-", 1)
 	}
 	l.watched = false
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := l.failed(cmds, err, isWrongType); err != nil {
 		return fmt.Errorf("cannot prepare a batch: %w", err)
 	}
-	if exec != nil {
-		first, err := exec.Slice() // nil: the watch saw a new reign
+	if claimed != nil {
+		first, err := claimed.Slice() // nil: the watch saw a new reign
 		if errors.Is(err, redis.Nil) || !l.mine(epochs) {
 			return ErrFenced
 		}
@@ -164,7 +164,7 @@ func (l *Lane) AppendAndRoute(ctx context.Context, appends []*Append, routes []*
 		_ = pipe.Process(ctx, sessions[i])
 	}
 	l.watched = false // used up by the transaction
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if errors.Is(err, redis.TxFailedErr) {
 		return ErrFenced
 	}
@@ -224,7 +224,7 @@ func (l *Lane) stored(ctx context.Context, repeats []*Append) error {
 		there[i] = pipe.XRange(ctx, key, id, id)
 		oldest[i] = pipe.XRangeN(ctx, key, "-", "+", 1)
 	}
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := l.failed(cmds, err); err != nil {
 		return fmt.Errorf("cannot read what was appended before: %w", err)
 	}
@@ -324,7 +324,7 @@ func (l *Lane) Commit(ctx context.Context, out []Outgoing, acks []Ack, next Read
 		return buf, nil
 	}
 	l.watched = false
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if read != nil && isNoGroup(read.Err()) {
 		return buf, ErrFenced
 	}

@@ -68,7 +68,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	pipe.HSetNX(ctx, s.keys.meta(), "version", schemaVersion)
 	pipe.HSetNX(ctx, s.keys.meta(), "partitions", s.cfg.Partitions)
 	meta := pipe.HGetAll(ctx, s.keys.meta())
-	cmds, err := pipe.Exec(ctx)
+	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err); err != nil {
 		return fmt.Errorf("cannot read %s: %w", s.keys.meta(), err)
 	}

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -110,4 +111,78 @@ func (x *suite) refusedReplica(t *testing.T) {
 	must(t, err)
 	got, _ := retained(t, s, to)
 	want(t, "ids", got, ids)
+}
+
+// refusedLogin: a server that refuses the connection itself (the password was changed, and
+// the links are cut) has seen no command. Each says so: none counts as done, and no
+// history as empty.
+func (x *suite) refusedLogin(t *testing.T) {
+	ctx := t.Context()
+	login := func(rule ...any) {
+		must(t, x.Client.Do(ctx, append([]any{"ACL", "SETUSER", "sluice", "on", "allkeys", "allchannels", "allcommands"}, rule...)...).Err())
+	}
+	login("resetpass", ">old")
+	s := Open(t, strings.Replace(x.URL, "redis://", "redis://sluice:old@", 1), nil)
+	a := x.own(t, s, "a", 0)
+	to, event := targetIn(0, 0), []string{"to", targetIn(0, 0), "data", "1"}
+	ids := x.add(t, 0, to, 3)
+	entries := a.next()
+	a.append(to, wire.ID{}, ids...)
+	want(t, "acknowledged and read on", len(a.ack(ids...)), 0)
+	query := &store.Query{Target: to, Edges: true, Limit: 10}
+	session := store.Session{Target: to, Field: "f"}
+	work := []struct {
+		name string
+		do   func() error
+	}{
+		{"Publish", func() error { return s.Publish(ctx, []store.Publication{{To: to, Fields: event}})[0] }},
+		{"AppendAcks", func() error {
+			errs, _ := s.AppendAcks(ctx, []wire.Ack{{User: "u", To: to, ID: ids[0]}}, 10)
+			return errs[0]
+		}},
+		{"History", func() error { return s.History(ctx, query) }},
+		{"Holders", func() error { _, err := s.Holders(ctx, []string{to}); return err }},
+		{"Backlogs", func() error { _, err := s.Backlogs(ctx); return err }},
+		{"Prepare", func() error {
+			return a.lane.Prepare(ctx, []*store.Claim{{To: to, Key: "k", ID: ids[0]}}, []*store.End{{Target: to}}, time.Minute)
+		}},
+		{"AppendAndRoute", func() error {
+			return a.lane.AppendAndRoute(ctx, appendsOf(s, to, ids[2], id(ids[2].Ms+1000, 0)), nil)
+		}},
+		{"Commit", func() error { _, err := a.commit(nil, ackOf(0, ids...)); return err }},
+		{"TakeOver", func() error { _, err := s.TakeOver(ctx, "a", "again", leaseTTL, []int{0}); return err }},
+		{"Free", func() error { _, err := s.Free(ctx, "a", []int{0}); return err }},
+		{"Renew", func() error { _, err := s.Renew(ctx, "a", leaseTTL, []int{0}); return err }},
+		{"Forward", func() error {
+			return s.Forward(ctx, []*store.Forwarding{{Partition: 1, Entries: []store.Entry{intakeEntry(id(5, 0), targetIn(1, 0))}}})
+		}},
+		{"Bury", func() error { return s.Bury(ctx, []store.DeadLetter{{Entry: entries[0], Reason: "r"}}) }},
+		{"Trim", func() error { return s.Trim(ctx, map[int]wire.ID{0: ids[0]}) }},
+		{"Register", func() error { _, err := s.Register(ctx, "g", s.NowMs()+1000, []store.Session{session}); return err }},
+		{"Announce", func() error { _, _, err := s.Announce(ctx, store.Servers, "g", time.Minute); return err }},
+		{"Send", func() error { return s.Send(ctx, []store.Outgoing{{Server: "g", Payload: []byte("x")}}) }},
+		{"Ready", func() error { return s.Ready(ctx) }},
+	}
+	login("resetpass", ">new")
+	for _, w := range work {
+		must(t, x.Client.Do(ctx, "CLIENT", "KILL", "USER", "sluice").Err())
+		// The cut link may be the first that is seen, then the refusal of the next one.
+		Eventually(t, func() error {
+			err := w.do()
+			if err == nil {
+				t.Fatalf("%s counts as done, but the server refuses the login", w.name)
+			}
+			if !store.IsReply(err) || !strings.Contains(err.Error(), "WRONGPASS") {
+				return err
+			}
+			return nil
+		})
+	}
+	want(t, "what was published", x.Client.XLen(ctx, key(0, "events")).Val(), 3)
+	login("resetpass", ">old")
+	must(t, s.History(ctx, query))
+	want(t, "events of the history", len(query.Page.Events), 3)
+	for _, w := range work[:3] {
+		must(t, w.do())
+	}
 }

@@ -76,6 +76,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 
 		{"Refused/memory", realOnly, (*suite).refusedMemory},
 		{"Refused/replica", realOnly, (*suite).refusedReplica},
+		{"Refused/login", realOnly, (*suite).refusedLogin},
 
 		{"Publish", everywhere, (*suite).publish},
 		{"Forward", everywhere, (*suite).forward},
