@@ -14,7 +14,11 @@ type Config struct {
 	Acks     AckConfig
 	Slow     SlowConfig
 	ServerID string `env:"SLUICE_SERVER_ID" help:"Name of this process, unique in the installation. Default: the host's name and a random suffix." allow:"1 to 128 characters of A-Z a-z 0-9 . _ - : @ / + ="`
+	// TargetCache: 0 is the default, for those who make a Config by hand.
+	TargetCache int `env:"SLUICE_TARGET_CACHE" envDefault:"32768" help:"Targets of each partition whose newest event a worker remembers; those of others it looks up." allow:"a whole number from 2 to 10000000"`
 }
+
+const defaultTargetCache = 32 << 10
 
 // AckConfig says what becomes of acknowledgements.
 type AckConfig struct {
@@ -34,6 +38,9 @@ func (c *AckConfig) Validate() error {
 func (c *Config) Validate() error {
 	if c.ServerID != "" && !wire.ValidName(c.ServerID) {
 		return &store.Problem{Name: "SLUICE_SERVER_ID", Value: c.ServerID, Allowed: "1 to 128 characters of A-Z a-z 0-9 . _ - : @ / + ="}
+	}
+	if c.TargetCache < 2 || c.TargetCache > 10_000_000 {
+		return &store.Problem{Name: "SLUICE_TARGET_CACHE", Value: strconv.Itoa(c.TargetCache), Allowed: "a whole number from 2 to 10000000"}
 	}
 	return nil
 }

@@ -9,14 +9,16 @@ type end struct {
 	touched int64 // when its expiry was last renewed, Redis's clock in ms
 }
 
-// generation bounds a cache of ends: it holds between one and two of these.
-const generation = 16 << 10
-
-// ends is a bounded cache: two generations, the older one is dropped when the
-// younger one is full, and what is used moves to the younger one.
+// ends is a bounded cache of targets: two generations, the older one is dropped when
+// the younger one is full, and what is used moves to the younger one. What it does not
+// know says nothing about a target: its history has to be asked.
 type ends struct {
+	most       int // targets of a generation
 	young, old map[string]end
 }
+
+// newEnds makes a cache of size targets, or of half as many when nothing is used twice.
+func newEnds(size int) ends { return ends{most: max(1, size/2)} }
 
 func (e *ends) get(target string) (end, bool) {
 	if v, ok := e.young[target]; ok {
@@ -30,8 +32,13 @@ func (e *ends) put(target string, v end) {
 	if e.young == nil {
 		e.young = make(map[string]end)
 	}
-	if _, ok := e.young[target]; !ok && len(e.young) >= generation {
+	if _, ok := e.young[target]; !ok && len(e.young) >= e.most {
 		e.old, e.young = e.young, make(map[string]end)
 	}
 	e.young[target] = v
+}
+
+func (e *ends) drop(target string) {
+	delete(e.young, target)
+	delete(e.old, target)
 }

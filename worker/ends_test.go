@@ -8,7 +8,8 @@ import (
 )
 
 func TestEndsIsBoundedAndKeepsWhatIsUsed(t *testing.T) {
-	var e ends
+	const generation = 1000
+	e := newEnds(2 * generation)
 	e.put("used", end{newest: wire.ID{Ms: 1}})
 	for i := range 5 * generation {
 		e.put(fmt.Sprint("other", i), end{newest: wire.ID{Ms: 2}})

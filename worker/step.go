@@ -23,9 +23,9 @@ type step struct {
 	json  []byte
 
 	// Of one batch; kept for the next one.
-	asked    map[string]struct{}
 	byTarget map[string]*store.Route
-	newest   map[string]end
+	known    map[string]end // the ends of its targets before it; zero while not asked
+	planned  map[string]end // and as they are after the appends that are planned
 }
 
 // part is what is known of a partition in this reign.
@@ -51,12 +51,12 @@ type item struct {
 func newStep(w *Worker) *step {
 	return &step{
 		w: w, parts: make(map[int]*part), stale: make(map[string]struct{}),
-		asked: make(map[string]struct{}), byTarget: make(map[string]*store.Route), newest: make(map[string]end),
+		byTarget: make(map[string]*store.Route), known: make(map[string]end), planned: make(map[string]end),
 	}
 }
 
 func (s *step) begin(r store.Reign) {
-	s.parts[r.Partition] = &part{out: newOutbox(r.Partition, r.Epoch), tried: r.Seen}
+	s.parts[r.Partition] = &part{ends: newEnds(s.w.remembered), out: newOutbox(r.Partition, r.Epoch), tried: r.Seen}
 }
 
 func (s *step) end(partition int) { delete(s.parts, partition) }
@@ -125,12 +125,13 @@ func (s *step) refuse(partition int, to wire.Reply, reason string) {
 	s.parts[partition].out.add(to.Server, &wire.Record{Kind: wire.RecRefused, Conn: to.Conn, Ref: to.Ref, Code: code})
 }
 
-// prepare claims idempotency keys and looks up the histories' ends that are not
-// known. Most batches need neither.
+// prepare claims idempotency keys and finds the ends of all histories of the batch: in
+// the cache, or in Redis. Most batches need no round trip. The batch keeps what it has
+// found, since the cache may forget it at any time.
 func (s *step) prepare(ctx context.Context, conn *store.Lane, items []*item) error {
 	var claims []*store.Claim
 	var missing []*store.End
-	clear(s.asked)
+	clear(s.known)
 	for _, it := range items {
 		if it.Key != "" {
 			it.claim = &store.Claim{Partition: it.source.Partition, To: it.To, Key: it.Key, ID: it.ID}
@@ -139,11 +140,12 @@ func (s *step) prepare(ctx context.Context, conn *store.Lane, items []*item) err
 		if it.Live {
 			continue
 		}
-		if _, known := it.part.ends.get(it.To); !known {
-			if _, again := s.asked[it.To]; !again {
-				s.asked[it.To] = struct{}{}
-				missing = append(missing, &store.End{Partition: it.source.Partition, Target: it.To})
-			}
+		if _, again := s.known[it.To]; again {
+			continue
+		}
+		last, cached := it.part.ends.get(it.To)
+		if s.known[it.To] = last; !cached {
+			missing = append(missing, &store.End{Partition: it.source.Partition, Target: it.To})
 		}
 	}
 	if len(claims) == 0 && len(missing) == 0 {
@@ -153,7 +155,7 @@ func (s *step) prepare(ctx context.Context, conn *store.Lane, items []*item) err
 		return err
 	}
 	for _, m := range missing {
-		s.parts[m.Partition].ends.put(m.Target, end{newest: m.Newest})
+		s.known[m.Target] = end{newest: m.Newest}
 	}
 	for _, it := range items {
 		it.duplicate = it.claim != nil && it.claim.First != it.ID
@@ -166,7 +168,7 @@ func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
 	appends := make([]*store.Append, 0, len(items))
 	var routes []*store.Route
 	clear(s.byTarget)
-	clear(s.newest)
+	clear(s.planned)
 	now, every := s.w.store.NowMs(), s.w.store.TouchEvery()
 	for _, it := range items {
 		if it.duplicate {
@@ -181,9 +183,9 @@ func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
 		if it.Live {
 			continue
 		}
-		last, ok := s.newest[it.To]
+		last, ok := s.planned[it.To]
 		if !ok {
-			last, _ = it.part.ends.get(it.To)
+			last = s.known[it.To]
 		}
 		it.append = &store.Append{Partition: it.source.Partition, Event: &it.Event, Tried: !it.part.tried.Less(it.ID)}
 		it.Prev = last.newest
@@ -193,7 +195,7 @@ func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
 		if now-last.touched >= every {
 			it.append.Touch, last.touched = true, now
 		}
-		s.newest[it.To] = last
+		s.planned[it.To] = last
 		appends = append(appends, it.append)
 	}
 	return appends, routes
@@ -271,20 +273,26 @@ func (s *step) deliver(out *outbox, it *item) {
 	}
 }
 
-// learn remembers the new ends, and the Hashes that want sweeping.
+// learn remembers the new ends, and the Hashes that want sweeping. Of a history that
+// refused an event it is not known any more where it ends.
 func (s *step) learn(items []*item, routes []*store.Route) {
 	now := s.w.store.NowMs()
 	for _, it := range items {
-		if it.append == nil || it.append.Err != nil {
+		if it.append == nil {
 			continue
 		}
-		e, _ := it.part.ends.get(it.To)
+		if it.append.Err != nil {
+			it.part.ends.drop(it.To)
+			continue
+		}
+		e := s.known[it.To]
 		if e.newest.Less(it.ID) {
 			e.newest = it.ID
 		}
 		if it.append.Touch {
 			e.touched = now
 		}
+		s.known[it.To] = e
 		it.part.ends.put(it.To, e)
 	}
 	for _, r := range routes {

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,8 @@ type Worker struct {
 	threads bool
 	acks    AckConfig
 	slow    SlowConfig
+	// remembered: targets of a partition whose newest event is known without a look.
+	remembered int
 	// gateways that live, as of a second ago.
 	gateways atomic.Pointer[[]string]
 }
@@ -55,6 +58,8 @@ func New(o Options) *Worker {
 		acks:    o.Config.Acks,
 		share:   &share{partitions: o.Store.Config().Partitions},
 		slow:    o.Config.Slow,
+
+		remembered: cmp.Or(o.Config.TargetCache, defaultTargetCache),
 	}
 }
 

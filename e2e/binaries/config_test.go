@@ -16,7 +16,8 @@ var documented = map[string][]string{
 		"SLUICE_DRAIN_TIMEOUT", "SLUICE_AUTH", "SLUICE_AUTH_DEV_ANYWHERE", "SLUICE_JWT_SECRET", "SLUICE_JWT_AUDIENCE",
 		"SLUICE_JWT_ISSUER", "SLUICE_ALLOWED_ORIGINS", "SLUICE_ACKS_SIZE"},
 	"worker": {"SLUICE_REDIS_URL", "SLUICE_PREFIX", "SLUICE_PARTITIONS", "SLUICE_ADMIN_ADDR", "SLUICE_HISTORY_SIZE",
-		"SLUICE_HISTORY_TTL", "SLUICE_MAX_FRAME_BYTES", "SLUICE_CURSOR_TTL", "SLUICE_ACK_SYNC"},
+		"SLUICE_HISTORY_TTL", "SLUICE_MAX_FRAME_BYTES", "SLUICE_CURSOR_TTL", "SLUICE_ACK_SYNC",
+		"SLUICE_TARGET_CACHE"},
 }
 
 func TestHelp(t *testing.T) {
@@ -86,6 +87,7 @@ func TestBadSettings(t *testing.T) {
 		{"worker", "SLUICE_MAX_FRAME_BYTES", "64KB", number},
 		{"worker", "SLUICE_CURSOR_TTL", "0s", duration},
 		{"worker", "SLUICE_ACK_SYNC", "maybe", `true|false`},
+		{"worker", "SLUICE_TARGET_CACHE", "1", number},
 		{"gateway", "SLUICE_ACKS_SIZE", "10", number},
 	} {
 		t.Run(tc.binary+" "+tc.variable+"="+tc.value, func(t *testing.T) {
