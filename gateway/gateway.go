@@ -50,6 +50,7 @@ type Gateway struct {
 	acks      *acks
 	reads     *reads
 	lags      *lags
+	rivals    []rival // by partition
 
 	ctx      context.Context // ends after the drain; set by Run
 	wg       sync.WaitGroup  // goroutines of connections
@@ -83,6 +84,7 @@ func New(o Options) (*Gateway, error) {
 	}
 	g.openers.gw = g
 	g.hub = newHub(g, o.Config.Store.Partitions)
+	g.rivals = make([]rival, o.Config.Store.Partitions)
 	g.sessions = newSessions(g)
 	g.reread = newRereads(g)
 	g.reads = newReads(g)

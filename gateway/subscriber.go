@@ -178,6 +178,7 @@ func (g *Gateway) batch(m *wire.Message, size int) {
 	stale := m.Head.Epoch < sh.epoch
 	lost := false
 	if !stale {
+		g.rivals[m.Head.Partition] = rival{}
 		if m.Head.Epoch > sh.epoch {
 			// A new reign. What the old one sent last may be lost, if there was an old one.
 			lost = sh.epoch != 0 || m.Head.Seq != 1
@@ -208,6 +209,23 @@ func (g *Gateway) batch(m *wire.Message, size int) {
 	}
 }
 
+// rival is an epoch below the highest one that was seen, whose owner beats. The shard's
+// lock guards it.
+type rival struct {
+	epoch uint64
+	beats int
+	since time.Time // of the first beat
+}
+
+// A lower epoch counts again after so many beats, over such a time, in which nothing came
+// from a higher one. Redis has lost the higher one then (a failover to a node whose clock
+// is behind). An owner that was deposed cannot beat so often: each of its beats goes out
+// with a read, which tells it that it was deposed.
+const (
+	rivalBeats = 3
+	rivalFor   = 2 * time.Second
+)
+
 // beat compares an owner's latest sequence number with what came.
 func (g *Gateway) beat(b wire.Head) {
 	if b.Partition >= len(g.hub.shards) {
@@ -217,9 +235,22 @@ func (g *Gateway) beat(b wire.Head) {
 	sh := &g.hub.shards[b.Partition]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if b.Epoch < sh.epoch || (b.Epoch == sh.epoch && b.Seq == sh.seq) {
+	r := &g.rivals[b.Partition]
+	switch {
+	case b.Epoch < sh.epoch:
+		if r.epoch != b.Epoch {
+			*r = rival{epoch: b.Epoch, since: time.Now()}
+		}
+		if r.beats++; r.beats < rivalBeats || time.Since(r.since) < rivalFor {
+			return
+		}
+		g.log.Warn("a partition's epoch has fallen: Redis lost the last takeovers; goes on with the lower one",
+			"partition", b.Partition, "from", sh.epoch, "to", b.Epoch)
+	case b.Epoch == sh.epoch && b.Seq == sh.seq:
+		*r = rival{}
 		return
 	}
+	*r = rival{}
 	sh.epoch, sh.seq = b.Epoch, b.Seq
 	g.reread.partition(sh)
 }

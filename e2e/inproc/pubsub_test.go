@@ -198,6 +198,70 @@ func TestEpochsGrow(t *testing.T) {
 	c.check("user:alice", 0, n)
 }
 
+// TestEpochFalls: Redis loses takeovers that a gateway has seen, by a failover. Another
+// worker's epoch is above them by Redis's time; also when that has fallen, the gateway
+// gets live-only events, and finds a lost push.
+func TestEpochFalls(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, onePartition)
+	g := r.gateway()
+	w := r.worker()
+	r.waitOwners(patience, map[string]int{w.name: 1})
+	c := join(t, g, "alice")
+	r.add("direct", "user:alice", 0, 1)
+	c.waitEvents(patience, "user:alice", 1)
+	const key = "sluice:{0}:epoch"
+	epoch := func() (n int64) {
+		t.Helper()
+		n, err := r.rdb.Get(ctx, key).Int64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	next := func(stored int64) { // the next worker's reign, after Redis has lost some
+		t.Helper()
+		w.stop()
+		if err := r.rdb.Set(ctx, key, stored, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		w = r.worker()
+		r.waitOwners(patience, map[string]int{w.name: 1})
+	}
+	n, live := 1, 0
+	works := func(what string) {
+		t.Helper()
+		eventually(t, patience, what+": live-only events come", func() error {
+			r.add("direct", "user:alice", 0, 1, "retain", "0")
+			if len(liveOnly(c.everything(), "user:alice")) == live {
+				return fmt.Errorf("none")
+			}
+			return nil
+		})
+		live = len(liveOnly(c.everything(), "user:alice"))
+		g.via.swallowPush(once(isBatch))
+		r.add("direct", "user:alice", n, 1)
+		n++
+		c.waitEvents(mended, "user:alice", n)
+		g.via.swallowPush(nil)
+	}
+	before := epoch()
+	next(before - 1000)
+	if now := epoch(); now <= before {
+		t.Errorf("the epoch is %d, and was %d before Redis lost some", now, before)
+	}
+	stale := g.metric("sluice_gateway_drops_total", "reason", "stale_live")
+	works("takeovers are lost")
+	if now := g.metric("sluice_gateway_drops_total", "reason", "stale_live"); now != stale {
+		t.Errorf("%v live-only events were dropped as of a reign that is over", now-stale)
+	}
+	next(before + time.Hour.Milliseconds())
+	works("the clock is ahead")
+	next(before)
+	works("the clock is set back")
+	c.check("user:alice", 0, n)
+}
+
 // TestSubscriptionKilled cuts all subscriptions, over and over, while events come.
 func TestSubscriptionKilled(t *testing.T) {
 	t.Parallel()

@@ -52,12 +52,12 @@ var defects = map[string]func(*flaw, context.Context, []redis.Cmder, redis.Proce
 const onlyLease = `
 local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] then
-  return {0, owner}
+  return {0, owner, '0-0'}
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], '1', 'NX')
 redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[4] .. 'all', '0', 'MKSTREAM')
-return {tonumber(redis.call('GET', KEYS[2])), '0-0'}`
+return {tonumber(redis.call('GET', KEYS[2])), '0-0', '0-0'}`
 
 func (f *flaw) takeover(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error {
 	for _, cmd := range cmds {

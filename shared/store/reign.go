@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -26,13 +27,15 @@ type Reign struct {
 
 // TakeOver takes the leases of the partitions that are free or the worker's own
 // and moves their reigns to the consumer group of tenure. One pipeline; each
-// partition is atomic by itself and repeatable: a repeat only makes one more reign.
+// partition is atomic by itself and repeatable: a repeat only makes one more reign. An
+// epoch is above all that Redis and this process know of, and not below Redis's time in
+// ms: a failover may have lost the last ones, but gateways have seen them.
 func (s *Store) TakeOver(ctx context.Context, worker, tenure string, lease time.Duration, partitions []int) ([]Reign, error) {
 	calls := make([]call, len(partitions))
 	for i, p := range partitions {
 		calls[i] = call{
 			[]string{s.keys.lease(p), s.keys.epoch(p), s.keys.events(p)},
-			[]any{worker, lease.Milliseconds(), groupPrefix + tenure, groupPrefix, s.NowMs()},
+			[]any{worker, lease.Milliseconds(), groupPrefix + tenure, groupPrefix, s.NowMs(), s.epochs.highest(p)},
 		}
 	}
 	cmds, err := runAll(ctx, s.rdb, takeover, calls)
@@ -52,6 +55,7 @@ func (s *Store) TakeOver(ctx context.Context, worker, tenure string, lease time.
 			r.Owner = text
 		} else {
 			r.Taken, r.Epoch = true, uint64(epoch)
+			s.epochs.saw(r.Partition, r.Epoch)
 			done, _ := res[2].(string)
 			r.Seen, _ = parseRedisID(text)
 			r.Done, _ = parseRedisID(done)
@@ -59,6 +63,27 @@ func (s *Store) TakeOver(ctx context.Context, worker, tenure string, lease time.
 		out[i] = r
 	}
 	return out, nil
+}
+
+// epochs are the highest ones that this process was given.
+type epochs struct {
+	mu   sync.Mutex
+	seen map[int]uint64 // by partition
+}
+
+func (e *epochs) highest(p int) uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.seen[p]
+}
+
+func (e *epochs) saw(p int, epoch uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.seen == nil {
+		e.seen = make(map[int]uint64)
+	}
+	e.seen[p] = max(e.seen[p], epoch)
 }
 
 // Free reports which of the partitions the worker can take: those without an

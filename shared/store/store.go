@@ -21,6 +21,8 @@ type Store struct {
 	keys keys
 	rdb  redis.UniversalClient
 
+	epochs epochs
+
 	maxBlock time.Duration // a blocking read must end well before the link counts as dead
 
 	start  time.Time    // with a monotonic reading

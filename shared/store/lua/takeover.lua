@@ -4,8 +4,9 @@
 -- KEYS[1] lease     KEYS[2] epoch     KEYS[3] stream
 -- ARGV[1] worker    ARGV[2] lease in ms
 -- ARGV[3] new consumer group          ARGV[4] prefix of all workers' groups
--- ARGV[5] Redis's time in ms: the first epoch of a stream that has none, so
---         that epochs still grow when the key was lost or holds no whole number
+-- ARGV[5] Redis's time in ms    ARGV[6] the highest epoch that the worker knows of
+--         No epoch is below these: they grow also when Redis has lost the key, or the
+--         last takeovers (a failover), or the key holds no whole number.
 -- Result: {epoch, last id that an earlier owner may have seen, id up to which all is
 -- acknowledged}, or {0, owner, '0-0'} when another worker holds the lease.
 --
@@ -20,11 +21,10 @@ end
 
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local epoch = redis.call('GET', KEYS[2])
-if epoch and #epoch <= 15 and string.match(epoch, '^%d+$') then -- more digits a Lua number cannot count
-  epoch = tonumber(epoch) + 1
-else
-  epoch = tonumber(ARGV[5])
+if not epoch or #epoch > 15 or not string.match(epoch, '^%d+$') then -- more digits a Lua number cannot count
+  epoch = 0
 end
+epoch = math.max(tonumber(epoch) + 1, tonumber(ARGV[5]), tonumber(ARGV[6]) + 1)
 redis.call('SET', KEYS[2], string.format('%.0f', epoch))
 
 local from, seen = nil, '0-0'
