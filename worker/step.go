@@ -264,7 +264,7 @@ func (s *step) deliver(out *outbox, it *item) {
 	}
 	s.json = wire.AppendEvent(s.json[:0], &it.Event)
 	s.frame = wire.AppendText(s.frame[:0], s.json)
-	r := wire.Record{Kind: wire.RecEvent, To: it.To, ID: it.ID, Prev: it.Prev, Except: it.Except, Frame: s.frame}
+	r := wire.Record{Kind: wire.RecEvent, To: it.To, ID: it.ID, Prev: it.Prev, First: it.First, Except: it.Except, Frame: s.frame}
 	if it.Live {
 		r.Kind = wire.RecLive
 	}

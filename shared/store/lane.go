@@ -26,6 +26,7 @@ type Lane struct {
 	readWords  []any
 	readOf     Read // what readWords are of; its epochs are not
 	words      words
+	limit      any // how many events a history keeps
 }
 
 // NewLane makes a lane; Close ends it. ownThread says that the process does little
@@ -36,7 +37,7 @@ func (s *Store) NewLane(ownThread bool) (*Lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Lane{s: s, rdb: rdb}, nil
+	return &Lane{s: s, rdb: rdb, limit: s.cfg.HistorySize}, nil
 }
 
 // Close ends the lane's connections. Another goroutine may call it; a blocked read

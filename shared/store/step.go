@@ -93,11 +93,13 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 	return nil
 }
 
-// Append is an event to be added to its target's history under its own id.
+// Append is an event to be added to its target's history under its own id. If it has a
+// prev, the history should be there. If that has ended meanwhile, it begins anew with the
+// event, which says so (Event.First), and gets an expiry.
 type Append struct {
 	Partition int
 	Event     *wire.Event
-	Touch     bool // also renew the history's expiry and trim what is too old
+	Touch     bool // also renew the history's expiry and trim what is too old; a result, too
 	// Tried: this owner or one before it (Reign.Seen) may have appended the event. If
 	// the history is past it and no longer reaches back to it, it was trimmed since,
 	// and is no ErrOrder.
@@ -126,36 +128,48 @@ type Route struct {
 // always sees the other. It is one transaction: were one append refused for now and a
 // later one taken, the first could never be appended under its id any more.
 // Repeatable: Redis refuses an id that it has. ErrFenced when the reign is over.
+//
+// Histories that have ended begin anew in a second round trip, all events of a target
+// together.
 func (l *Lane) AppendAndRoute(ctx context.Context, appends []*Append, routes []*Route) error {
+	ended, err := l.append(ctx, appends, routes)
+	if err != nil || len(ended) == 0 {
+		return err
+	}
+	anew := make(map[string]bool)
+	for _, a := range ended {
+		if to := a.Event.To; !anew[to] {
+			anew[to] = true
+			a.Event.First, a.Touch = true, true
+		}
+	}
+	var again []*Route // who has come since the first look may have read a history without them
+	for _, r := range routes {
+		if anew[r.Target] {
+			again = append(again, r)
+		}
+	}
+	_, err = l.append(ctx, ended, again)
+	return err
+}
+
+// append is one transaction of AppendAndRoute. ended are those whose history is not there
+// though their owner knows its newest event; nothing was done for them.
+func (l *Lane) append(ctx context.Context, appends []*Append, routes []*Route) (ended []*Append, err error) {
 	if len(appends) == 0 && len(routes) == 0 {
-		return nil
+		return nil, nil
 	}
 	s := l.s
 	conn, err := l.watching(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	pipe := conn.TxPipeline()
 	added := make([]*redis.StringCmd, len(appends))
 	w := &l.words
 	w.reset(20*len(appends) + 2*len(routes))
-	limit := any(s.cfg.HistorySize)
 	for i, a := range appends {
-		key := s.keys.history(a.Partition, a.Event.To)
-		w.add("xadd")
-		w.text(key)
-		w.add("maxlen")
-		if s.cfg.HistorySize >= approxFrom {
-			w.add("~")
-		}
-		w.add(limit)
-		w.text(a.Event.ID.String())
-		historyFields(w, a.Event)
-		added[i] = redis.NewStringCmd(ctx, w.end()...)
-		_ = pipe.Process(ctx, added[i]) // Exec says what failed
-		if a.Touch {
-			s.touch(ctx, pipe, key)
-		}
+		added[i] = l.add(ctx, pipe, a)
 	}
 	sessions := make([]*redis.StringSliceCmd, len(routes))
 	for i, r := range routes {
@@ -166,12 +180,12 @@ func (l *Lane) AppendAndRoute(ctx context.Context, appends []*Append, routes []*
 	l.watched = false // used up by the transaction
 	cmds, err := exec(ctx, pipe)
 	if errors.Is(err, redis.TxFailedErr) {
-		return ErrFenced
+		return nil, ErrFenced
 	}
 	// Any other answer than these says that the transaction was refused for now, or is
 	// one that nobody thought of: an event is given up only for what is known to last.
 	if err := l.failed(cmds, err, isNotAbove, isWrongType); err != nil {
-		return fmt.Errorf("cannot append a batch: %w", err)
+		return nil, fmt.Errorf("cannot append a batch: %w", err)
 	}
 	var repeats []*Append
 	for i, a := range appends {
@@ -181,12 +195,38 @@ func (l *Lane) AppendAndRoute(ctx context.Context, appends []*Append, routes []*
 			repeats = append(repeats, a)
 		case isWrongType(err):
 			a.Err = ErrNotStream
+		case errors.Is(err, redis.Nil):
+			ended = append(ended, a)
 		}
 	}
 	for i, r := range routes {
 		r.Servers, r.Expired = liveServers(sessions[i].Val(), s.NowMs(), r.Servers[:0])
 	}
-	return l.stored(ctx, repeats)
+	return ended, l.stored(ctx, repeats)
+}
+
+// add adds the commands for one event.
+func (l *Lane) add(ctx context.Context, pipe redis.Pipeliner, a *Append) *redis.StringCmd {
+	s, w := l.s, &l.words
+	key := s.keys.history(a.Partition, a.Event.To)
+	w.add("xadd")
+	w.text(key)
+	if !a.Event.Prev.IsZero() && !a.Event.First {
+		w.add("nomkstream")
+	}
+	w.add("maxlen")
+	if s.cfg.HistorySize >= approxFrom {
+		w.add("~")
+	}
+	w.add(l.limit)
+	w.text(a.Event.ID.String())
+	historyFields(w, a.Event)
+	added := redis.NewStringCmd(ctx, w.end()...)
+	_ = pipe.Process(ctx, added) // Exec says what failed
+	if a.Touch {
+		s.touch(ctx, pipe, key)
+	}
+	return added
 }
 
 // approxFrom is the history size from which Redis may keep up to one block of 100
@@ -234,7 +274,7 @@ func (l *Lane) stored(ctx context.Context, repeats []*Append) error {
 			if err != nil {
 				return err
 			}
-			a.Repeat, a.Event.Prev = true, e.Prev
+			a.Repeat, a.Event.Prev, a.Event.First = true, e.Prev, e.First
 			continue
 		}
 		trimmed := a.Tried
