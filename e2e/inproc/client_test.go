@@ -100,6 +100,11 @@ func lastEventID(id string) dialOption {
 	return func(d *dialing) { d.query.Set("last_event_id", id) }
 }
 
+// onGap chooses by the query what follows a gap.
+func onGap(what string) dialOption {
+	return func(d *dialing) { d.query.Set("on_gap", what) }
+}
+
 // narrow keeps the kernel from being the client's queue.
 func narrow(d *dialing) { d.buffer = 8 << 10 }
 
