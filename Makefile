@@ -15,7 +15,7 @@ LINT_VERSION = v2.15.0
 LINT         = bin/tools/golangci-lint-$(LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt bench load e2e compose torture tools
+.PHONY: help run build test again lint fmt bench load e2e compose torture tools
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -32,10 +32,12 @@ test: ## Run all tests with the race detector (TESTFLAGS='-v -run Name' is passe
 	@$(if $(PKG),,docker info >/dev/null 2>&1 || echo "no Docker engine answers: the tests in containers are skipped; 'make compose' says what to do")
 	$(GOTEST) $(or $(PKG),./...)
 
+again: ## Run 'make test' RUNS=10 times, beside LOAD=6 busy processes, and tell what failed (PKG and TESTFLAGS as for test)
+	@infra/tools/again.sh "$(or $(RUNS),10)" "$(or $(LOAD),0)"
+
 e2e: ## Run the end-to-end tests only, never from the test cache
 	@infra/tools/need.sh redis-server cc
-	$(GOTEST) $$(go list ./e2e/... | grep -v '/e2e/compose$$')
-	@$(MAKE) --no-print-directory compose
+	$(GOTEST) $$(go list ./e2e/... | grep -v '/e2e/compose$$'); status=$$?; $(MAKE) --no-print-directory compose && exit $$status
 
 compose: TIMEOUT = 20m
 compose: ## Run the end-to-end tests in containers only, and show what they did and counted
