@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -156,12 +157,10 @@ func otherAddresses(t *testing.T) []string {
 // TestLocalPortTaken: the default port is taken, by another program or by another sluice-local: another one is chosen and said.
 func TestLocalPortTaken(t *testing.T) {
 	t.Parallel()
-	if l, err := net.Listen("tcp", "127.0.0.1:8080"); err == nil {
-		defer func() { _ = l.Close() }() // else somebody else has it, which is as good
-	}
+	taken := takeDefaultPort(t)
 	one, two := startLocal(t), startLocal(t)
 	for _, l := range []*local{one, two} {
-		if strings.HasSuffix(l.addr, ":8080") {
+		if taken && strings.HasSuffix(l.addr, ":8080") {
 			t.Errorf("says that it has the port that is taken: %s", l.page)
 		}
 		rdb := newRedisClient(l.redis, "")
@@ -173,6 +172,19 @@ func TestLocalPortTaken(t *testing.T) {
 	if one.addr == two.addr || one.redis == two.redis {
 		t.Errorf("two of them at one address: %s %s, %s %s", one.addr, one.redis, two.addr, two.redis)
 	}
+}
+
+// takeDefaultPort takes the default port until the test ends, and reports whether it did. The sluice-local of another
+// test may have it, which lets it go at any time, so this waits for it; a program of somebody else may never do so.
+func takeDefaultPort(t *testing.T) bool {
+	t.Helper()
+	for end := time.Now().Add(patience / 2); time.Now().Before(end); <-time.After(20 * time.Millisecond) {
+		if l, err := net.Listen("tcp", "127.0.0.1:8080"); err == nil {
+			t.Cleanup(func() { _ = l.Close() })
+			return true
+		}
+	}
+	return false
 }
 
 // TestLocalWithARedis: SLUICE_REDIS_URL is used instead of the embedded one.

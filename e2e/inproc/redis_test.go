@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"sluice/e2e/clock"
+	"sluice/shared/store/storetest"
 )
 
 // redisServer is a real redis-server whose data survive stop and start.
@@ -39,13 +40,9 @@ func startRedis(t testing.TB, ahead time.Duration) *redisServer {
 	r := &redisServer{dir: dir, out: &safeBuffer{}, env: clock.Shift(t, dir, ahead)}
 	t.Cleanup(r.stop)
 	for range 5 { // another process may be quicker to take the port
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.addr = l.Addr().String()
-		_ = l.Close()
-		if err = r.start(); err == nil {
+		r.addr = fmt.Sprintf("127.0.0.1:%d", storetest.FreePort(t))
+		err := r.start()
+		if err == nil {
 			break
 		}
 		t.Logf("redis-server did not start on %s: %v", r.addr, err)

@@ -13,9 +13,10 @@ func TestOwnProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	busy, _ := machineBusy()
+	const work = 0.3 // seconds
+	busy, stolen := machineBusy()
 	limit := time.Now().Add(patience)
-	for after := before; after < before+0.05; {
+	for after := before; after < before+work; {
 		if time.Now().After(limit) {
 			t.Fatalf("after %v of work the CPU time grew from %v to %v s", patience, before, after)
 		}
@@ -25,8 +26,11 @@ func TestOwnProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if now, _ := machineBusy(); now-busy < 0.05-1e-6 { // sums of ticks of 10 ms, as floats
-		t.Errorf("the whole machine used %v s meanwhile", now-busy)
+	// A process's time is measured, the machine's is sampled a hundred times a second, and what the hypervisor took
+	// may count for the process: the two agree in their unit, not in every tick.
+	nowBusy, nowStolen := machineBusy()
+	if all := nowBusy - busy + nowStolen - stolen; all < work/2 {
+		t.Errorf("the whole machine used %v s while one process used %v s", all, work)
 	}
 	if rss, err := rssOf(os.Getpid()); err != nil || rss < 1<<20 || rss > 1<<40 {
 		t.Errorf("own memory: %d bytes, error %v", rss, err)

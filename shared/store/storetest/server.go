@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -48,7 +49,7 @@ func launch(tb testing.TB, s *Server) *Server {
 	s.tb, s.dir = tb, tb.TempDir()
 	tb.Cleanup(s.kill)
 	for range 5 { // somebody else may take a port before the server does
-		s.port, s.bus = freePort(tb), freePort(tb)
+		s.port, s.bus = FreePort(tb), FreePort(tb)
 		if s.start() == nil {
 			s.client = newClient(s.Addr())
 			tb.Cleanup(func() { _ = s.client.Close() })
@@ -282,31 +283,31 @@ func (s *Server) log() []byte {
 	return bytes.Join(lines[max(0, len(lines)-20):], nil)
 }
 
-var ports struct {
+// ports hands out loopback ports below the range from which the kernel takes those of outgoing connections: a port of
+// that range could be taken between its choice and the start of the server, also of a server that restarts.
+var ports = struct {
 	sync.Mutex
-	given map[int]bool
-}
+	next int
+}{next: 20000 + rand.IntN(8000)}
 
-// freePort is a port that nobody listens on, and that this process has not given before.
-func freePort(tb testing.TB) int {
+// FreePort is a loopback port that nobody listens on, and that this process has not given before.
+func FreePort(tb testing.TB) int {
 	tb.Helper()
 	ports.Lock()
 	defer ports.Unlock()
-	if ports.given == nil {
-		ports.given = make(map[int]bool)
-	}
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
+	for range 4000 {
+		ports.next++
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", ports.next))
+		if err == nil {
+			_ = l.Close()
+			return ports.next
 		}
-		port := l.Addr().(*net.TCPAddr).Port
-		_ = l.Close()
-		if !ports.given[port] {
-			ports.given[port] = true
-			return port
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			tb.Fatalf("cannot listen on loopback: %v", err)
 		}
 	}
+	tb.Fatal("no free loopback port")
+	return 0
 }
 
 // newClient repeats nothing by itself, so that a check sees what happened.
