@@ -7,7 +7,7 @@ GOBUILD  = CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-X sluice/
 
 # The race detector needs cgo on every system but macOS, where it does no harm. TIMEOUT is for the tests of one package.
 # -count=1: the cache of results does not see the programs that tests build and start.
-TIMEOUT ?= 8m
+TIMEOUT ?= 20m
 GOTEST   = CGO_ENABLED=1 go test -race -count=1 -p 1 -timeout $(TIMEOUT) $(TESTFLAGS)
 
 # The version is part of the file's name, so that a new version is installed and the present one is not built again.

@@ -33,7 +33,8 @@ func (r *rig) entry(pipe redis.Pipeliner, way, target, data string, extra ...str
 	return pipe.XAdd(ctx, &redis.XAddArgs{Stream: stream, Values: append([]string{"to", target, "data", data}, extra...)})
 }
 
-// producer adds events for targets in turn at a steady rate, until finish.
+// producer adds events for targets in turn at a steady rate, in the time that the machine
+// gives, until finish.
 type producer struct {
 	r       *rig
 	sources []source
@@ -79,7 +80,7 @@ func (p *producer) run(rate int) {
 	defer close(p.done)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	begin, before := time.Now(), late.Load()
+	watch := startWatch() // with less of the machine nobody could keep up with the whole rate
 	sent := 0
 	for {
 		select {
@@ -87,8 +88,7 @@ func (p *producer) run(rate int) {
 			return
 		case <-tick.C:
 		}
-		elapsed := time.Since(begin) - time.Duration(late.Load()-before) // others cannot keep up either
-		due := min(int(elapsed.Seconds()*float64(rate)), sent+rate/4)
+		due := min(int(watch.elapsed().Seconds()*float64(rate)), sent+rate/4)
 		if due <= sent {
 			continue
 		}

@@ -256,8 +256,12 @@ func (c *client) send(m msg) {
 // until waits for a condition on the frames that have come.
 func (c *client) until(limit time.Duration, what string, reached func(frames []frame) bool) {
 	c.t.Helper()
-	d := within(limit)
-	timer := time.AfterFunc(limit, func() {
+	c.untilBy(within(limit), what, reached)
+}
+
+func (c *client) untilBy(d deadline, what string, reached func(frames []frame) bool) {
+	c.t.Helper()
+	timer := time.AfterFunc(d.left(), func() {
 		c.mu.Lock()
 		c.cond.Broadcast()
 		c.mu.Unlock()
@@ -271,7 +275,7 @@ func (c *client) until(limit time.Duration, what string, reached func(frames []f
 		}
 		left := d.left()
 		if left <= 0 {
-			c.t.Fatalf("%s: not within %v: %s\n%s", c.name, limit, what, c.recent())
+			c.t.Fatalf("%s: not within %v: %s\n%s", c.name, d, what, c.recent())
 		}
 		timer.Reset(left)
 		c.cond.Wait()
@@ -318,8 +322,13 @@ func (c *client) answer(ref string) frame {
 // waitEvents waits for n retained events of a target.
 func (c *client) waitEvents(limit time.Duration, target string, n int) {
 	c.t.Helper()
+	c.waitEventsBy(within(limit), target, n)
+}
+
+func (c *client) waitEventsBy(d deadline, target string, n int) {
+	c.t.Helper()
 	seen, got := 0, 0
-	c.until(limit, fmt.Sprintf("%d events of %s", n, target), func(frames []frame) bool {
+	c.untilBy(d, fmt.Sprintf("%d events of %s", n, target), func(frames []frame) bool {
 		if seen > len(frames) { // the test threw them away
 			seen = 0
 		}
@@ -384,9 +393,7 @@ func (c *client) last(target string) string {
 // waitClose waits for the end and returns the close code; 1006 without a close frame.
 func (c *client) waitClose(limit time.Duration) int {
 	c.t.Helper()
-	select {
-	case <-c.done:
-	case <-time.After(limit):
+	if _, ok := await(c.done, limit); !ok {
 		c.t.Fatalf("%s: not closed within %v", c.name, limit)
 	}
 	c.mu.Lock()

@@ -17,6 +17,7 @@ import (
 // newClusterRig makes a rig on a Redis Cluster of three nodes, without proxies.
 func newClusterRig(t *testing.T, change ...func(*config)) (*rig, []*storetest.Server) {
 	t.Helper()
+	takeTurn(t)
 	nodes := storetest.Nodes(t, 3, "--appendonly", "yes")
 	var addrs []string
 	for _, n := range nodes {

@@ -132,9 +132,7 @@ func TestDeposedInTheMiddle(t *testing.T) {
 					<-proceed
 				}
 			})
-			select {
-			case <-reached:
-			case <-time.After(patience):
+			if _, came := await(reached, patience); !came {
 				t.Fatal("the command did not come")
 			}
 			w2 := r.worker()

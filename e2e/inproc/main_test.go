@@ -3,12 +3,13 @@
 // so a test can count round trips, hold a command back, lose a reply, or swallow one
 // message of a channel, at exactly the place that it is about.
 //
-//	redis_test.go  a redis-server
-//	resp_test.go   Redis's protocol, as far as the proxy needs it
-//	proxy_test.go  the proxy and its faults
-//	rig_test.go    gateways and workers
-//	client_test.go a WebSocket client that can stop reading
-//	check_test.go  producers, and what every subscriber must have got
+//	machine_test.go deadlines, in the time that the machine gives to the tests
+//	redis_test.go   a redis-server
+//	resp_test.go    Redis's protocol, as far as the proxy needs it
+//	proxy_test.go   the proxy and its faults
+//	rig_test.go     gateways and workers
+//	client_test.go  a WebSocket client that can stop reading
+//	check_test.go   producers, and what every subscriber must have got
 //
 // The other files are the tests, by what they are about.
 package inproc_test
@@ -18,7 +19,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"sync/atomic"
+	"strconv"
 	"testing"
 	"time"
 
@@ -33,9 +34,7 @@ var ctx = context.Background()
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Most of these tests wait for leases and heartbeats, so more of them than there
-	// are processors can run at once.
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := flag.Set("test.parallel", strconv.Itoa(atOnce)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -48,52 +47,3 @@ func TestMain(m *testing.M) {
 type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
-
-// late is by how much timers of this process have been late, in all, in nanoseconds: the
-// time for which the machine was busy with others.
-var late atomic.Int64
-
-func watchMachine() {
-	const every = 10 * time.Millisecond
-	tick := time.NewTicker(every)
-	last := time.Now()
-	for now := range tick.C {
-		_ = now // when it was due; what counts is when it came
-		came := time.Now()
-		if d := came.Sub(last) - every; d > every/2 {
-			late.Add(int64(d))
-		}
-		last = came
-	}
-}
-
-// deadline is a limit in the time that the machine gave to this process: a promise of
-// three seconds cannot be held, nor checked, by who was not let run for four.
-type deadline struct {
-	at   time.Time
-	late int64
-}
-
-func within(limit time.Duration) deadline {
-	return deadline{time.Now().Add(limit), late.Load()}
-}
-
-func (d deadline) left() time.Duration {
-	return time.Until(d.at) + time.Duration(late.Load()-d.late)
-}
-
-// eventually waits until check returns nil.
-func eventually(t testing.TB, limit time.Duration, what string, check func() error) {
-	t.Helper()
-	d := within(limit)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if d.left() <= 0 {
-			t.Fatalf("not within %v: %s: %v", limit, what, err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}

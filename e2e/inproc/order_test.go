@@ -37,46 +37,46 @@ func TestOrderWhileWorkersChange(t *testing.T) {
 	sources := fourSources(r)
 	clients := watchers(t, sources, g1, g2)
 	p := r.produce(400, 0, sources...)
-	flows := func(within time.Duration, what string) {
+	flows := func(limit deadline, what string) {
 		t.Helper()
 		begin := time.Now()
 		for i, s := range sources {
 			n := p.sent(i) + 1
 			for _, c := range clients {
-				c.waitEvents(within-time.Since(begin), s.target, n)
+				c.waitEventsBy(limit, s.target, n)
 			}
 		}
 		t.Logf("events of all targets came %v after %s", time.Since(begin).Round(time.Millisecond), what)
 	}
-	flows(patience, "the start")
+	flows(within(patience), "the start")
 
 	w2 := r.worker()
 	r.waitOwners(5*time.Second, map[string]int{w1.name: 8, w2.name: 8})
-	flows(5*time.Second, "a worker was added")
+	flows(within(5*time.Second), "a worker was added")
 
 	w3, w4 := r.worker(), r.worker()
 	r.waitOwners(5*time.Second, map[string]int{w1.name: 4, w2.name: 4, w3.name: 4, w4.name: 4})
-	flows(5*time.Second, "two workers were added")
+	flows(within(5*time.Second), "two workers were added")
 
 	// Graceful: others own everything within a second.
-	begin := time.Now()
+	begin, limit := time.Now(), within(time.Second)
 	w1.stop()
-	eventually(t, time.Second-time.Since(begin), "others own the partitions of a worker that stops", func() error { return r.without(w1) })
+	limit.eventually(t, "others own the partitions of a worker that stops", func() error { return r.without(w1) })
 	t.Logf("after a stop the others owned everything in %v", time.Since(begin).Round(time.Millisecond))
-	flows(5*time.Second, "a worker stopped")
+	flows(within(5*time.Second), "a worker stopped")
 
 	// A crash: within five.
 	begin = time.Now()
 	w2.crash()
 	eventually(t, 5*time.Second, "others own the partitions of a worker that died", func() error { return r.without(w2) })
 	t.Logf("after a crash the others owned everything in %v", time.Since(begin).Round(time.Millisecond))
-	flows(5*time.Second, "the takeover")
+	flows(within(5*time.Second), "the takeover")
 
 	// A link that is frozen for ever, and nobody tells.
 	w3.via.freeze()
-	begin = time.Now()
-	eventually(t, 5*time.Second, "others own the partitions of a worker behind a frozen link", func() error { return r.without(w3) })
-	flows(5*time.Second-time.Since(begin), "the takeover")
+	limit = within(5 * time.Second)
+	limit.eventually(t, "others own the partitions of a worker behind a frozen link", func() error { return r.without(w3) })
+	flows(limit, "the takeover")
 
 	p.settle(patience, clients...)
 	r.noDead()

@@ -152,9 +152,7 @@ func (p *proxy) between(match func(flight) bool, before func(i int, c command)) 
 // wait waits until the fault has happened.
 func (r *rule) wait(t testing.TB) {
 	t.Helper()
-	select {
-	case <-r.hit:
-	case <-time.After(patience):
+	if _, ok := await(r.hit, patience); !ok {
 		t.Fatalf("the fault did not happen within %v", patience)
 	}
 }

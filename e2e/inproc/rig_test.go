@@ -42,6 +42,7 @@ func newRig(t testing.TB, change ...func(*store.Config)) *rig {
 // newRigBehind makes a rig in which the clocks of all processes are behind Redis's.
 func newRigBehind(t testing.TB, by time.Duration, change ...func(*store.Config)) *rig {
 	t.Helper()
+	takeTurn(t)
 	server := startRedis(t, by)
 	r := &rig{acks: worker.AckConfig{CursorTTL: time.Hour}, t: t, redis: server, rdb: server.rdb, log: testLog(t), cfg: usualConfig("redis://" + server.addr)}
 	for _, c := range change {
@@ -136,9 +137,8 @@ func (p *process) stop() {
 func (p *process) wait(limit time.Duration) {
 	p.t.Helper()
 	p.once.Do(func() {
-		select {
-		case p.err = <-p.done:
-		case <-time.After(limit):
+		var ended bool
+		if p.err, ended = await(p.done, limit); !ended {
 			p.err = fmt.Errorf("did not end within %v", limit)
 		}
 		if p.err != nil {

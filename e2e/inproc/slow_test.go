@@ -147,9 +147,9 @@ func smallQueue(c *gateway.Config) { c.SendQueueBytes = 4096 }
 func TestLaggingSubscriber(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *config) { c.HistorySize = 100_000 })
-	g1, g2 := r.gateway(smallQueue), r.gateway()
-	r.worker()
-	r.worker()
+	g1, g2 := r.gateway(smallQueue), r.gateway(func(c *gateway.Config) { c.SendQueueBytes = 16 << 20 }) // room for any burst
+	w1, w2 := r.worker(), r.worker()
+	r.waitOwners(patience, map[string]int{w1.name: 8, w2.name: 8})
 	const target = "topic:busy"
 	slow := join(t, g1, "slow", topics("busy"), narrow)
 	fast := []*client{join(t, g1, "fast", topics("busy")), join(t, g2, "fast", topics("busy"))}
@@ -157,6 +157,7 @@ func TestLaggingSubscriber(t *testing.T) {
 	for _, c := range append(fast, slow) {
 		c.waitEvents(patience, target, 20)
 	}
+	losses := g2.metric("sluice_gateway_rereads_total") // that are possible
 	for round := range 2 {
 		slow.pause()
 		n := p.sent(0) + 300 // more than what the kernel and the queue hold
@@ -185,12 +186,16 @@ func TestLaggingSubscriber(t *testing.T) {
 	if err := slow.ended(); err != nil {
 		t.Errorf("the slow client's connection ended: %v", err)
 	}
-	for i, f := range liveOnly(fast[1].all(target), target) { // its queue has room for any burst
-		if number(f) != 1_000_000+i {
-			t.Errorf("%s: event %d without history is number %d", fast[1].name, i, number(f)-1_000_000)
+	// What has no history may be lost with a message of the channel, or with a reign, and only then.
+	lossless := g2.metric("sluice_gateway_rereads_total") == losses
+	live, last := liveOnly(fast[1].all(target), target), 1_000_000-1
+	for _, f := range live {
+		if n := number(f); n <= last || (lossless && n != last+1) {
+			t.Errorf("%s: event %d without history came after %d", fast[1].name, n-1_000_000, last-1_000_000)
 		}
+		last = number(f)
 	}
-	if n := len(liveOnly(fast[1].all(target), target)); n != 20 {
+	if n := len(live); n != 20 && (lossless || n > 20) {
 		t.Errorf("%s: %d of 20 events without history", fast[1].name, n)
 	}
 }
