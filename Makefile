@@ -32,7 +32,7 @@ test: ## Run all tests with the race detector (TESTFLAGS='-v -run Name' is passe
 	@$(if $(PKG),,docker info >/dev/null 2>&1 || echo "no Docker engine answers: the tests in containers are skipped; 'make compose' says what to do")
 	$(GOTEST) $(or $(PKG),./...)
 
-again: ## Run 'make test' RUNS=10 times, beside LOAD=6 busy processes, and tell what failed (PKG and TESTFLAGS as for test)
+again: ## Run 'make test' again and again and tell what failed (RUNS=10 LOAD=6: ten times, beside six busy processes)
 	@infra/tools/again.sh "$(or $(RUNS),10)" "$(or $(LOAD),0)"
 
 e2e: ## Run the end-to-end tests only, never from the test cache
