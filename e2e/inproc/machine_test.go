@@ -30,7 +30,8 @@ func watchMachine() {
 	const every, samples, seconds = 10 * time.Millisecond, 10, 100
 	tick := time.NewTicker(every)
 	last := time.Now()
-	watch := startWatch()
+	second, before := time.Now(), int64(0)
+	share.Store(1000)
 	for n := 0; ; n++ {
 		<-tick.C
 		came := time.Now() // when it was due does not count
@@ -44,9 +45,11 @@ func watchMachine() {
 			}
 		}
 		if n%seconds == seconds-1 {
-			now := 1000 * int64(watch.elapsed()) / int64(time.Since(watch.begin))
-			share.Store((share.Load() + max(0, now)) / 2)
-			watch = startWatch()
+			if before > 0 {
+				now := 1000 - 1000*(taken.Load()-before)/int64(came.Sub(second))
+				share.Store((share.Load() + max(0, now)) / 2)
+			}
+			second, before = came, taken.Load()
 		}
 	}
 }
