@@ -27,8 +27,9 @@ type batcher interface {
 	// process does everything with the entries but the last part. An error leaves
 	// it to the lane to call again with the same entries.
 	process(ctx context.Context, conn *store.Lane, entries []store.Entry) ([]store.Outgoing, error)
-	// begin and end tell of reigns. Whatever was known of a partition is void.
-	begin(r store.Reign)
+	// begin and end tell of reigns. Whatever was known of a partition is void. Nothing is
+	// read before begin has returned; after an error the reign does not begin.
+	begin(ctx context.Context, r store.Reign) error
 	end(partition int)
 	// upkeep is called about once a second, between batches.
 	upkeep(ctx context.Context) []store.Outgoing
@@ -222,20 +223,21 @@ func (l *lane) take(ctx context.Context, partitions []int) error {
 	reigns, err := l.w.store.TakeOver(ctx, l.w.id, l.tenure, leaseTTL, partitions)
 	var taken []int
 	for _, r := range reigns {
-		if r.Taken {
-			taken = append(taken, r.Partition)
-			l.epochs[r.Partition] = r.Epoch
-			l.batch.begin(r)
-			if !r.Done.IsZero() {
-				l.acked[r.Partition] = r.Done // the owner before may have had no time to trim
-			}
+		if !r.Taken {
+			continue
+		}
+		if failed := l.batch.begin(ctx, r); failed != nil {
+			err = failed // the lease is its own: gather comes back to it
+			continue
+		}
+		taken = append(taken, r.Partition)
+		l.epochs[r.Partition] = r.Epoch
+		if !r.Done.IsZero() {
+			l.acked[r.Partition] = r.Done // the owner before may have had no time to trim
 		}
 	}
 	if l.counted {
 		l.w.share.back(int32(len(partitions) - len(taken)))
-	}
-	if err != nil {
-		return err
 	}
 	if len(taken) > 0 {
 		l.owned = append(l.owned, taken...)
@@ -244,7 +246,7 @@ func (l *lane) take(ctx context.Context, partitions []int) error {
 		l.w.metrics.reigns.Add(float64(len(taken)))
 		l.log.Info("took partitions", "partitions", names(taken), "tenure", l.tenure)
 	}
-	return nil
+	return err
 }
 
 // rights are the epochs of the partitions owned.

@@ -55,8 +55,9 @@ func newStep(w *Worker) *step {
 	}
 }
 
-func (s *step) begin(r store.Reign) {
+func (s *step) begin(_ context.Context, r store.Reign) error {
 	s.parts[r.Partition] = &part{ends: newEnds(s.w.remembered), out: newOutbox(r.Partition, r.Epoch), tried: r.Seen}
+	return nil
 }
 
 func (s *step) end(partition int) { delete(s.parts, partition) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -79,6 +80,77 @@ func (s *Store) Forward(ctx context.Context, batch []*Forwarding) error {
 		batch[i].Appended, _ = cmd.Int()
 	}
 	return nil
+}
+
+// Rewind lowers the partitions' marks of what was forwarded to the intake's entry base,
+// where they are above it: entries beyond base were never read, so a higher mark is one of
+// an intake that was deleted, or whose end Redis has lost, and entries below it would
+// count as forwarded. A mark whose entry is still in the intake stays; kept is the highest
+// of these. Only the owner of the intake may do it: ErrFenced when its epoch has moved.
+// Repeatable.
+func (s *Store) Rewind(ctx context.Context, epoch uint64, base wire.ID, partitions []int) (lowered []int, kept wire.ID, err error) {
+	marks, err := s.marksAbove(ctx, base, partitions)
+	if err != nil || len(marks) == 0 {
+		return nil, kept, err
+	}
+	// The epoch is asked for after the marks: if it is ours, no later owner has set them.
+	pipe := s.rdb.Pipeline()
+	there := make([]*redis.XMessageSliceCmd, len(marks))
+	for i, m := range marks {
+		there[i] = pipe.XRangeN(ctx, s.keys.intake(), m.id.String(), m.id.String(), 1)
+	}
+	now := pipe.Get(ctx, s.keys.epoch(Intake))
+	cmds, err := exec(ctx, pipe)
+	if err := firstFailure(cmds, err); err != nil {
+		return nil, kept, fmt.Errorf("cannot look for what was forwarded: %w", err)
+	}
+	if now.Val() != strconv.FormatUint(epoch, 10) {
+		return nil, kept, ErrFenced
+	}
+	to := base.String()
+	if base.IsZero() {
+		to = "0-0"
+	}
+	var calls []call
+	for i, m := range marks {
+		if len(there[i].Val()) > 0 {
+			kept = wire.Later(kept, m.id)
+			continue
+		}
+		lowered = append(lowered, m.partition)
+		calls = append(calls, call{[]string{s.keys.forwarded(m.partition)}, []any{m.text, to}})
+	}
+	if _, err := runAll(ctx, s.rdb, rewind, calls); err != nil {
+		return nil, kept, fmt.Errorf("cannot lower the marks of what was forwarded: %w", err)
+	}
+	return lowered, kept, nil
+}
+
+// mark is what was forwarded to a partition last.
+type mark struct {
+	partition int
+	id        wire.ID
+	text      string // as Redis has it
+}
+
+// marksAbove are those above an id. What holds no id is left to Forward, which refuses it.
+func (s *Store) marksAbove(ctx context.Context, base wire.ID, partitions []int) ([]mark, error) {
+	pipe := s.rdb.Pipeline()
+	texts := make([]*redis.StringCmd, len(partitions))
+	for i, p := range partitions {
+		texts[i] = pipe.Get(ctx, s.keys.forwarded(p))
+	}
+	cmds, err := exec(ctx, pipe)
+	if err := firstFailure(cmds, err, isWrongType); err != nil {
+		return nil, fmt.Errorf("cannot read what was forwarded: %w", err)
+	}
+	var above []mark
+	for i, p := range partitions {
+		if id, err := parseRedisID(texts[i].Val()); err == nil && base.Less(id) {
+			above = append(above, mark{p, id, texts[i].Val()})
+		}
+	}
+	return above, nil
 }
 
 // Trim removes the entries of ingress streams up to and with the given ids. They

@@ -19,6 +19,8 @@ var (
 	releaseLua string
 	//go:embed lua/forward.lua
 	forwardLua string
+	//go:embed lua/rewind.lua
+	rewindLua string
 	//go:embed lua/dead.lua
 	deadLua string
 	//go:embed lua/unregister.lua
@@ -36,6 +38,7 @@ var (
 	renew      = redis.NewScript(renewLua)
 	release    = redis.NewScript(releaseLua)
 	forward    = redis.NewScript(idsLua + forwardLua)
+	rewind     = redis.NewScript(rewindLua)
 	dead       = redis.NewScript(deadLua)
 	unregister = redis.NewScript(unregisterLua)
 	sweep      = redis.NewScript(sweepLua)

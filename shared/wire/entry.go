@@ -21,6 +21,7 @@ const (
 	ReasonBadExcept      = "bad_except"      // field except is too long
 	ReasonWrongPartition = "wrong_partition" // appended to the stream of a partition that is not the target's
 	ReasonOrder          = "out_of_order"    // the history already ends above the entry's id, and does not hold it
+	ReasonForwarded      = "forwarded"       // sluice:{p}:forwarded was set above an intake entry that is new
 	ReasonHistory        = "history_failed"  // the history's key holds something that is no stream
 )
 

@@ -193,3 +193,45 @@ func (x *suite) backlogsRefused(t *testing.T) {
 		wantReply(t, "Backlogs with "+forbidden, err, "NOPERM")
 	}
 }
+
+// rewind: a mark above everything that was ever read is lowered, unless its entry is there.
+// Who no longer owns the intake lowers nothing.
+func (x *suite) forwardRewind(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	mark := func(p int) string { return x.Client.Get(ctx, key(p, "forwarded")).Val() }
+	set := func(p int, id string) { must(t, x.Client.Set(ctx, key(p, "forwarded"), id, 0).Err()) }
+	take := func() store.Reign {
+		t.Helper()
+		reigns, err := s.TakeOver(ctx, "a", "t", leaseTTL, []int{store.Intake})
+		must(t, err)
+		return reigns[0]
+	}
+	first := take()
+	x.addAs(t, store.Intake, "70-0", "to", targetIn(3, 0), "data", "1")
+	for p, at := range []string{"99-0", "70-0", "50-0", "nonsense", "40-0"} {
+		set(p, at)
+	}
+	all := []int{0, 1, 2, 3, 4, 5}
+	lowered, kept, err := s.Rewind(ctx, first.Epoch, id(40, 0), all)
+	must(t, err)
+	want(t, "lowered", lowered, []int{0, 2})
+	want(t, "kept", kept, id(70, 0))
+	for p, at := range []string{"40-0", "70-0", "40-0", "nonsense", "40-0", ""} {
+		want(t, "mark", mark(p), at)
+	}
+	lowered, _, err = s.Rewind(ctx, first.Epoch, id(40, 0), all)
+	must(t, err)
+	want(t, "lowered again", len(lowered), 0)
+
+	set(0, "99-0")
+	second := take()
+	_, _, err = s.Rewind(ctx, first.Epoch, wire.ID{}, all)
+	wantError(t, "rewind by the owner before", err, store.ErrFenced)
+	want(t, "mark", mark(0), "99-0")
+	_, _, err = s.Rewind(ctx, second.Epoch, wire.ID{}, all)
+	must(t, err)
+	want(t, "mark", mark(0), "0-0")
+	batch := []*store.Forwarding{{Partition: 0, Entries: []store.Entry{intakeEntry(id(1, 0), targetIn(0, 0))}}}
+	must(t, s.Forward(ctx, batch))
+	want(t, "appended", batch[0].Appended, 1)
+}

@@ -81,6 +81,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Publish", everywhere, (*suite).publish},
 		{"Forward", everywhere, (*suite).forward},
 		{"Forward/odd entries", everywhere, (*suite).forwardOdd},
+		{"Forward/rewind", everywhere, (*suite).forwardRewind},
 		{"Trim", everywhere, (*suite).trim},
 		{"Backlogs", everywhere, (*suite).backlogs},
 		{"Backlogs/refused", realOnly, (*suite).backlogsRefused},
