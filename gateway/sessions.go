@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -36,7 +37,8 @@ type session struct {
 	expires  int64         // what was last written, 0: nothing yet
 	sent     int64         // the latest that Redis may have, 0: nothing
 	doubt    int64         // the latest of a write that failed: Redis may still execute it
-	settled  chan struct{} // closed when Redis has what is wanted; nil if it has
+	settled  chan struct{} // closed when Redis has what is wanted, or cannot have it; nil if it has
+	bad      error         // why Redis cannot have it
 }
 
 func newSessions(gw *Gateway) *sessions {
@@ -102,20 +104,25 @@ func (s *sessions) change(k store.Session, e *session) {
 	}
 }
 
-// wait waits until the field is written, or removed, as was last asked for.
+// wait waits until the field is written, or removed, as was last asked for. A
+// *store.BadKey says that it cannot be written for now; others can.
 func (s *sessions) wait(ctx context.Context, target, conn string) error {
 	s.mu.Lock()
-	var settled chan struct{}
-	if e := s.entries[s.key(target, conn)]; e != nil {
-		settled = e.settled
-	}
-	s.mu.Unlock()
-	if settled == nil {
+	e := s.entries[s.key(target, conn)]
+	if e == nil || e.settled == nil {
+		defer s.mu.Unlock()
+		if e != nil {
+			return e.bad
+		}
 		return nil
 	}
+	settled := e.settled
+	s.mu.Unlock()
 	select {
 	case <-settled:
-		return nil
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return e.bad
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -266,6 +273,10 @@ func (s *sessions) write(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	added, err := s.gw.store.Register(ctx, s.gw.id, expires, add)
+	var refused store.RefusedSessions
+	if errors.As(err, &refused) {
+		err = nil
+	}
 	if err == nil {
 		err = s.gw.store.Unregister(ctx, s.gw.id, gone)
 	}
@@ -282,20 +293,41 @@ func (s *sessions) write(ctx context.Context) (more bool, err error) {
 		s.mu.Unlock()
 		return true, err
 	}
-	for _, target := range s.wrote(add, added, gone, expires) {
+	s.refuse(refused)
+	for _, target := range s.wrote(add, added, gone, expires, refused) {
 		s.gw.reread.target(target)
 	}
 	return more, nil
 }
 
+// refuse ends the waiting for fields whose keys are bad. They are tried again when they
+// are renewed.
+func (s *sessions) refuse(refused store.RefusedSessions) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, err := range refused {
+		e := s.entries[k]
+		if e.bad == nil {
+			s.gw.log.Error("cannot register for a target; its clients are told `unavailable` until the key is deleted", "to", k.Target, "err", err)
+		}
+		s.gw.metrics.sessionFailures.Inc()
+		e.bad = err
+	}
+}
+
 // wrote notes what has been written, and returns the targets that had a field
 // before but for a while had none: nobody published to this gateway in between.
-func (s *sessions) wrote(add []store.Session, added []bool, gone []store.Unregistration, expires int64) (missed []string) {
+func (s *sessions) wrote(add []store.Session, added []bool, gone []store.Unregistration, expires int64, refused store.RefusedSessions) (missed []string) {
 	now := s.gw.store.NowMs()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, k := range add {
 		e := s.entries[k]
+		if refused[k] != nil {
+			e.settle()
+			continue
+		}
+		e.bad = nil
 		if e.expires != 0 && e.settled == nil && (added[i] || e.expires <= now) {
 			missed = append(missed, k.Target)
 		}

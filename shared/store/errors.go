@@ -13,6 +13,23 @@ import (
 // is gone. What is held in memory has been read again by the successor.
 var ErrFenced = errors.New("the reign over a partition is over (NOGROUP)")
 
+// A BadKey is a key that cannot be used as it is: it holds another type, or a stream
+// that ends at the highest id of all. Only a person can mend it; nothing else stops for it.
+type BadKey struct {
+	Key string
+	Why string // what Redis says
+}
+
+func (b *BadKey) Error() string { return b.Key + " cannot be used: " + b.Why }
+
+// badKey is the *BadKey that an answer of Redis tells of; nil: it tells of none.
+func badKey(key string, err error) error {
+	if err == nil || !IsReply(err) || (!isWrongType(err) && !isNotAbove(err)) {
+		return nil
+	}
+	return &BadKey{key, err.Error()}
+}
+
 // ErrNotStream says that the key of a history, or of acks, holds another type.
 var ErrNotStream = errors.New("the key holds no stream")
 
@@ -33,7 +50,8 @@ func isBusyGroup(err error) bool { return err != nil && strings.HasPrefix(err.Er
 
 func isNoScript(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") }
 
-func isWrongType(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE") }
+// isWrongType: within a script the embedded Redis puts words of its own before it.
+func isWrongType(err error) bool { return err != nil && strings.Contains(err.Error(), "WRONGTYPE ") }
 
 func isNoKey(err error) bool { return err != nil && strings.Contains(err.Error(), "no such key") }
 

@@ -24,7 +24,8 @@ func SessionField(target, conn, server string) string {
 }
 
 // Register writes session fields, in one pipeline, and reports for each whether
-// it was not there before. The value ends at expiresMs. Repeatable.
+// it was not there before. The value ends at expiresMs. Repeatable. When the error is a
+// RefusedSessions, all others were written.
 func (s *Store) Register(ctx context.Context, server string, expiresMs int64, sessions []Session) (added []bool, err error) {
 	pipe := s.rdb.Pipeline()
 	value := sessionValue(server, expiresMs)
@@ -35,14 +36,32 @@ func (s *Store) Register(ctx context.Context, server string, expiresMs int64, se
 		pipe.PExpire(ctx, key, s.cfg.SessionTTL)
 	}
 	all, err := exec(ctx, pipe)
-	if err := firstFailure(all, err); err != nil {
+	if err := firstFailure(all, err, isWrongType); err != nil {
 		return nil, fmt.Errorf("cannot write sessions: %w", err)
 	}
 	added = make([]bool, len(sessions))
+	refused := make(RefusedSessions)
 	for i, c := range cmds {
+		x := sessions[i]
+		if bad := badKey(s.keys.session(s.keys.partition(x.Target), x.Target), c.Err()); bad != nil {
+			refused[x] = bad
+		}
 		added[i] = c.Val() > 0
 	}
+	if len(refused) > 0 {
+		return added, refused
+	}
 	return added, nil
+}
+
+// RefusedSessions are session fields that cannot be written, each with its *BadKey.
+type RefusedSessions map[Session]error
+
+func (r RefusedSessions) Error() string {
+	for _, err := range r {
+		return fmt.Sprintf("%d sessions cannot be written, the first: %v", len(r), err)
+	}
+	return "no session was refused"
 }
 
 // Unregistration is a session field to be removed if it ends at Expires or earlier.

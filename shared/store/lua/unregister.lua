@@ -3,7 +3,10 @@
 -- reply was lost is removed as well.
 --
 -- KEYS[1] session hash   ARGV: field, server, expires-unix-ms, field, server, ...
--- Result: how many were removed.
+-- Result: how many were removed; none of a key that holds no hash.
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then
+  return 0
+end
 local removed = 0
 for i = 1, #ARGV, 3 do
   local server, expires = string.match(redis.call('HGET', KEYS[1], ARGV[i]) or '', '^(.*) (%d+)$')
