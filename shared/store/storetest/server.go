@@ -3,7 +3,6 @@ package storetest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -31,9 +30,13 @@ type Server struct {
 	bus     int // of a Cluster's nodes among themselves
 	args    []string
 	cluster bool
-	process *os.Process // nil: not running
-	ended   chan struct{}
-	client  *redis.Client
+	// monitors: it is a Sentinel of the redis-server on this port.
+	monitors int
+	silence  string      // of a node that counts as lost, in ms; empty: the server's own
+	promoted time.Time   // from a replica to a master, the last time
+	process  *os.Process // nil: not running
+	ended    chan struct{}
+	client   *redis.Client
 }
 
 // Redis starts a redis-server. args are options of its command line and come after
@@ -60,6 +63,8 @@ func launch(tb testing.TB, s *Server) *Server {
 	return nil
 }
 
+const clusterSlots = 16384
+
 // Cluster starts a Cluster of one node that has all slots. It refuses commands over
 // several slots like any other, which is the point.
 func Cluster(tb testing.TB, args ...string) *Server {
@@ -76,8 +81,7 @@ func Nodes(tb testing.TB, n int, args ...string) []*Server {
 	for i := range nodes {
 		s := launch(tb, &Server{args: args, cluster: true})
 		nodes[i] = s
-		const slots = 16384
-		if err := s.client.ClusterAddSlotsRange(ctx, i*slots/n, (i+1)*slots/n-1).Err(); err != nil {
+		if err := s.client.ClusterAddSlotsRange(ctx, i*clusterSlots/n, (i+1)*clusterSlots/n-1).Err(); err != nil {
 			tb.Fatal(err)
 		}
 		if i == 0 {
@@ -193,11 +197,16 @@ func (s *Server) kill() {
 	}
 }
 
-// start runs the server until it listens or ends.
-func (s *Server) start() error {
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		s.tb.Fatal("these tests need redis-server on the PATH; `make test` installs it")
+// options are those of the command line.
+func (s *Server) options() ([]string, error) {
+	if s.monitors != 0 { // a Sentinel writes what it learns into its file
+		path := filepath.Join(s.dir, fmt.Sprintf("sentinel-%d.conf", s.port))
+		if _, err := os.Stat(path); err == nil {
+			return []string{path, "--sentinel"}, nil
+		}
+		conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile redis.log\nsentinel monitor %s 127.0.0.1 %d 1\nsentinel failover-timeout %s 2000\n",
+			s.port, s.dir, masterName, s.monitors, masterName)
+		return []string{path, "--sentinel"}, os.WriteFile(path, []byte(conf), 0o600)
 	}
 	args := []string{
 		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--logfile", "redis.log",
@@ -206,8 +215,24 @@ func (s *Server) start() error {
 	if s.cluster {
 		args = append(args, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", "--cluster-port", strconv.Itoa(s.bus))
 	}
+	if s.silence != "" {
+		args = append(args, "--cluster-node-timeout", s.silence)
+	}
+	return append(args, s.args...), nil
+}
+
+// start runs the server until it listens or ends.
+func (s *Server) start() error {
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		s.tb.Fatal("these tests need redis-server on the PATH; `make test` installs it")
+	}
+	args, err := s.options()
+	if err != nil {
+		s.tb.Fatal(err)
+	}
 	// No context ends it: Cleanup does, so that it outlives whatever a test cancels.
-	cmd := exec.CommandContext(context.Background(), path, append(args, s.args...)...)
+	cmd := exec.CommandContext(context.Background(), path, args...)
 	cmd.SysProcAttr = processAttributes()
 	s.ended = make(chan struct{})
 	began := make(chan error, 1)
@@ -261,17 +286,21 @@ func (s *Server) answers() bool {
 // await waits until the server works: it may still load its data.
 func (s *Server) await() {
 	s.tb.Helper()
-	Eventually(s.tb, func() error {
-		ctx := context.Background()
-		if err := s.client.Ping(ctx).Err(); err != nil || !s.cluster {
-			return err
-		}
-		info, err := s.client.ClusterInfo(ctx).Result()
-		if err == nil && !strings.Contains(info, "cluster_state:ok") {
-			err = errors.New(info)
-		}
+	Eventually(s.tb, s.works)
+}
+
+// works reports whether the server takes commands.
+func (s *Server) works() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := s.client.Ping(ctx).Err(); err != nil || !s.cluster {
 		return err
-	})
+	}
+	info, err := s.client.ClusterInfo(ctx).Result()
+	if err == nil && !strings.Contains(info, "cluster_state:ok") {
+		err = fmt.Errorf("%s knows the nodes\n%s%s", s.Addr(), s.client.ClusterNodes(ctx).Val(), info)
+	}
+	return err
 }
 
 func (s *Server) log() []byte {
