@@ -192,8 +192,8 @@ func urlError(err error) error {
 	return errors.New("user, password or host is malformed; in a user or password write everything but letters, digits and -._~ as %XX")
 }
 
-// clusterReload is how soon a client learns of a failover that no MOVED told it of.
-const clusterReload = 5 * time.Second
+// clusterReload is how soon a client learns of a move of which it had no sign (moved.go).
+const clusterReload = 30 * time.Second
 
 // connect makes a client; nothing is sent yet. Each blocking reader has one of its
 // own, so that nothing waits behind it; ownThread: it may hold a thread.
@@ -211,7 +211,9 @@ func (c *Config) connect(pool int, ownThread bool) (redis.UniversalClient, error
 	if u.IsClusterMode {
 		o := u.Cluster()
 		o.ClusterStateReloadInterval = clusterReload
-		return flawed(redis.NewClusterClient(o)), nil
+		cluster := redis.NewClusterClient(o)
+		findAgain(cluster)
+		return flawed(cluster), nil
 	}
 	return flawed(redis.NewUniversalClient(u)), nil
 }

@@ -66,6 +66,10 @@ func (r *GroupReader) Read(ctx context.Context, count int, block time.Duration) 
 	}
 	if r.s.maxBlock > 0 { // else the link has no time limit
 		block = min(block, r.s.maxBlock)
+		// The client would wait ten seconds longer than the block for a node that is lost.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, block+2*r.s.maxBlock)
+		defer cancel()
 	}
 	got, err := r.rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
 		Group: anyWorker, Consumer: anyConsumer, Streams: streams, Count: int64(count), Block: max(block, time.Millisecond),
@@ -150,9 +154,6 @@ func (r *GroupReader) makeGroups(ctx context.Context) error {
 }
 
 func (r *GroupReader) failed(did string, err error) error {
-	if cluster, ok := r.rdb.(*redis.ClusterClient); ok {
-		cluster.ReloadState(context.Background()) // in the background: where is the partition now?
-	}
 	return fmt.Errorf("cannot %s %s: %w", did, r.what, err)
 }
 

@@ -84,9 +84,6 @@ func (l *Lane) link(ctx context.Context) (*redis.Conn, error) {
 func (l *Lane) failed(cmds []redis.Cmder, err error, expected ...func(error) bool) error {
 	if err = firstFailure(cmds, err, expected...); err != nil {
 		l.drop()
-		if cluster, ok := l.rdb.(*redis.ClusterClient); ok {
-			cluster.ReloadState(context.Background()) // in the background: where is the partition now?
-		}
 	}
 	return err
 }

@@ -121,11 +121,13 @@ func (s *Store) NowMs() int64 {
 	return s.offset.Load() + time.Since(s.start).Milliseconds()
 }
 
-// Check reports whether Redis answers within a second; for readiness.
+// Check reports whether Redis answers within a second; for readiness. On a Cluster it is
+// the node of sluice:meta that must, and not whichever: the answer shall not be another one
+// each time while one node is lost.
 func (s *Store) Check() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if err := s.rdb.Ping(ctx).Err(); err != nil {
+	if err := s.rdb.HGet(ctx, s.keys.meta(), "version").Err(); err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("no answer from Redis: %w", err)
 	}
 	return nil

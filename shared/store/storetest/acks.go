@@ -1,11 +1,9 @@
 package storetest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -156,15 +154,8 @@ func (x *suite) acksLost(t *testing.T) {
 		_, err := r.Read(ctx, 10, time.Minute)
 		read <- err
 	}()
-	Eventually(t, func() error {
-		return x.each(ctx, func(ctx context.Context, c *redis.Client) error {
-			if text, err := c.Info(ctx, "clients").Result(); err != nil || !strings.Contains(text, "blocked_clients:1") {
-				return fmt.Errorf("nobody waits yet: %w", err)
-			}
-			return nil
-		})
-	})
-	must(t, x.each(ctx, func(ctx context.Context, c *redis.Client) error { return c.FlushAll(ctx).Err() }))
+	x.awaitBlocked(t, 1)
+	x.each(t, "FLUSHALL")
 	select {
 	case err := <-read:
 		must(t, err)

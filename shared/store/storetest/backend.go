@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -15,6 +14,9 @@ import (
 const (
 	patience  = 15 * time.Second // no condition takes longer, also on a busy machine
 	pollEvery = 5 * time.Millisecond
+	// undetected is longer than any check stops a node: only the checks of failovers shall
+	// have one.
+	undetected = time.Minute
 )
 
 // Eventually waits until ok returns nil, and fails the test with its last error when
@@ -77,23 +79,50 @@ func Open(tb testing.TB, url string, mutate func(*store.Config)) *store.Store {
 
 // Backend is a Redis under the conformance suite. The suite deletes all its data.
 type Backend struct {
-	URL    string
-	Client redis.UniversalClient // to prepare and to look, beside the store
-	Server *Server               // nil: the embedded one
+	URL       string
+	Client    redis.UniversalClient // to prepare and to look, beside the store
+	OwnThread bool                  // lanes hold a thread while they wait
+	server    *Server               // nil: the embedded one, or replicated
+	nodes     *Replicated           // nil: a server without a replica
 }
 
 // OnRedis is a redis-server as a backend.
 func OnRedis(tb testing.TB) *Backend {
 	tb.Helper()
 	s := Redis(tb)
-	return &Backend{URL: s.URL(), Client: s.Client(), Server: s}
+	return &Backend{URL: s.URL(), Client: s.Client(), server: s}
 }
 
-// OnCluster is a Cluster as a backend.
+// OnOwnThread is a redis-server as a backend of lanes that hold a thread each.
+func OnOwnThread(tb testing.TB) *Backend {
+	tb.Helper()
+	b := OnRedis(tb)
+	b.OwnThread = true
+	return b
+}
+
+// OnSentinel is a redis-server with a replica, found by way of a Sentinel, as a backend.
+// Its lanes want to hold a thread, as those of a worker do.
+func OnSentinel(tb testing.TB) *Backend {
+	tb.Helper()
+	r := Sentinel(tb)
+	r.Detect(undetected)
+	return &Backend{URL: r.URL(), Client: r.Client(), nodes: r, OwnThread: true}
+}
+
+// OnReplicatedCluster is a Cluster of three masters with a replica each as a backend.
+func OnReplicatedCluster(tb testing.TB) *Backend {
+	tb.Helper()
+	r := ReplicatedCluster(tb, 3)
+	r.Detect(undetected)
+	return &Backend{URL: r.URL(), Client: r.Client(), nodes: r}
+}
+
+// OnCluster is a Cluster of one node as a backend.
 func OnCluster(tb testing.TB) *Backend {
 	tb.Helper()
 	s := Cluster(tb)
-	return &Backend{URL: s.URL(), Client: s.Client(), Server: s}
+	return &Backend{URL: s.URL(), Client: s.Client(), server: s}
 }
 
 // OnEmbedded is the embedded Redis as a backend.
@@ -105,26 +134,67 @@ func OnEmbedded(tb testing.TB) *Backend {
 	return &Backend{URL: "redis://" + m.Addr(), Client: client}
 }
 
-func (b *Backend) cluster() bool { return b.Server != nil && b.Server.cluster }
+func (b *Backend) cluster() bool {
+	return (b.server != nil && b.server.cluster) || (b.nodes != nil && b.nodes.sentinel == nil)
+}
+
+// real reports whether it is a redis-server, and not the embedded one.
+func (b *Backend) real() bool { return b.server != nil || b.nodes != nil }
+
+// at is the redis-server that has a key, or a channel, now.
+func (b *Backend) at(key string) *Server {
+	if b.nodes != nil {
+		return b.nodes.ShardOf(key).Master()
+	}
+	return b.server
+}
 
 // reset deletes all data and scripts.
 func (b *Backend) reset(tb testing.TB) {
 	tb.Helper()
-	if b.Server != nil && b.Server.process == nil { // a check has failed while it was stopped
-		b.Server.Restart()
+	for _, s := range b.servers() {
+		if s.process == nil { // a check has failed while it was stopped
+			s.Restart()
+		}
 	}
-	ctx := context.Background()
-	if err := b.each(ctx, func(ctx context.Context, c *redis.Client) error {
-		return errors.Join(c.FlushAll(ctx).Err(), c.ScriptFlush(ctx).Err())
-	}); err != nil {
-		tb.Fatal(err)
-	}
+	b.each(tb, "FLUSHALL")
+	b.each(tb, "SCRIPT", "FLUSH")
 }
 
-// each does something on each node.
-func (b *Backend) each(ctx context.Context, do func(context.Context, *redis.Client) error) error {
-	if all, ok := b.Client.(*redis.ClusterClient); ok {
-		return all.ForEachMaster(ctx, do)
+// each does a command on each master, and returns the answers.
+func (b *Backend) each(tb testing.TB, words ...any) []any {
+	tb.Helper()
+	var answers []any
+	for _, c := range b.masters() {
+		answer, err := c.Do(context.Background(), words...).Result()
+		if err != nil {
+			tb.Fatalf("%v: %v", words, err)
+		}
+		answers = append(answers, answer)
 	}
-	return do(ctx, b.Client.(*redis.Client))
+	return answers
+}
+
+// masters are clients of one master each.
+func (b *Backend) masters() (clients []*redis.Client) {
+	if !b.real() {
+		return []*redis.Client{b.Client.(*redis.Client)}
+	}
+	for _, s := range b.servers() {
+		clients = append(clients, s.client)
+	}
+	return clients
+}
+
+// servers are the masters; none, if it is the embedded one.
+func (b *Backend) servers() (masters []*Server) {
+	switch {
+	case b.nodes != nil:
+		for _, s := range b.nodes.shards {
+			masters = append(masters, s.master)
+		}
+	case b.server != nil:
+		masters = append(masters, b.server)
+	}
+	return masters
 }

@@ -50,7 +50,7 @@ func (x *suite) commitOrder(t *testing.T) {
 	a := x.own(t, s, "a", 0)
 	ids := x.add(t, 0, targetIn(0, 0), 1)
 	a.next()
-	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", x.Server.Addr())
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", x.at(key(0, "events")).Addr())
 	must(t, err)
 	defer func() { _ = conn.Close() }()
 	must(t, conn.SetDeadline(time.Now().Add(patience)))
@@ -119,7 +119,7 @@ func (x *suite) commitClose(t *testing.T) {
 	x.awaitBlocked(t, 1)
 	start := time.Now()
 	must(t, a.lane.Close())
-	if err := <-ended; x.Server != nil { // else it may have begun after the end
+	if err := <-ended; x.real() { // else it may have begun after the end
 		wantLink(t, "a read on a closed lane", err)
 	}
 	if took := time.Since(start); took > time.Second {

@@ -1,8 +1,8 @@
 package storetest
 
 import (
-	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,7 +63,7 @@ func (x *suite) fenceBlocked(t *testing.T) {
 		"takeover":     func() { x.own(t, s, "b", 0) },
 		"lost group":   func() { must(t, x.Client.XGroupDestroy(ctx, key(0, "events"), "workers-tenure-a").Err()) },
 		"lost stream":  func() { must(t, x.Client.Del(ctx, key(0, "events")).Err()) },
-		"lost of all":  func() { must(t, x.Client.FlushAll(ctx).Err()) },
+		"lost of all":  func() { x.each(t, "FLUSHALL") },
 		"other tenure": func() { _, _ = s.TakeOver(ctx, "a", "tenure-b", leaseTTL, []int{0}) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,15 +88,23 @@ func (x *suite) fenceBlocked(t *testing.T) {
 // tell; there the read comes before or after the fence, with the same outcome.
 func (x *suite) awaitBlocked(t *testing.T, n int) {
 	t.Helper()
-	if x.Server == nil {
+	if !x.real() {
 		return
 	}
 	Eventually(t, func() error {
-		info, err := x.Client.InfoMap(t.Context(), "clients").Result()
-		if got := info["Clients"]["blocked_clients"]; err == nil && got != fmt.Sprint(n) {
-			err = errors.New(got + " clients are blocked")
+		blocked := 0
+		for _, info := range x.each(t, "INFO", "clients") {
+			_, after, _ := strings.Cut(fmt.Sprint(info), "blocked_clients:")
+			here := 0
+			if _, err := fmt.Sscan(after, &here); err != nil {
+				return err
+			}
+			blocked += here
 		}
-		return err
+		if blocked != n {
+			return fmt.Errorf("%d clients are blocked", blocked)
+		}
+		return nil
 	})
 }
 
@@ -106,7 +114,7 @@ func (x *suite) fenceLostKeys(t *testing.T) {
 	for name, lose := range map[string]func(){
 		"group":      func() { must(t, x.Client.XGroupDestroy(ctx, key(0, "events"), "workers-tenure-a").Err()) },
 		"stream":     func() { must(t, x.Client.Del(ctx, key(0, "events")).Err()) },
-		"everything": func() { must(t, x.Client.FlushAll(ctx).Err()) },
+		"everything": func() { x.each(t, "FLUSHALL") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			x.reset(t)

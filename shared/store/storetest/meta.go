@@ -56,7 +56,8 @@ func (x *suite) clock(t *testing.T) {
 }
 
 func (x *suite) await(t *testing.T) {
-	x.Server.Stop()
+	node := x.at("sluice:meta")
+	node.Stop()
 	s, err := store.Open(Config(x.URL))
 	must(t, err)
 	defer func() { _ = s.Close() }()
@@ -78,7 +79,7 @@ func (x *suite) await(t *testing.T) {
 		})
 	}()
 	wantLink(t, "Await's report", <-tried)
-	x.Server.Restart()
+	node.Restart()
 	must(t, <-done)
 	must(t, s.Check())
 }

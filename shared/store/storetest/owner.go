@@ -24,7 +24,7 @@ type owner struct {
 // own lets a worker take free partitions.
 func (x *suite) own(t *testing.T, s *store.Store, name string, partitions ...int) *owner {
 	t.Helper()
-	lane, err := s.NewLane(false)
+	lane, err := s.NewLane(x.OwnThread)
 	must(t, err)
 	t.Cleanup(func() { _ = lane.Close() })
 	o := &owner{t: t, s: s, lane: lane, name: name}

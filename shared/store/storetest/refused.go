@@ -13,7 +13,7 @@ import (
 // reigns go on, and when there is memory again the repeat does everything once.
 func (x *suite) refusedMemory(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
-	memory := func(limit string) { must(t, x.Client.ConfigSet(ctx, "maxmemory", limit).Err()) }
+	memory := func(limit string) { x.each(t, "CONFIG", "SET", "maxmemory", limit) }
 	defer memory("0")
 	a := x.own(t, s, "a", 0)
 	to := targetIn(0, 0)

@@ -93,10 +93,8 @@ func ReplicatedCluster(tb testing.TB, n int, args ...string) *Replicated {
 		Eventually(tb, func() error { return replica.client.Do(ctx, "CLUSTER", "REPLICATE", id).Err() })
 		r.shards = append(r.shards, &Shard{r, master, replica})
 	}
-	addrs := make([]string, n)
-	for i, s := range r.shards {
+	for _, s := range r.shards {
 		s.CatchUp()
-		addrs[i] = s.master.Addr()
 	}
 	for _, node := range r.nodes() { // whoever does not know a replica does not vote for it
 		node.await()
@@ -110,7 +108,7 @@ func ReplicatedCluster(tb testing.TB, n int, args ...string) *Replicated {
 	}
 	r.Detect(detection)
 	r.client = redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs: addrs, DialerRetries: 1, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
+		ClusterSlots: r.slots, DialerRetries: 1, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
 	})
 	tb.Cleanup(func() { _ = r.client.Close() })
 	return r
@@ -154,6 +152,18 @@ func (r *Replicated) ShardOf(key string) *Shard {
 		}
 	}
 	panic("a slot beyond the last one")
+}
+
+// slots tells the client of the tests where the slots are.
+func (r *Replicated) slots(context.Context) ([]redis.ClusterSlot, error) {
+	n := len(r.shards)
+	all := make([]redis.ClusterSlot, n)
+	for i, s := range r.shards {
+		all[i] = redis.ClusterSlot{
+			Start: i * clusterSlots / n, End: (i+1)*clusterSlots/n - 1, Nodes: []redis.ClusterNode{{Addr: s.master.Addr()}},
+		}
+	}
+	return all, nil
 }
 
 // Detect says how long a node may be silent until it counts as lost.
@@ -248,15 +258,21 @@ func (s *Shard) Failover() {
 
 // Promoted waits until the replica is the master and those who are asked say so.
 func (s *Shard) Promoted() {
-	s.of.tb.Helper()
+	r := s.of
+	r.tb.Helper()
 	s.await("the replica to be promoted", func() error {
 		return replication(s.replica, map[string]string{"role": "master"})
 	})
 	s.master, s.replica = s.replica, s.master
 	s.master.promoted = time.Now()
-	if s.of.sentinel == nil {
-		for _, other := range s.of.shards {
+	if r.sentinel == nil {
+		for _, other := range r.shards {
 			s.await("the Cluster to be whole", other.master.works)
+		}
+		// The client asks again at once, and not when a command has failed.
+		err := r.client.(*redis.ClusterClient).ForEachMaster(context.Background(), func(context.Context, *redis.Client) error { return nil })
+		if err != nil {
+			r.tb.Fatal(err)
 		}
 		return
 	}
@@ -319,7 +335,11 @@ func (s *Shard) await(what string, ok func() error) {
 			return
 		}
 	}
-	s.of.tb.Fatalf("waited %v for %s: %v\nmaster:\n%s\nreplica:\n%s", 2*patience, what, err, s.master.log(), s.replica.log())
+	logs := fmt.Sprintf("master:\n%s\nreplica:\n%s", s.master.log(), s.replica.log())
+	if s.of.sentinel != nil {
+		logs += fmt.Sprintf("\nSentinel:\n%s", s.of.sentinel.log())
+	}
+	s.of.tb.Fatalf("waited %v for %s: %v\n%s", 2*patience, what, err, logs)
 }
 
 // replication compares what a server says of its role.

@@ -141,7 +141,7 @@ func (x *suite) members(t *testing.T) {
 	must(t, err)
 	want(t, "live after leaving", live, []string{"w1"})
 
-	must(t, x.Client.FlushAll(ctx).Err())
+	x.each(t, "FLUSHALL")
 	_, fresh = announce(store.Workers, "w1", time.Minute)
 	want(t, "fresh after all was lost", fresh, true)
 	want(t, "meta after all was lost", x.Client.HGetAll(ctx, "sluice:meta").Val(),

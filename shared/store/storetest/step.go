@@ -185,7 +185,7 @@ func (x *suite) appendTrimmed(t *testing.T) {
 	must(t, a.lane.AppendAndRoute(ctx, again, nil))
 	wantError(t, "an event that nobody tried, below a history that begins anew", again[0].Err, store.ErrOrder)
 
-	if x.Server == nil {
+	if !x.real() {
 		return // the embedded Redis forgets the highest id with the last entry
 	}
 	must(t, x.Client.XTrimMaxLen(ctx, key(0, "history:"+to), 0).Err())

@@ -22,6 +22,7 @@ type where int
 const (
 	everywhere where = iota
 	realOnly         // needs what only a redis-server does
+	replicated       // needs a replica for each master
 )
 
 // Run checks that the store keeps its promises on the Redis that open gives. It is
@@ -122,10 +123,19 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Faults/lost scripts", everywhere, (*suite).lostScripts},
 		{"Faults/lost replies", everywhere, (*suite).lostReplies},
 		{"Faults/frozen", realOnly, (*suite).frozen},
+
+		{"Failover/lane", replicated, (*suite).failoverLane},
+		{"Failover/lost tail", replicated, (*suite).failoverLostTail},
+		{"Failover/reader", replicated, (*suite).failoverReader},
+		{"Failover/bus", replicated, (*suite).failoverBus},
+		{"Failover/all that writes", replicated, (*suite).failoverDeeds},
 	} {
 		t.Run(check.name, func(t *testing.T) {
-			if check.where == realOnly && x.Server == nil {
+			if check.where == realOnly && !x.real() {
 				t.Skip("only a redis-server does this")
+			}
+			if check.where == replicated && x.nodes == nil {
+				t.Skip("there is no replica")
 			}
 			x.reset(t)
 			check.run(x, t)
