@@ -33,11 +33,18 @@ type checker struct {
 	verdict   *Verdict
 	events    map[int]*event
 	disturbed []Fault
+	ends      map[life]time.Time // when a history was taken away as a whole, or soon after
+}
+
+// life is one of the histories that a target had, one after the other.
+type life struct {
+	to     string
+	number int
 }
 
 // Check judges a run.
 func Check(log *Log) *Verdict {
-	c := &checker{log: log, verdict: &Verdict{log: log}, events: map[int]*event{}}
+	c := &checker{log: log, verdict: &Verdict{log: log}, events: map[int]*event{}, ends: map[life]time.Time{}}
 	for i := range log.Appends {
 		a := &log.Appends[i]
 		e := c.events[a.N]
@@ -83,6 +90,9 @@ func (c *checker) histories() {
 				c.violation(UnexplainedGap, to, s.ID, s.N, "the history says prev %v, but the entry before is %v", s.Prev, last)
 			}
 			last = s.ID
+			if s.Wiped != Kept {
+				c.ends[life{to, s.Life}] = s.Trimmed
+			}
 			e := c.events[s.N]
 			if e == nil {
 				c.violation(Wrong, to, s.ID, s.N, "nobody has appended this event")
@@ -93,37 +103,30 @@ func (c *checker) histories() {
 	}
 }
 
-// beginsAnew says how the history was wiped just before its ith entry.
+// beginsAnew says how the history was taken away as a whole just before its ith entry.
 func beginsAnew(history []Stored, i int) Wipe {
-	if i == 0 || history[i-1].Trimmed.Equal(history[i].Trimmed) {
+	switch {
+	case i == 0 || history[i-1].Life == history[i].Life:
 		return Kept
+	case history[i-1].Era != history[i].Era:
+		return Flushed
 	}
-	return history[i-1].Wiped
+	return Evicted
 }
 
-// era is how many times everything was flushed before an entry was taken away, or until the end.
-func (l *Log) era(s Stored) (n int) {
-	for _, at := range l.Flushes {
-		if s.Trimmed.IsZero() || at.Before(s.Trimmed) {
-			n++
-		}
-	}
-	return n
-}
-
-// wiped reports whether an entry had gone with its history by a time, or would have.
-func (l *Log) wiped(s Stored, by time.Time) bool {
-	if s.Trimmed.IsZero() || s.Trimmed.After(by) {
+// wiped reports whether an entry of a target's history may have been taken away by a time, and the history as a whole:
+// with it, or later.
+func (c *checker) wiped(to string, s Stored, by time.Time) bool {
+	if s.heldAt(by) {
 		return false
 	}
-	return s.Wiped != Kept || slices.ContainsFunc(l.Flushes, func(at time.Time) bool {
-		return at.After(s.Trimmed) && !at.After(by)
-	})
+	end, ended := c.ends[life{to, s.Life}]
+	return s.Wiped != Kept || (ended && !end.After(by)) || (s.Era < len(c.log.Flushes) && !c.log.Flushes[s.Era].After(by))
 }
 
 // flushed reports whether FLUSHALL took a try of the event with it: what was known of its key has gone as well.
 func (c *checker) flushed(n int, e *event) bool {
-	return c.log.Flushed[n] || slices.ContainsFunc(e.places, func(p place) bool { return c.log.era(c.at(p)) < len(c.log.Flushes) })
+	return c.log.Flushed[n] || slices.ContainsFunc(e.places, func(p place) bool { return c.at(p).Era < len(c.log.Flushes) })
 }
 
 // again reports whether an event stands in more places than it may: one, or one between each FLUSHALL and the next if it
@@ -131,7 +134,7 @@ func (c *checker) flushed(n int, e *event) bool {
 func (c *checker) again(e *event) bool {
 	eras := map[int]bool{}
 	for _, p := range e.places {
-		eras[c.log.era(c.at(p))] = true
+		eras[c.at(p).Era] = true
 	}
 	return len(eras) < len(e.places) || (len(e.places) > 1 && len(e.tries) == 1)
 }

@@ -60,8 +60,12 @@ func got(n int) Frame {
 
 // gap is told after event n, and goes on at position m.
 func gap(n, m int) []Frame {
+	reason := wire.GapTrimmed
+	if m == 0 {
+		reason = wire.GapUnknown
+	}
 	return []Frame{
-		{Kind: Gap, To: room, Prev: id(n), ID: id(m), Text: wire.GapTrimmed, At: at(50)},
+		{Kind: Gap, To: room, Prev: id(n), ID: id(m), Text: reason, At: at(50)},
 		{Kind: Subscribed, To: room, ID: id(m)},
 	}
 }
@@ -77,7 +81,7 @@ func (c *Client) insert(at int, f ...Frame) { c.Frames = slices.Insert(c.Frames,
 // trim takes the first n events of room away at a time.
 func (l *Log) trim(n int, when time.Time) {
 	for i := range n {
-		l.Histories[room][i].Trimmed = when
+		l.Histories[room][i].Trimmed, l.Histories[room][i].Gone = when, when
 	}
 }
 
@@ -87,8 +91,9 @@ func (l *Log) wipe(how Wipe, when time.Time) {
 	for i := range 4 {
 		l.Histories[room][i].Wiped = how
 	}
-	l.Histories[room][4].Prev = wire.ID{}
+	l.Histories[room][4].Prev, l.Histories[room][4].Life = wire.ID{}, 1
 	if how == Flushed {
+		l.Histories[room][4].Era = 1
 		l.Flushes = append(l.Flushes, when)
 	}
 }
@@ -347,7 +352,7 @@ func TestCheck(t *testing.T) {
 			l.wipe(Flushed, at(40))
 			l.told()
 			l.Appends = append(l.Appends, Append{N: 1, To: room, Way: Direct, Key: "k", At: at(70), Outcome: Acked, ID: id(70)})
-			l.Histories[room] = append(l.Histories[room], Stored{ID: id(70), Prev: id(5), N: 1})
+			l.Histories[room] = append(l.Histories[room], Stored{ID: id(70), Prev: id(5), N: 1, Life: 1, Era: 1})
 			clear(l.alice().At)
 			clear(l.bob().At)
 		}, ""},
@@ -356,14 +361,14 @@ func TestCheck(t *testing.T) {
 			l.told()
 			l.Histories[room][0].Trimmed, l.Histories[room][0].Wiped = at(30), Kept
 			l.Appends = append(l.Appends, Append{N: 1, To: room, Way: Direct, Key: "k", At: at(70), Outcome: Acked, ID: id(70)})
-			l.Histories[room] = append(l.Histories[room], Stored{ID: id(70), Prev: id(5), N: 1})
+			l.Histories[room] = append(l.Histories[room], Stored{ID: id(70), Prev: id(5), N: 1, Life: 1, Era: 1})
 			clear(l.alice().At)
 			clear(l.bob().At)
 		}, ""},
 		{"twice, though it was tried once", func(l *Log) {
 			l.wipe(Flushed, at(40))
 			l.told()
-			l.Histories[room] = append(l.Histories[room], Stored{ID: id(70), Prev: id(5), N: 1})
+			l.Histories[room] = append(l.Histories[room], Stored{ID: id(70), Prev: id(5), N: 1, Life: 1, Era: 1})
 		}, "repeated: stands 2 times"},
 		{"trimmed while away and not told", func(l *Log) { l.trim(4, at(40)); l.alice().drop(9, 11) }, "unexplained gaps: its prev"},
 	} {

@@ -27,13 +27,16 @@ type view struct {
 	asked   bool // and not yet answered
 	now     bool // it asked for what comes from now on
 	told    bool // a gap came since it asked
-	empty   bool // and it told of an empty history, and no event came since
 	ready   bool // events may come
+	// settled: what had gone before the client asked is not owed: it did not ask for it, or was told by a gap, or, at
+	// position "0", cannot be told.
+	settled bool
+	claim   time.Time // when it was told of position "0": what had gone by then is not owed either
 
 	acked  wire.ID   // the highest
 	device bool      // events up to its position may come again, from its cursor on
 	cursor wire.ID   // it is at least there
-	since  time.Time // it was asked for
+	since  time.Time // it asked
 	again  bool      // they do, and have come to
 	back   wire.ID
 }
@@ -93,6 +96,7 @@ func (v *viewer) frame(f *Frame) {
 	case Asked:
 		w.asked, w.now, w.told = true, !f.After && !f.Earliest && !f.Device, false
 		w.device, w.cursor, w.again, w.since = f.Device, f.ID, false, f.At
+		w.settled = w.now || f.Earliest
 		if f.Device {
 			v.verdict.Resumed++
 		}
@@ -138,18 +142,25 @@ func (w *view) moveTo(id wire.ID) {
 	w.has, w.pos = true, id
 }
 
-// wiped reports whether the history that a position is from had been taken away by a time.
+// wiped reports whether the history that a position is from may have been taken away by a time.
 func (v *viewer) wiped(w *view, pos wire.ID, by time.Time) bool {
 	at, found := w.index(pos)
-	return found && v.log.wiped(w.history[at], by)
+	return found && v.checker.wiped(w.to, w.history[at], by)
 }
 
-// restart gives up what was wiped by a time.
+// restart gives up what may have been wiped by a time.
 func (v *viewer) restart(w *view, by time.Time) {
 	for i, s := range w.history {
-		if v.log.wiped(s, by) {
+		if v.checker.wiped(w.to, s, by) {
 			w.got[i] = true
 		}
+	}
+}
+
+// drop gives up what may have gone by a time, below a place in the history.
+func (w *view) drop(below int, by time.Time) {
+	for i := range w.history[:below] {
+		w.got[i] = w.got[i] || !w.history[i].heldAt(by)
 	}
 }
 
@@ -171,6 +182,9 @@ func (v *viewer) subscribed(w *view, f *Frame) {
 		default:
 			v.violation(Wrong, f.To, f.ID, -1, "subscribed at a position below %v, which it has already", w.pos)
 		}
+	}
+	if w.pos.IsZero() {
+		w.settled, w.claim = true, f.At
 	}
 	w.ready, w.asked = true, false
 }
@@ -195,8 +209,11 @@ func (v *viewer) event(w *view, f *Frame) {
 			v.violation(Wrong, f.To, f.ID, stored.N, "connection %s got it (skip: %v), it is for all but %q", v.conn, f.Kind == Skip, except)
 		}
 	}
-	if w.pos.IsZero() && f.Prev.IsZero() {
-		v.restart(w, f.At) // it had nothing, and cannot be told that there was something
+	if w.pos.IsZero() {
+		w.drop(at, w.claim)
+		if f.Prev.IsZero() {
+			v.restart(w, f.At) // it had nothing, and cannot be told that there was something
+		}
 	}
 	if w.device && !w.pos.Less(f.ID) {
 		v.replayed(w, f)
@@ -205,7 +222,7 @@ func (v *viewer) event(w *view, f *Frame) {
 	switch {
 	case w.pos.Less(f.ID):
 		switch {
-		case f.Prev == w.pos || v.explained(w, f):
+		case f.Prev == w.pos || w.follows(at, f.Prev):
 		case v.cursorLost(w, f):
 			v.restart(w, f.At)
 			if w.pos.Less(f.Prev) {
@@ -221,7 +238,6 @@ func (v *viewer) event(w *view, f *Frame) {
 		v.violation(Reordered, f.To, f.ID, f.N, "the client is at %v already", w.pos)
 	}
 	w.got[at] = true
-	w.empty = false
 }
 
 // replayed takes an event that the client had before it resumed from its cursor: they begin right behind the cursor,
@@ -248,10 +264,19 @@ func (v *viewer) cursorLost(w *view, f *Frame) bool {
 // justThen is how long it may take from a look at the cursors to the connection.
 const justThen = 5 * time.Second
 
-// explained reports whether a gap has told that what stood before an event is lost. Where the history is empty, the
-// gap cannot say up to where: the prev of the next event does, if its owner still knows.
-func (v *viewer) explained(w *view, f *Frame) bool {
-	return w.empty && v.wiped(w, f.Prev, f.At)
+// follows reports whether the client misses nothing before an event though its prev is not where the client is. At
+// position "0" that is so when all before it had gone when the client was told its position; elsewhere when the history
+// has begun anew after the client had all of it: its key had expired, or was deleted. Who loses all of Redis's data with
+// FLUSHALL is told.
+func (w *view) follows(at int, prev wire.ID) bool {
+	from, known := w.index(w.pos)
+	if known {
+		from++
+		if !prev.IsZero() || beginsAnew(w.history, from) != Evicted {
+			return false
+		}
+	}
+	return (known || w.pos.IsZero()) && !slices.Contains(w.got[from:at], false)
 }
 
 func (v *viewer) liveOnly(w *view, f *Frame) {
@@ -273,19 +298,39 @@ func (v *viewer) liveOnly(w *view, f *Frame) {
 	v.live[f.N] = f.At
 }
 
-// gap checks that the first event that the client cannot have was trimmed away before it was told so, or that the history
-// was wiped, so that nobody knows.
+// gap judges a gap event by event. It says that something between `after` and `position` cannot be had, and that what
+// the history still holds begins at `oldest`: from there on the client passes it over because it chose to go on live.
+//
+// The gap is true if one event at least between `after` and `position` may have gone when it came, and the client had a
+// claim to it. It had none to what it has, and none to what surely had gone before it asked for what comes from now on,
+// for all that is retained, or for what follows "0", or before it asked and an earlier gap told so. The gap is no lie
+// either if the gateway could not know: the client's own event had gone, and the history was empty, began anew, or went
+// back (unknowable). If it is neither, each event that it covers and that was surely retained when it came is lost.
+//
+// Besides, whatever was told, no event between `after` and `oldest` may surely have been retained.
+//
+// Nobody is accused wrongly by that. An entry was surely retained when the gap came to the client if it went after that,
+// and then it was when the gateway read the history, which is earlier: position is the newest id that it read, so what it
+// covers had been appended. Times of going are bounds (see Stored), and each is taken from the side that excuses. An entry
+// that went and was appended again counts as gone from the first time on. What this does not see is an event that went
+// between the gateway's read and the gap's arrival, and a gap that is told of an empty history beside events that are
+// gone: nothing retained is covered there.
 func (v *viewer) gap(w *view, f *Frame) {
 	v.verdict.Gaps++
-	w.told, w.empty = true, f.ID.IsZero()
-	if inReplay := w.device && !f.Prev.Less(w.cursor) && !w.acked.Less(f.Prev); w.has && f.Prev != w.pos && !inReplay {
+	inReplay := w.device && !f.Prev.Less(w.cursor) && !w.acked.Less(f.Prev)
+	if w.has && f.Prev != w.pos && !inReplay {
 		v.violation(Wrong, f.To, f.Prev, -1, "a gap after %v, but the client is at %v", f.Prev, w.pos)
 	}
-	next, _ := w.index(f.Prev.Next())
-	trimmed := next < len(w.history) && !w.history[next].Trimmed.IsZero() && !w.history[next].Trimmed.After(f.At)
-	if !trimmed && !v.wiped(w, f.Prev, f.At) {
+	if from, to := w.covered(f); !w.missed(from, to, f, inReplay) && !v.unknowable(w, f) {
 		v.violation(UnexplainedGap, f.To, f.ID, -1, "a gap (%s) after %v, but what follows was retained", f.Text, f.Prev)
+		for i := from; i < to && !f.ID.IsZero(); i++ {
+			if s := w.history[i]; s.heldAt(f.At) && (!w.got[i] || inReplay) {
+				v.violation(Lost, f.To, s.ID, s.N, "a gap after %v came in its place, and it was retained", f.Prev)
+			}
+		}
 	}
+	v.belied(w, f)
+	w.told, w.settled = true, true
 	switch {
 	case !f.ID.Less(w.pos):
 		w.moveTo(f.ID)
@@ -295,13 +340,60 @@ func (v *viewer) gap(w *view, f *Frame) {
 	default:
 		v.violation(Wrong, f.To, f.ID, -1, "a gap back from %v", w.pos)
 	}
+	if w.pos.IsZero() {
+		w.claim = f.At
+	}
 }
 
-// forever is later than a run.
-var forever = time.Unix(1<<40, 0)
+// covered are the places in the history of what a gap covers: of all that follows if the history was empty.
+func (w *view) covered(f *Frame) (from, to int) {
+	from, _ = w.index(f.Prev.Next())
+	if f.ID.IsZero() {
+		return from, len(w.history)
+	}
+	to, _ = w.index(f.ID.Next())
+	return from, max(from, to)
+}
+
+// missed reports whether one of the events that a gap covers may have gone, with a claim of the client to it.
+func (w *view) missed(from, to int, f *Frame, inReplay bool) bool {
+	for i := from; i < to; i++ {
+		s := &w.history[i]
+		if (!w.got[i] || inReplay) && !s.heldAt(f.At) && !(w.settled && s.goneBy(w.since)) {
+			return true
+		}
+	}
+	return false
+}
+
+// unknowable reports whether nobody could know what followed the client's event when a gap came: it had gone, and there
+// was no prev that tells.
+func (v *viewer) unknowable(w *view, f *Frame) bool {
+	if f.Text == wire.GapTrimmed || !v.wiped(w, f.Prev, f.At) {
+		return false
+	}
+	oldest, found := w.index(f.Oldest)
+	return f.Oldest.Less(f.Prev) || (found && w.history[oldest].Prev.IsZero())
+}
+
+// belied checks that what a gap says to have gone was not retained: what is older than the oldest, in the same history.
+func (v *viewer) belied(w *view, f *Frame) {
+	oldest, found := w.index(f.Oldest)
+	if !found {
+		if !f.Oldest.IsZero() {
+			v.violation(Wrong, f.To, f.Oldest, -1, "a gap up to an event that the history does not know")
+		}
+		return
+	}
+	for i, _ := w.index(f.Prev.Next()); i < oldest; i++ {
+		if s := w.history[i]; s.Life == w.history[oldest].Life && s.heldAt(f.At) {
+			v.violation(Lost, f.To, s.ID, s.N, "a gap says that %v is the oldest event, and it was retained", f.Oldest)
+		}
+	}
+}
 
 // end checks that a client has everything that it had a claim to: up to its position, and up to the end if it was
-// subscribed when all was quiet.
+// subscribed when all was quiet. Who is at "0" cannot be told of what came and went, unless nothing was in the way.
 func (v *viewer) end(to string, w *view) {
 	if !w.has {
 		return
@@ -311,11 +403,23 @@ func (v *viewer) end(to string, w *view) {
 		end = len(w.history)
 	}
 	for i := range end {
-		if w.pos.IsZero() && v.log.wiped(w.history[i], forever) {
-			continue // it had nothing, and cannot be told that there was something
+		s := w.history[i]
+		if w.pos.IsZero() && (!s.heldAt(w.claim) || v.troubled(w, s)) {
+			continue
 		}
 		if !w.got[i] {
-			v.violation(Lost, to, w.history[i].ID, w.history[i].N, "the client never got it, it is at %v", w.pos)
+			v.violation(Lost, to, s.ID, s.N, "the client never got it, it is at %v", w.pos)
 		}
 	}
+}
+
+// forever is later than a run.
+var forever = time.Unix(1<<40, 0)
+
+// troubled reports whether an event has gone with its history, and something may have kept it from a client before.
+func (v *viewer) troubled(w *view, s Stored) bool {
+	e := v.events[s.N]
+	return v.checker.wiped(w.to, s, forever) && (e == nil || slices.ContainsFunc(v.log.Faults, func(f Fault) bool {
+		return f.Begin.Before(s.Trimmed) && f.End.Add(aftermath).After(e.tries[0].At)
+	}))
 }

@@ -86,28 +86,13 @@ func (d *damage) trim() {
 }
 
 func (d *damage) trimOne(to string, keep int64) {
-	d.journal.wiping.Lock()
-	defer d.journal.wiping.Unlock()
 	key := historyKey(to)
 	d.must("trim a history", func(ctx context.Context) error {
 		newest, err := d.rdb.XRevRangeN(ctx, key, "+", "-", keep).Result()
 		if err != nil || int64(len(newest)) < keep {
 			return err
 		}
-		oldest := newest[len(newest)-1].ID
-		gone, err := d.rdb.XRange(ctx, key, "-", "("+oldest).Result()
-		if err != nil {
-			return err
-		}
-		entries, err := stored(gone, time.Now(), Kept)
-		if err != nil {
-			return err
-		}
-		d.journal.trim(to, entries) // before it is: a client may be told at once
-		for d.rdb.XTrimMinID(ctx, key, oldest).Err() != nil && ctx.Err() == nil {
-			pause(ctx, 20*time.Millisecond)
-		}
-		return ctx.Err()
+		return d.rdb.XTrimMinID(ctx, key, newest[len(newest)-1].ID).Err()
 	})
 }
 
@@ -193,114 +178,22 @@ func (d *damage) redisMs() (ms int64) {
 
 // evict deletes the history of a topic, as Redis does under another policy than the one it should have.
 func (d *damage) evict() {
-	d.journal.wiping.Lock()
-	defer d.journal.wiping.Unlock()
 	to := topicTarget(d.rng.IntN(topics))
+	d.command("DEL", historyKey(to))
 	d.place = to
-	when := time.Now()
-	pipe := d.rdb.TxPipeline()
-	all := pipe.XRange(d.ctx, historyKey(to), "-", "+")
-	pipe.Del(d.ctx, historyKey(to))
-	_, err := pipe.Exec(d.ctx) // nothing that could lose the reply is on at the same time
-	if err != nil {
-		d.t.Errorf("cannot evict the history of %s: %v", to, err)
-		return
-	}
-	entries, err := stored(all.Val(), when, Evicted)
-	if err != nil {
-		d.t.Errorf("history of %s: %v", to, err)
-		return
-	}
-	d.journal.trim(to, entries)
 }
 
-// flushAll tells what is in all streams and deletes everything but the one key that the run needs to be odd.
-var flushAll = redis.NewScript(`
-local all = {}
-for _, key in ipairs(redis.call('KEYS', '*')) do
-  if redis.call('TYPE', key).ok == 'stream' then
-    all[#all + 1] = {key, redis.call('XRANGE', key, '-', '+')}
-  end
-end
-redis.call('FLUSHALL')
-redis.call('SET', KEYS[1], 'no stream')
-return all`)
-
-// flush deletes everything in Redis, and notes what that was.
+// flush deletes everything in Redis but the one key that the run needs to be odd.
 func (d *damage) flush() {
 	d.place = "redis"
-	j := d.journal
-	j.wiping.Lock()
-	defer j.wiping.Unlock()
-	for d.redisMs() <= j.jumped && pause(d.ctx, 50*time.Millisecond) {
+	d.journal.wiping.Lock()
+	defer d.journal.wiping.Unlock()
+	for d.redisMs() <= d.journal.jumped && pause(d.ctx, 50*time.Millisecond) {
 	}
-	when := time.Now()
-	streams, err := flushAll.Eval(d.ctx, d.rdb, []string{historyKey(broken)}).Slice()
-	if err != nil {
+	pipe := d.rdb.TxPipeline()
+	pipe.FlushAll(d.ctx)
+	pipe.Set(d.ctx, historyKey(broken), "no stream", 0)
+	if _, err := pipe.Exec(d.ctx); err != nil { // nothing that could lose the reply is on at the same time
 		d.t.Errorf("cannot flush Redis: %v", err)
-		return
 	}
-	j.mu.Lock()
-	j.flushes = append(j.flushes, when)
-	j.mu.Unlock()
-	for _, s := range streams {
-		pair, _ := s.([]any)
-		key, _ := pair[0].(string)
-		entries := messages(pair[1])
-		_, to, history := strings.Cut(key, ":history:")
-		switch {
-		case history:
-			list, err := stored(entries, when, Flushed)
-			if err != nil {
-				d.t.Errorf("history of %s: %v", to, err)
-			}
-			j.trim(to, list)
-		case key == deadStream:
-			letters, err := deadLetters(entries)
-			if err != nil {
-				d.t.Error(err)
-			}
-			j.mu.Lock()
-			j.dead = append(j.dead, letters...)
-			j.mu.Unlock()
-		case strings.HasSuffix(key, "events"):
-			j.flush(entries)
-		}
-	}
-}
-
-// messages are entries as a script returns them.
-func messages(list any) (all []redis.XMessage) {
-	entries, _ := list.([]any)
-	for _, e := range entries {
-		pair, _ := e.([]any)
-		m := redis.XMessage{Values: map[string]any{}}
-		m.ID, _ = pair[0].(string)
-		fields, _ := pair[1].([]any)
-		for i := 0; i+1 < len(fields); i += 2 {
-			name, _ := fields[i].(string)
-			m.Values[name] = fields[i+1]
-		}
-		all = append(all, m)
-	}
-	return all
-}
-
-// stored reads entries of a history.
-func stored(entries []redis.XMessage, trimmed time.Time, wiped Wipe) ([]Stored, error) {
-	list := make([]Stored, len(entries))
-	for i, m := range entries {
-		id, err := wire.ParseID(m.ID)
-		if err != nil {
-			return nil, err
-		}
-		text, _ := m.Values["prev"].(string)
-		prev, err := wire.ParseID(text)
-		if err != nil {
-			return nil, fmt.Errorf("entry %s has prev %q: %w", m.ID, text, err)
-		}
-		data, _ := m.Values["data"].(string)
-		list[i] = Stored{ID: id, Prev: prev, N: numberIn(data), Trimmed: trimmed, Wiped: wiped}
-	}
-	return list, nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,12 +20,8 @@ type journal struct {
 	events  int // numbers given
 	appends []Append
 	faults  []Fault
-	trimmed map[string][]Stored
-	dead    []DeadLetter // that were flushed
-	flushes []time.Time
-	flushed map[int]bool // entries of ingress streams that were flushed
 
-	wiping sync.Mutex // held by what notes or takes away entries; guards jumped
+	wiping sync.Mutex // held by what chooses ids, and by what deletes everything; guards jumped
 	jumped int64      // Redis's time in ms of the highest id that was chosen ahead of time
 }
 
@@ -67,27 +62,6 @@ func (j *journal) fault(f Fault) {
 	j.faults = append(j.faults, f)
 }
 
-func (j *journal) trim(to string, gone []Stored) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.trimmed == nil {
-		j.trimmed = map[string][]Stored{}
-	}
-	j.trimmed[to] = append(j.trimmed[to], gone...)
-}
-
-// flush notes entries of ingress streams that have gone with everything else.
-func (j *journal) flush(entries []redis.XMessage) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.flushed == nil {
-		j.flushed = map[int]bool{}
-	}
-	for _, m := range entries {
-		j.flushed[numberOf(m, "")] = true
-	}
-}
-
 // numberOf is the number of the event in an entry whose fields' names begin with a prefix, -1 if there is none.
 func numberOf(m redis.XMessage, prefix string) int {
 	text := func(name string) string { s, _ := m.Values[prefix+name].(string); return s }
@@ -95,21 +69,6 @@ func numberOf(m redis.XMessage, prefix string) int {
 		return n
 	}
 	return numberIn(text("data"))
-}
-
-// wiped reports whether a history was taken away as a whole, or may just be.
-func (j *journal) wiped() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if len(j.flushes) > 0 {
-		return true
-	}
-	for _, gone := range j.trimmed {
-		if slices.ContainsFunc(gone, func(s Stored) bool { return s.Wiped != Kept }) {
-			return true
-		}
-	}
-	return false
 }
 
 // outcome is what an answer of Redis to an XADD says.

@@ -51,17 +51,28 @@ type Append struct {
 type Stored struct {
 	ID, Prev wire.ID
 	N        int
-	Trimmed  time.Time // when the run took it away, zero if it is still there
-	Wiped    Wipe      // with the whole history
+	Life     int // histories of the target that were taken away as a whole before it was appended
+	Era      int // the same of everything in Redis: of Flushes
+	Wiped    Wipe
+
+	// It went after Trimmed and before Gone; zero if it is still there, and if nobody knows. One that went and was
+	// appended again has the times when it went first.
+	Trimmed, Gone time.Time
 }
 
-// Wipe says how a history was taken away as a whole. Then nobody can know what followed an event of it.
+// heldAt reports whether an entry was surely in the history from its append to a time.
+func (s *Stored) heldAt(t time.Time) bool { return s.Trimmed.IsZero() || s.Trimmed.After(t) }
+
+// goneBy reports whether it surely was not there any more at a time.
+func (s *Stored) goneBy(t time.Time) bool { return !s.Gone.IsZero() && !s.Gone.After(t) }
+
+// Wipe says how an entry was taken away.
 type Wipe byte
 
-// The wipes.
+// The wipes. But for the first nobody can know what followed the last event.
 const (
-	Kept    Wipe = iota // it was not
-	Evicted             // the history's key was deleted
+	Kept    Wipe = iota // by itself, or not at all: what follows it stays
+	Evicted             // the history's key expired or was deleted
 	Flushed             // and everything else with it
 )
 
@@ -88,7 +99,7 @@ const (
 	Event                    // ID, Prev, N
 	Skip                     // ID, Prev
 	LiveOnly                 // N
-	Gap                      // ID: position, Prev: after, Text: reason
+	Gap                      // ID: position, Prev: after, Oldest, Text: reason
 )
 
 // Frame is one thing that a client saw or did.
@@ -102,6 +113,7 @@ type Frame struct {
 	Device   bool // Asked: for what follows its cursor, which was at ID before
 	To       string
 	ID, Prev wire.ID
+	Oldest   wire.ID
 	N        int
 	Text     string
 }
@@ -126,9 +138,9 @@ type Fault struct {
 // Log is everything that a run left behind.
 type Log struct {
 	Appends   []Append            // of each lane in order
-	Histories map[string][]Stored // per target, with what the run trimmed, in the order of ids
+	Histories map[string][]Stored // per target all that was ever retained, in the order of ids
 	Dead      []DeadLetter
-	Flushes   []time.Time  // of everything in Redis
+	Flushes   []time.Time  // of everything in Redis; it happened soon after
 	Flushed   map[int]bool // numbers of the entries that they found in the ingress streams
 	Clients   []*Client
 	Faults    []Fault

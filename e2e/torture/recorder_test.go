@@ -68,6 +68,7 @@ type message struct {
 	Prev      wire.ID
 	Position  wire.ID
 	After     wire.ID
+	Oldest    wire.ID
 	Recovered bool
 	Duplicate bool
 	Reason    string
@@ -301,7 +302,7 @@ func (c *recorder) see(m *message) {
 			w.pos = m.ID
 		}
 	case "gap":
-		c.record(Frame{Kind: Gap, To: m.To, ID: m.Position, Prev: m.After, Text: m.Reason})
+		c.record(Frame{Kind: Gap, To: m.To, ID: m.Position, Prev: m.After, Oldest: m.Oldest, Text: m.Reason})
 		w.has, w.pos = true, m.Position
 		w.got, w.acked = wire.ID{}, wire.ID{}
 	case "published":
@@ -316,7 +317,7 @@ func (c *recorder) see(m *message) {
 
 // failed takes an error: only `unavailable` may come, and what was asked for is asked for again.
 func (c *recorder) failed(m *message) {
-	if m.Ref == "" && m.Code == wire.CodeBadRequest && c.wiped() {
+	if m.Ref == "" && m.Code == wire.CodeBadRequest && c.system.ledger.emptied() {
 		return // an ack that has crossed a gap
 	}
 	if m.Code != wire.CodeUnavailable {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -57,31 +55,20 @@ func (r *run) unacknowledged(ctx context.Context) string {
 	return ""
 }
 
-// behind says which client has not got the newest event of one of its targets.
+// behind says which client has not got the newest event of one of its targets. Who was told that the history is empty is
+// at "0".
 func (r *run) behind(ctx context.Context) string {
-	newest := map[string]wire.ID{}
-	evicted := r.evicted()
+	if err := r.system.ledger.catchUp(ctx); err != nil {
+		return err.Error()
+	}
 	for _, c := range r.recorders {
 		positions, ok := c.at()
 		if !ok {
 			return "client " + c.name + " is not connected, or waits for an answer"
 		}
 		for to, pos := range positions {
-			last, known := newest[to]
-			if !known {
-				entries, err := r.system.rdb.XRevRangeN(ctx, historyKey(to), "+", "-", 1).Result()
-				if err != nil {
-					return fmt.Sprintf("history of %s: %v", to, err)
-				}
-				if len(entries) > 0 {
-					if last, err = wire.ParseID(entries[0].ID); err != nil {
-						return fmt.Sprintf("history of %s: %v", to, err)
-					}
-				}
-				newest[to] = last
-			}
-			if pos != last && !(last.IsZero() && evicted[to]) { // who has all is told nothing of an eviction
-				return fmt.Sprintf("client %s has %s up to %v, not %v", c.name, to, pos, last)
+			if newest, empty := r.system.ledger.newest(to); pos != newest && !(empty && pos.IsZero()) {
+				return fmt.Sprintf("client %s has %s up to %v, not %v", c.name, to, pos, newest)
 			}
 		}
 	}
@@ -108,26 +95,12 @@ func (r *run) unmoved(ctx context.Context) string {
 	return ""
 }
 
-// evicted are the targets whose history was evicted.
-func (r *run) evicted() map[string]bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	set := map[string]bool{}
-	for to, gone := range r.trimmed {
-		for _, s := range gone {
-			if s.Wiped == Evicted {
-				set[to] = true
-			}
-		}
-	}
-	return set
-}
-
-// collect reads what is left in Redis and makes the log of the run.
+// collect makes the log of the run.
 func (r *run) collect() *Log {
-	log := &Log{Appends: r.appends, Faults: r.journal.faults, Flushes: r.flushes, Flushed: r.flushed, Histories: map[string][]Stored{}}
-	r.system.must("read the histories", func(ctx context.Context) error { return r.readHistories(ctx, log) })
-	r.system.must("read the dead letters", func(ctx context.Context) error { return r.readDead(ctx, log) })
+	l := r.system.ledger
+	r.system.must("read the append-only file to its end", l.catchUp)
+	log := &Log{Appends: r.appends, Faults: r.journal.faults, Dead: l.dead, Flushes: l.flushes, Flushed: l.flushed, Histories: l.histories()}
+	r.system.must("compare the histories", func(ctx context.Context) error { return r.compare(ctx, log) })
 	for _, c := range r.recorders {
 		at := map[string]bool{}
 		for to, w := range c.wants {
@@ -145,59 +118,41 @@ func (r *run) collect() *Log {
 	return log
 }
 
-// readHistories reads all histories, and adds what the run has trimmed from them.
-func (r *run) readHistories(ctx context.Context, log *Log) error {
-	var keys []string
+// compare checks the ledger: what Redis has now stands in it.
+func (r *run) compare(ctx context.Context, log *Log) error {
 	for cursor := uint64(0); ; {
 		page, next, err := r.system.rdb.Scan(ctx, cursor, "sluice:{*}:history:*", 1000).Result()
 		if err != nil {
 			return err
 		}
-		keys = append(keys, page...)
+		for _, key := range page {
+			if to, _ := targetOf(key); to != broken {
+				if err := r.compareOne(ctx, key, log.Histories[to]); err != nil {
+					return err
+				}
+			}
+		}
 		if cursor = next; cursor == 0 {
-			break
+			return nil
 		}
 	}
-	targets := map[string]bool{}
-	for _, key := range keys {
-		_, to, _ := strings.Cut(key, ":history:")
-		targets[to] = to != broken
-	}
-	for to := range r.trimmed {
-		targets[to] = true
-	}
-	for to, wanted := range targets {
-		if !wanted {
-			continue
-		}
-		key, all := historyKey(to), map[wire.ID]Stored{}
-		for _, s := range r.trimmed[to] {
-			all[s.ID] = s
-		}
-		entries, err := r.system.rdb.XRange(ctx, key, "-", "+").Result()
-		if err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
-		list, err := stored(entries, time.Time{}, Kept)
-		if err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
-		for _, s := range list {
-			all[s.ID] = s
-		}
-		log.Histories[to] = slices.SortedFunc(maps.Values(all), func(a, b Stored) int { return compare(a.ID, b.ID) })
-	}
-	return nil
 }
 
-func (r *run) readDead(ctx context.Context, log *Log) error {
-	entries, err := r.system.rdb.XRange(ctx, deadStream, "-", "+").Result()
+func (r *run) compareOne(ctx context.Context, key string, history []Stored) error {
+	entries, err := r.system.rdb.XRange(ctx, key, "-", "+").Result()
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", key, err)
 	}
-	letters, err := deadLetters(entries)
-	log.Dead = append(slices.Clone(r.dead), letters...)
-	return err
+	booked := map[string]bool{}
+	for _, s := range history {
+		booked[s.ID.String()] = s.Trimmed.IsZero() || s.Wiped != Kept
+	}
+	for _, m := range entries {
+		if !booked[m.ID] {
+			r.system.t.Errorf("%s holds %s, and in the append-only file it was never added, or was taken away", key, m.ID)
+		}
+	}
+	return nil
 }
 
 func deadLetters(entries []redis.XMessage) (letters []DeadLetter, err error) {

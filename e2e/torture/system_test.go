@@ -56,6 +56,7 @@ type system struct {
 	gateways  []*slot
 	workers   []*slot
 	producers *link // from producers to Redis
+	ledger    *ledger
 
 	mu        sync.Mutex // guards what follows
 	redis     *process
@@ -90,6 +91,8 @@ func newSystem(t testing.TB, bin string, ahead time.Duration, env ...string) *sy
 	s.clock = clock.Shift(t, dir, ahead)
 	s.rdb = straight(s.redisAddr)
 	s.startRedis()
+	s.ledger = newLedger(dir, s.rdb)
+	s.must("read the append-only file", s.ledger.catchUp)
 	s.producers = newLink(t, "producers-redis")
 	s.producers.lead(s.redisAddr)
 	for i := range gateways {
@@ -128,6 +131,7 @@ func (s *system) newSlot(kind string, i int) *slot {
 
 // close ends all processes, the youngest first, and looks at what they printed.
 func (s *system) close() {
+	s.ledger.close()
 	_ = s.rdb.Close()
 	s.mu.Lock()
 	all := s.processes
