@@ -100,7 +100,10 @@ func (v *viewer) frame(f *Frame) {
 		if f.Device {
 			v.verdict.Resumed++
 		}
-		if f.After && w.has && f.ID != w.pos {
+		switch {
+		case f.After && !w.has:
+			w.has, w.pos = true, f.ID
+		case f.After && f.ID != w.pos:
 			v.violation(Wrong, f.To, f.ID, -1, "the recorder asked for what follows it, but its position is %v", w.pos)
 		}
 		if f.Earliest {

@@ -54,6 +54,7 @@ func TestDefects(t *testing.T) {
 			p.words = "none"
 			p.duration, p.every, p.delay = 6*time.Second, 600*time.Millisecond, c.delay
 			p.stay, p.away, p.hosts = time.Second, 500*time.Millisecond, 5
+			p.life, p.ttl = false, 24*time.Hour
 			p.tag, p.env = "sluice_defects", []string{"SLUICE_DEFECT=" + c.name}
 			p.kinds = nil
 			if c.fault != nil {

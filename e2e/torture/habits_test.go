@@ -92,7 +92,11 @@ func (c *recorder) subscribeMissing() {
 	c.mu.Lock()
 	for to, w := range c.wants {
 		if w.on && !w.ready && !w.asked && !w.leaving {
-			send = append(send, c.asking(to, w, w.has && c.rng.IntN(4) > 0, false))
+			from := now
+			if w.has && c.rng.IntN(4) > 0 {
+				from = position
+			}
+			send = append(send, c.asking(to, w, from))
 		}
 	}
 	c.mu.Unlock()
@@ -102,16 +106,17 @@ func (c *recorder) subscribeMissing() {
 }
 
 // asking notes what is asked for and returns the frame. c.mu is held.
-func (c *recorder) asking(to string, w *want, after, earliest bool) map[string]any {
+func (c *recorder) asking(to string, w *want, from origin) map[string]any {
 	v := map[string]any{"type": "subscribe", "ref": "subscribe " + to, "to": to}
 	f := Frame{Kind: Asked, To: to}
 	w.asked, w.now = true, false
-	switch {
+	switch from {
 	case earliest:
 		v["after"], f.Earliest = wire.Earliest, true
 		w.has, w.pos = true, wire.ID{}
-	case after:
+	case position:
 		v["after"], f.After, f.ID = w.pos.String(), true, w.pos
+		w.has = true
 	default:
 		w.now = true
 	}
@@ -119,28 +124,47 @@ func (c *recorder) asking(to string, w *want, after, earliest bool) map[string]a
 	return v
 }
 
-// subscribe asks for a new target, and first gives up one of the kind if there are many.
+// subscribe asks for a target that is not wanted now, and gives up one of the kind if there are many.
 func (c *recorder) subscribe(a ask) {
 	c.mu.Lock()
-	if c.wants[a.to] != nil {
+	w := c.wants[a.to]
+	if w != nil && (w.on || w.leaving) {
 		c.mu.Unlock()
 		return
 	}
-	var old string
-	if len(c.wants) > mostTopics {
-		for to, w := range c.wants {
-			if w.on && w.ready && strings.HasPrefix(to, rendezvousPrefix) {
-				old, w.on, w.leaving = to, false, true
-				break
-			}
-		}
+	if w != nil && a.from == earliest {
+		a.from = position // what it has already may not come again
 	}
-	v := c.asking(a.to, c.want(a.to), false, a.earliest)
+	kind, most := rendezvousPrefix, mostTopics
+	if strings.HasPrefix(a.to, quietPrefix) {
+		kind, most = quietPrefix, mostQuiet
+	}
+	old := c.giveUpOne(kind, most)
+	v := c.asking(a.to, c.want(a.to), a.from)
 	c.mu.Unlock()
 	c.send(v)
 	if old != "" {
 		c.send(map[string]any{"type": "unsubscribe", "ref": "unsubscribe " + old, "to": old})
 	}
+}
+
+// giveUpOne chooses a target of a kind that is wanted no more if there are as many as may be. c.mu is held.
+func (c *recorder) giveUpOne(prefix string, most int) (old string) {
+	n := 0
+	for to, w := range c.wants {
+		if !w.on || !strings.HasPrefix(to, prefix) {
+			continue
+		}
+		n++
+		if w.ready && !w.leaving {
+			old = to
+		}
+	}
+	if n < most || old == "" {
+		return ""
+	}
+	c.wants[old].on, c.wants[old].leaving = false, true
+	return old
 }
 
 // unsubscribe gives a topic up; the next subscribeMissing asks for it again, for what it missed or from now on.

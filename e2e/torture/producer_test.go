@@ -189,14 +189,7 @@ func (p *producer) rendezvous(ctx context.Context) {
 	defer func() { _ = p.rdb.Close() }()
 	for i := 0; pause(ctx, time.Duration(p.rng.Int64N(int64(mostApart)))); i++ {
 		to := fmt.Sprintf("%s%s-%d", rendezvousPrefix, p.lane, i)
-		invite := func() {
-			for range 1 + p.rng.IntN(2) {
-				select {
-				case p.recorders[p.rng.IntN(len(p.recorders))].asks <- ask{to, p.rng.IntN(2) == 0}:
-				default: // it is away for long
-				}
-			}
-		}
+		invite := func() { p.invite(to, []origin{now, earliest}[p.rng.IntN(2)]) }
 		add := func() { p.send([]try{p.entry(Append{N: p.number(), To: to, Way: p.way, Lane: p.lane})}) }
 		steps := []func(){invite, add}
 		if p.rng.IntN(3) == 0 {
@@ -206,6 +199,16 @@ func (p *producer) rendezvous(ctx context.Context) {
 		for _, step := range steps {
 			step()
 			pause(ctx, time.Duration(p.rng.Int64N(int64(mostApart))))
+		}
+	}
+}
+
+// invite has one or two clients subscribe to a target.
+func (p *producer) invite(to string, from origin) {
+	for range 1 + p.rng.IntN(2) {
+		select {
+		case p.recorders[p.rng.IntN(len(p.recorders))].asks <- ask{to, from}:
+		default: // it is away for long
 		}
 	}
 }

@@ -54,9 +54,18 @@ type want struct {
 
 // ask tells a recorder to subscribe to a target.
 type ask struct {
-	to       string
-	earliest bool
+	to   string
+	from origin // if it is new to the recorder
 }
+
+// origin is where a subscription begins.
+type origin byte
+
+const (
+	now      origin = iota
+	position        // the recorder's own; "0" if it has none
+	earliest
+)
 
 // message is any frame of the server.
 type message struct {
@@ -79,7 +88,7 @@ type message struct {
 
 const (
 	patienceOfClient = 4 * time.Second // without a ping: the connection is dead
-	mostTopics       = 60              // of one client
+	mostTopics       = 60              // of one client, rendezvous among them
 )
 
 func newRecorder(r *run, i int) *recorder {
@@ -96,6 +105,11 @@ func newRecorder(r *run, i int) *recorder {
 	for i := range topics {
 		if c.rng.IntN(3) == 0 {
 			c.want(topicTarget(i))
+		}
+	}
+	if r.plan.life && i%5 == 2 {
+		for range mostWide {
+			c.want(wide[c.rng.IntN(wideTopics)])
 		}
 	}
 	return c

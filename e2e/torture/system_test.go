@@ -42,6 +42,7 @@ var environment = []string{
 	"SLUICE_HISTORY_SIZE=1000000",
 	fmt.Sprintf("SLUICE_MAX_FRAME_BYTES=%d", maxData),
 	fmt.Sprintf("SLUICE_PARTITIONS=%d", partitions),
+	"SLUICE_TARGET_CACHE=32",
 }
 
 // system is a Redis, gateways and workers, with a link between every two parts.

@@ -55,6 +55,8 @@ type plan struct {
 	stay     time.Duration    // of a connection, on average
 	away     time.Duration    // between two connections at most
 	hosts    int              // of rendezvous
+	life     bool             // what is ordinary: see life_test.go
+	ttl      time.Duration    // of histories
 	delay    [2]time.Duration // on the links to Redis of gateways and of workers
 	clock    time.Duration    // by which the clocks of all but Redis are behind
 	patience time.Duration    // for the settling
@@ -67,7 +69,7 @@ func usual() plan {
 	return plan{
 		seed: usualSeed, duration: 50 * time.Second, kinds: kinds, every: every,
 		clients: 10, rate: 25, stay: 4 * time.Second, away: 2 * time.Second,
-		hosts: 1, patience: patience,
+		hosts: 1, life: true, ttl: 8 * time.Second, patience: patience,
 	}
 }
 
@@ -95,7 +97,8 @@ func (r *run) rng() *rand.Rand { return rand.New(rand.NewPCG(r.source.Uint64(), 
 func torture(t *testing.T, p plan) *Verdict {
 	t.Helper()
 	r := &run{plan: p, source: rand.New(rand.NewPCG(p.seed, 0))}
-	r.system = newSystem(t, binaries(t, p.tag), p.clock, p.env...)
+	env := append([]string{fmt.Sprintf("SLUICE_HISTORY_TTL=%v", p.ttl)}, p.env...)
+	r.system = newSystem(t, binaries(t, p.tag), p.clock, env...)
 	r.system.must("break a history", func(ctx context.Context) error {
 		return r.system.rdb.Set(ctx, historyKey(broken), "no stream", 0).Err()
 	})
@@ -123,6 +126,11 @@ func torture(t *testing.T, p plan) *Verdict {
 	for i := range p.hosts {
 		q := r.newProducer(Direct, 10+i)
 		producers.Go(func() { q.rendezvous(calm) })
+	}
+	if p.life {
+		quiet, wide := r.newProducer(Direct, 20), r.newProducer(Intake, 21)
+		producers.Go(func() { quiet.quietly(calm) })
+		producers.Go(func() { wide.widely(calm) })
 	}
 
 	schedule := draw(p.seed, p.duration, p.every, p.kinds)
@@ -179,6 +187,9 @@ func TestTorture(t *testing.T) {
 		t.Fatalf("SLUICE_TORTURE_FAULTS: %v", err)
 	}
 	v := torture(t, p)
+	for i, w := range v.Violations[:min(len(v.Violations), 40)] {
+		t.Logf("%d: %v", i, w)
+	}
 	if !v.OK() {
 		t.Errorf("seed %d breaks promises:\n%s\n(again: make torture SEED=%d DURATION=%v FAULTS=%s)",
 			p.seed, v.Explain(), p.seed, p.duration, p.words)
