@@ -117,6 +117,27 @@ func (l *Log) told() {
 	}
 }
 
+// late has carol come to room when its history has expired, and the fifth event, of which the owner knows the one before,
+// come to her as a gap.
+func (l *Log) late(from origin) {
+	l.wipe(Evicted, at(40))
+	l.Histories[room][4].Prev = id(4)
+	ask := Frame{Kind: Asked, To: room, After: from == position, Earliest: from == earliest, At: at(45)}
+	l.Clients = append(l.Clients, &Client{Name: "carol", At: map[string]bool{room: true}, Frames: append([]Frame{
+		connected("c1"), ask, {Kind: Subscribed, To: room, OK: true, At: at(47)},
+	}, gap(0, 5)...)})
+}
+
+// unheard has carol come to a target that has nothing yet, and event 30 come and expire without her.
+func (l *Log) unheard() {
+	const to = "topic:quiet"
+	l.Appends = append(l.Appends, Append{N: 30, To: to, Way: Direct, Lane: "direct-3", At: at(30), Outcome: Acked, ID: id(30)})
+	l.Histories[to] = []Stored{{ID: id(30), N: 30, Wiped: Evicted, Trimmed: at(60), Gone: at(61)}}
+	l.Clients = append(l.Clients, &Client{Name: "carol", At: map[string]bool{to: true}, Frames: []Frame{
+		connected("c1"), {Kind: Asked, To: to, At: at(20)}, {Kind: Subscribed, To: to, OK: true, At: at(21)},
+	}})
+}
+
 // TestCheck changes a good log and says which promises are broken then.
 func TestCheck(t *testing.T) {
 	for _, c := range []struct {
@@ -267,6 +288,48 @@ func TestCheck(t *testing.T) {
 			l.trim(4, at(40))
 			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 12, gap(2, 3)...)
 		}, "lost: never got it"},
+		{"a gap that covers what is retained, beside what was trimmed", func(l *Log) {
+			l.trim(3, at(40)) // from 4 on the client chose to go on live
+			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 12, gap(2, 5)...)
+			l.alice().Frames[8].Oldest = id(4)
+		}, ""},
+		{"a gap that says of a retained event that it has gone", func(l *Log) {
+			l.trim(3, at(40))
+			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 12, gap(2, 5)...)
+			l.alice().Frames[8].Oldest = id(5)
+		}, "lost: is the oldest event, and it was retained"},
+		{"a gap up to an unknown event", func(l *Log) {
+			l.trim(4, at(40))
+			l.alice().Frames = slices.Replace(l.alice().Frames, 8, 11, gap(2, 4)...)
+			l.alice().Frames[8].Oldest = id(7)
+		}, "otherwise wrong: does not know"},
+		{"a gap for what had gone before the client asked", func(l *Log) { l.late(now) }, "lost: came in its place, and it was retained"},
+		{"a gap for what had gone before the client asked for all", func(l *Log) { l.late(earliest) }, "lost: came in its place, and it was retained"},
+		{"a gap for what had gone before the client was told that 0 is complete", func(l *Log) { l.late(position) }, "lost: came in its place, and it was retained"},
+		{"a gap for what had gone before, told already", func(l *Log) {
+			l.late(position)
+			carol := l.Clients[2]
+			carol.Frames[1] = Frame{Kind: Asked, To: room, After: true, ID: id(2), At: at(45)}
+			carol.Frames[2] = Frame{Kind: Gap, To: room, Prev: id(2), Text: wire.GapExpired, At: at(46)}
+			carol.insert(3, Frame{Kind: Subscribed, To: room, At: at(46)})
+		}, "lost: came in its place, and it was retained"},
+		{"a gap for what may have gone after the client asked", func(l *Log) {
+			l.late(now)
+			for i := range 4 {
+				l.Histories[room][i].Gone = at(46)
+			}
+		}, ""},
+		{"no gap for what had gone before the client asked", func(l *Log) {
+			l.late(now)
+			l.Clients[2].Frames = append(l.Clients[2].Frames[:3], Frame{Kind: Event, To: room, ID: id(5), Prev: id(4), N: 5, At: at(50)})
+		}, ""},
+		{"no gap for what went after the client was told", func(l *Log) {
+			l.late(now)
+			for i := range 4 {
+				l.Histories[room][i].Trimmed, l.Histories[room][i].Gone = at(48), at(49)
+			}
+			l.Clients[2].Frames = append(l.Clients[2].Frames[:3], Frame{Kind: Event, To: room, ID: id(5), Prev: id(4), N: 5, At: at(50)})
+		}, "unexplained gaps: its prev"},
 		{"not recovered, without a gap", func(l *Log) { l.alice().Frames[8].OK = false }, "unexplained gaps: no gap before it"},
 
 		// devices
@@ -332,6 +395,22 @@ func TestCheck(t *testing.T) {
 				c.Frames[len(c.Frames)-1].Prev = id(4)
 			}
 		}, "unexplained gaps: a gap"},
+		{"evicted, and who has all goes on in the history that begins anew", func(l *Log) {
+			l.wipe(Evicted, at(40))
+			for _, c := range l.Clients {
+				c.Frames[len(c.Frames)-1].Prev = id(0)
+			}
+		}, ""},
+		{"evicted, and who had not all goes on in the history that begins anew", func(l *Log) {
+			l.wipe(Evicted, at(40))
+			l.alice().Frames[11].Prev = id(0)
+			l.alice().drop(10, 11)
+		}, "unexplained gaps: its prev"},
+		{"a client at 0 never gets what came and expired, and nothing was in the way", func(l *Log) { l.unheard() }, "lost: never got it"},
+		{"a client at 0 never gets what came and expired, and something was in the way", func(l *Log) {
+			l.unheard()
+			l.Faults = append(l.Faults, Fault{Kind: "link-away", Begin: at(30), End: at(35)})
+		}, ""},
 		{"begins anew without a reason", func(l *Log) { l.trim(4, at(40)); l.Histories[room][4].Prev = id(0) }, "unexplained gaps: the history says prev"},
 		{"flushed, and one was not told", func(l *Log) { l.wipe(Flushed, at(40)); l.told(); l.alice().drop(11, 13) }, "unexplained gaps: its prev"},
 		{"flushed, and one has nothing of what came after", func(l *Log) { l.wipe(Flushed, at(40)); l.told(); l.alice().drop(13, 14) }, "lost: never got it"},

@@ -1,6 +1,8 @@
 package torture
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"sluice/shared/wire"
@@ -26,38 +28,42 @@ const (
 	Publish            // a client's frame `publish`
 )
 
-func (w Way) String() string { return [...]string{"intake", "direct", "publish"}[w] }
+var ways = []string{"intake", "direct", "publish"}
+
+func (w Way) String() string { return ways[w] }
 
 // Append is one try to append an event.
 type Append struct {
-	N       int // number of the event, in its data; tries with one idempotency key share it
-	To      string
-	Way     Way
-	Lane    string // tries of one lane were made one after the other, in the order of the log
-	Key     string // idempotency key, "" for none
-	Live    bool   // not retained
-	Except  string // connection that gets `skip`
-	Poison  string // the reason for which it must become a dead letter, "" for a good event
-	At      time.Time
-	Outcome Outcome
+	N       int       `json:"n"` // number of the event; tries with one idempotency key share it
+	To      string    `json:"to"`
+	Way     Way       `json:"way"`
+	Lane    string    `json:"lane"`            // tries of one lane were made one after the other, in the order of the log
+	Key     string    `json:"key,omitzero"`    // idempotency key, "" for none
+	Live    bool      `json:"live,omitzero"`   // not retained
+	Except  string    `json:"except,omitzero"` // connection that gets `skip`
+	Poison  string    `json:"poison,omitzero"` // the reason for which it must become a dead letter, "" for a good event
+	At      time.Time `json:"at"`
+	Outcome Outcome   `json:"outcome"`
 
 	// Of the answer. ID is that of the entry: on the stream that it was added to for Intake and Direct, in the
 	// history for Publish.
-	ID        wire.ID
-	Duplicate bool // Publish: an earlier try was the event
+	ID        wire.ID `json:"id,omitzero"`
+	Duplicate bool    `json:"duplicate,omitzero"` // Publish: an earlier try was the event
 }
 
 // Stored is an entry of a history.
 type Stored struct {
-	ID, Prev wire.ID
-	N        int
-	Life     int // histories of the target that were taken away as a whole before it was appended
-	Era      int // the same of everything in Redis: of Flushes
-	Wiped    Wipe
+	ID    wire.ID `json:"id"`
+	Prev  wire.ID `json:"prev"`
+	N     int     `json:"n"`
+	Life  int     `json:"life,omitzero"` // histories of the target that were taken away as a whole before it was appended
+	Era   int     `json:"era,omitzero"`  // the same of everything in Redis: of Flushes
+	Wiped Wipe    `json:"wiped,omitzero"`
 
 	// It went after Trimmed and before Gone; zero if it is still there, and if nobody knows. One that went and was
 	// appended again has the times when it went first.
-	Trimmed, Gone time.Time
+	Trimmed time.Time `json:"trimmed,omitzero"`
+	Gone    time.Time `json:"gone,omitzero"`
 }
 
 // heldAt reports whether an entry was surely in the history from its append to a time.
@@ -78,11 +84,11 @@ const (
 
 // DeadLetter is an entry of the stream of dead letters.
 type DeadLetter struct {
-	Reason string
-	Stream string
-	Entry  wire.ID
-	To     string
-	N      int // -1 if it carries none
+	Reason string  `json:"reason"`
+	Stream string  `json:"stream"`
+	Entry  wire.ID `json:"entry"`
+	To     string  `json:"to"`
+	N      int     `json:"n"` // -1 if it carries none
 }
 
 // Kind is what a Frame is.
@@ -102,41 +108,100 @@ const (
 	Gap                      // ID: position, Prev: after, Oldest, Text: reason
 )
 
+var (
+	outcomes   = []string{"open", "acked", "refused"}
+	wipes      = []string{"kept", "evicted", "flushed"}
+	frameKinds = []string{"connected", "asked", "ack", "closed", "subscribed", "unsubscribed", "event", "skip", "live-only", "gap"}
+)
+
+// MarshalText is the name, in files.
+func (o Outcome) MarshalText() ([]byte, error) { return []byte(outcomes[o]), nil }
+
+// MarshalText is the name, in files.
+func (w Way) MarshalText() ([]byte, error) { return []byte(ways[w]), nil }
+
+// MarshalText is the name, in files.
+func (w Wipe) MarshalText() ([]byte, error) { return []byte(wipes[w]), nil }
+
+// MarshalText is the name, in files.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(frameKinds[k]), nil }
+
+// UnmarshalText reads a name.
+func (o *Outcome) UnmarshalText(b []byte) (err error) {
+	*o, err = named[Outcome](outcomes, b)
+	return err
+}
+
+// UnmarshalText reads a name.
+func (w *Way) UnmarshalText(b []byte) (err error) { *w, err = named[Way](ways, b); return err }
+
+// UnmarshalText reads a name.
+func (w *Wipe) UnmarshalText(b []byte) (err error) { *w, err = named[Wipe](wipes, b); return err }
+
+// UnmarshalText reads a name.
+func (k *Kind) UnmarshalText(b []byte) (err error) { *k, err = named[Kind](frameKinds, b); return err }
+
+func named[T ~byte](names []string, b []byte) (T, error) {
+	i := slices.Index(names, string(b))
+	if i < 0 {
+		return 0, fmt.Errorf("%q is none of %v", b, names)
+	}
+	return T(i), nil
+}
+
 // Frame is one thing that a client saw or did.
 type Frame struct {
-	At       time.Time
-	Kind     Kind
-	Gateway  int8
-	OK       bool // Subscribed: recovered
-	After    bool // Asked: from ID on; otherwise from now, or Earliest
-	Earliest bool
-	Device   bool // Asked: for what follows its cursor, which was at ID before
-	To       string
-	ID, Prev wire.ID
-	Oldest   wire.ID
-	N        int
-	Text     string
+	At       time.Time `json:"at"`
+	Kind     Kind      `json:"kind"`
+	Gateway  int8      `json:"gateway"`
+	OK       bool      `json:"ok,omitzero"`    // Subscribed: recovered
+	After    bool      `json:"after,omitzero"` // Asked: from ID on; otherwise from now, or Earliest
+	Earliest bool      `json:"earliest,omitzero"`
+	Device   bool      `json:"device,omitzero"` // Asked: for what follows its cursor, which was at ID before
+	To       string    `json:"to,omitzero"`
+	ID       wire.ID   `json:"id,omitzero"`
+	Prev     wire.ID   `json:"prev,omitzero"`
+	Oldest   wire.ID   `json:"oldest,omitzero"`
+	N        int       `json:"n,omitzero"`
+	Text     string    `json:"text,omitzero"`
 }
 
 // Client is what one client recorded, over all its connections, in order.
 type Client struct {
-	Name   string
-	Frames []Frame
-	At     map[string]bool // targets that it was subscribed to at the end
+	Name   string          `json:"name"`
+	Frames []Frame         `json:"-"`
+	At     map[string]bool `json:"at,omitempty"` // targets that it was subscribed to at the end
 
-	Cursors map[string]wire.ID // of its device, at the end
-	Acked   map[string]wire.ID // what it had acknowledged on the connection that it had at the end
+	Cursors map[string]wire.ID `json:"cursors,omitempty"` // of its device, at the end
+	Acked   map[string]wire.ID `json:"acked,omitempty"`   // what it had acknowledged on the connection that it had at the end
 }
 
 // Fault is one thing that was done to the system.
 type Fault struct {
-	Kind, Place string
-	Calm        bool // it touches nothing that publishes: no live-only event may come twice
-	Begin, End  time.Time
+	Kind  string    `json:"kind"`
+	Place string    `json:"place"`
+	Calm  bool      `json:"calm,omitzero"` // it touches nothing that publishes: no live-only event may come twice
+	Begin time.Time `json:"begin"`
+	End   time.Time `json:"end"`
+}
+
+// Config says which run a log is of.
+type Config struct {
+	Seed     uint64        `json:"seed"`
+	Duration time.Duration `json:"duration"` // with faults
+	Faults   string        `json:"faults"`   // that were chosen
+	Clock    time.Duration `json:"clock,omitzero"`
+	TTL      time.Duration `json:"ttl"` // of histories
+
+	// Of a log that is kept: what was wrong, and what the checker must find in it, each the class and a part of the
+	// text; nothing if it must find nothing.
+	Story string   `json:"story,omitzero"`
+	Want  []string `json:"want,omitempty"`
 }
 
 // Log is everything that a run left behind.
 type Log struct {
+	Config    Config
 	Appends   []Append            // of each lane in order
 	Histories map[string][]Stored // per target all that was ever retained, in the order of ids
 	Dead      []DeadLetter

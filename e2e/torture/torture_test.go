@@ -62,6 +62,7 @@ type plan struct {
 	patience time.Duration    // for the settling
 	tag      string           // build tag of the binaries
 	env      []string         // for all processes
+	keep     bool             // what is left behind, if it fails
 }
 
 // usual is the plan without what the environment says. The rates leave room on two cores with instrumented binaries.
@@ -156,14 +157,21 @@ func torture(t *testing.T, p plan) *Verdict {
 	if unmet != "" {
 		t.Logf("not settled after %v: %s", settled.Round(time.Millisecond), unmet)
 	}
-	v := Check(r.collect())
+	log := r.collect()
+	log.Config = Config{Seed: p.seed, Duration: p.duration, Faults: p.words, Clock: p.clock, TTL: p.ttl}
+	v := Check(log)
 	t.Logf("seed %d, clocks wrong by %v: %v; settled in %v", p.seed, p.clock, v, settled.Round(time.Millisecond))
+	if p.keep && (!v.OK() || t.Failed()) {
+		v.list(t)
+		v.keep(t, r.system.dir)
+	}
 	return v
 }
 
 // TestTorture keeps every promise under all faults.
 func TestTorture(t *testing.T) {
 	p := usual()
+	p.keep = true
 	var err error
 	if text := os.Getenv("SLUICE_TORTURE_SEED"); text != "" {
 		if p.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
@@ -187,9 +195,6 @@ func TestTorture(t *testing.T) {
 		t.Fatalf("SLUICE_TORTURE_FAULTS: %v", err)
 	}
 	v := torture(t, p)
-	for i, w := range v.Violations[:min(len(v.Violations), 40)] {
-		t.Logf("%d: %v", i, w)
-	}
 	if !v.OK() {
 		t.Errorf("seed %d breaks promises:\n%s\n(again: make torture SEED=%d DURATION=%v FAULTS=%s)",
 			p.seed, v.Explain(), p.seed, p.duration, p.words)
