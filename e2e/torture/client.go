@@ -26,8 +26,11 @@ type view struct {
 	pos     wire.ID
 	asked   bool // and not yet answered
 	now     bool // it asked for what comes from now on
+	all     bool // it asked for all that is retained
 	told    bool // a gap came since it asked
 	ready   bool // events may come
+	stand   wire.ID
+	began   bool // a device has subscribed for the first time, and not unsubscribed since
 	// settled: what had gone before the client asked is not owed: it did not ask for it, or was told by a gap, or, at
 	// position "0", cannot be told.
 	settled bool
@@ -64,6 +67,23 @@ func (c *checker) client(client *Client) {
 			v.violation(Wrong, to, wire.ID{}, -1, "it never got an answer to its subscription")
 		}
 	}
+	if c.log.Config.Rules.Devices && client.Device {
+		v.devices()
+	}
+}
+
+// devices checks that a device has a cursor of each target that it is subscribed to, and of no other.
+func (v *viewer) devices() {
+	for to := range v.client.At {
+		if _, there := v.client.Cursors[to]; !there {
+			v.violation(Wrong, to, wire.ID{}, -1, "its device is subscribed, and has no cursor")
+		}
+	}
+	for to, id := range v.client.Cursors {
+		if w := v.views[to]; !v.client.At[to] && w != nil && !w.began {
+			v.violation(Wrong, to, id, -1, "its device has unsubscribed, and still has a cursor")
+		}
+	}
 }
 
 func (v *viewer) violation(class Class, to string, id wire.ID, n int, format string, args ...any) {
@@ -96,7 +116,7 @@ func (v *viewer) frame(f *Frame) {
 	case Asked:
 		w.asked, w.now, w.told = true, !f.After && !f.Earliest && !f.Device, false
 		w.device, w.cursor, w.again, w.since = f.Device, f.ID, false, f.At
-		w.settled = w.now || f.Earliest
+		w.settled, w.all, w.stand = w.now || f.Earliest, f.Earliest, wire.ID{}
 		if f.Device {
 			v.verdict.Resumed++
 		}
@@ -117,7 +137,7 @@ func (v *viewer) frame(f *Frame) {
 	case Subscribed:
 		v.subscribed(w, f)
 	case Unsubscribed:
-		w.ready = false
+		w.ready, w.began = false, false
 	case Event, Skip:
 		v.event(w, f)
 	case LiveOnly:
@@ -186,10 +206,33 @@ func (v *viewer) subscribed(w *view, f *Frame) {
 			v.violation(Wrong, f.To, f.ID, -1, "subscribed at a position below %v, which it has already", w.pos)
 		}
 	}
+	v.stands(w, f)
 	if w.pos.IsZero() {
 		w.settled, w.claim = true, f.At
 	}
 	w.ready, w.asked = true, false
+}
+
+// stands takes where a subscription stands. What a client that asked for all that is retained has no claim to any more
+// it had none to before; and a device's cursor is there from its first subscription on.
+func (v *viewer) stands(w *view, f *Frame) {
+	if !v.log.Config.Rules.Positions {
+		return
+	}
+	w.stand = f.ID
+	if w.all {
+		below, _ := w.index(f.ID.Next())
+		for i, s := range w.history[:below] {
+			if !w.got[i] && s.heldAt(f.At) {
+				v.violation(Lost, f.To, s.ID, s.N, "it asked for all that is retained, and is to begin behind it, at %v", f.ID)
+			}
+		}
+		w.moveTo(f.ID)
+		w.all = false
+	}
+	if v.log.Config.Rules.Devices && v.client.Device && !w.began {
+		w.began, w.acked = true, wire.Later(w.acked, f.ID)
+	}
 }
 
 func (v *viewer) event(w *view, f *Frame) {
@@ -202,6 +245,9 @@ func (v *viewer) event(w *view, f *Frame) {
 	if !found {
 		v.violation(Wrong, f.To, f.ID, f.N, "the history does not have it")
 		return
+	}
+	if !w.stand.Less(f.ID) {
+		v.violation(Wrong, f.To, f.ID, f.N, "the subscription was said to stand at %v", w.stand)
 	}
 	stored := w.history[at]
 	if f.Kind == Event && f.N != stored.N {
@@ -225,7 +271,7 @@ func (v *viewer) event(w *view, f *Frame) {
 	switch {
 	case w.pos.Less(f.ID):
 		switch {
-		case f.Prev == w.pos || w.follows(at, f.Prev):
+		case f.Prev == w.pos || v.follows(w, at, f.Prev):
 		case v.cursorLost(w, f):
 			v.restart(w, f.At)
 			if w.pos.Less(f.Prev) {
@@ -269,13 +315,15 @@ const justThen = 5 * time.Second
 
 // follows reports whether the client misses nothing before an event though its prev is not where the client is. At
 // position "0" that is so when all before it had gone when the client was told its position; elsewhere when the history
-// has begun anew after the client had all of it: its key had expired, or was deleted. Who loses all of Redis's data with
-// FLUSHALL is told.
-func (w *view) follows(at int, prev wire.ID) bool {
+// has begun anew after the client had all of it: its key had expired, or was deleted. Who loses with FLUSHALL what would
+// still be there is told.
+func (v *viewer) follows(w *view, at int, prev wire.ID) bool {
 	from, known := w.index(w.pos)
 	if known {
 		from++
-		if !prev.IsZero() || beginsAnew(w.history, from) != Evicted {
+		anew := beginsAnew(w.history, from)
+		old := w.history[at].ID.Ms-w.pos.Ms > uint64(v.log.Config.TTL.Milliseconds()) && v.log.Config.TTL > 0
+		if !prev.IsZero() || anew == Kept || (anew == Flushed && !old) {
 			return false
 		}
 	}

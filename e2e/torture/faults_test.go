@@ -58,6 +58,7 @@ var kinds = []*faultKind{
 	{name: "link-split", holds: "link", from: time.Second, to: 3 * time.Second, do: (*damage).linkSplit},
 	{name: "link-reply", holds: "link", from: 5 * time.Millisecond, to: 500 * time.Millisecond, do: (*damage).linkReply},
 
+	{name: "crowd", holds: "crowd", calm: true, from: 2 * time.Second, to: 5 * time.Second, do: (*damage).crowd},
 	{name: "trim", holds: "histories", calm: true, do: (*damage).trim},
 	{name: "keys-group", holds: "keys", do: (*damage).loseGroup},
 	{name: "keys-epoch", holds: "keys", do: (*damage).loseEpoch},

@@ -113,7 +113,7 @@ func (c *recorder) asking(to string, w *want, from origin) map[string]any {
 	switch from {
 	case earliest:
 		v["after"], f.Earliest = wire.Earliest, true
-		w.has, w.pos = true, wire.ID{}
+		w.has, w.pos, w.all = true, wire.ID{}, true
 	case position:
 		v["after"], f.After, f.ID = w.pos.String(), true, w.pos
 		w.has = true

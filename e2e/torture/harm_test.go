@@ -157,7 +157,7 @@ func (d *damage) idsJump() {
 	d.journal.jumped = max(d.journal.jumped, ahead)
 	try := d.journal.begin(Append{N: n, To: to, Way: Direct, Lane: "ids-jump"})
 	id, err := d.rdb.XAdd(d.ctx, &redis.XAddArgs{
-		Stream: stream, ID: fmt.Sprintf("%d-0", ahead), Values: []string{"to", to, "data", payload(n, d.rng)},
+		Stream: stream, ID: fmt.Sprintf("%d-0", ahead), Values: []string{"to", to, "data", payload(n), "event", nameOf(n)},
 	}).Result()
 	o, parsed := outcome(id, err)
 	d.journal.end(try, o, parsed, false)

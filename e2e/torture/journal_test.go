@@ -21,6 +21,8 @@ type journal struct {
 	appends []Append
 	faults  []Fault
 
+	keys []sharedKey
+
 	wiping sync.Mutex // held by what chooses ids, and by what deletes everything; guards jumped
 	jumped int64      // Redis's time in ms of the highest id that was chosen ahead of time
 }
@@ -62,13 +64,33 @@ func (j *journal) fault(f Fault) {
 	j.faults = append(j.faults, f)
 }
 
+// sharedKey is an idempotency key that several use for events of their own, each once.
+type sharedKey struct {
+	to, key string
+	used    map[string]bool // by whom: a user, or "" for backends
+}
+
+// key draws a key that somebody else has used and who has not, or a fresh one for a target.
+func (j *journal) key(who, to string, rng *rand.Rand) (target, key string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for i := max(0, len(j.keys)-20); i < len(j.keys); i++ {
+		if k := j.keys[i]; !k.used[who] && rng.IntN(2) == 0 {
+			k.used[who] = true
+			return k.to, k.key
+		}
+	}
+	j.keys = append(j.keys, sharedKey{to, fmt.Sprintf("shared-%d", len(j.keys)), map[string]bool{who: true}})
+	return to, j.keys[len(j.keys)-1].key
+}
+
 // numberOf is the number of the event in an entry whose fields' names begin with a prefix, -1 if there is none.
 func numberOf(m redis.XMessage, prefix string) int {
 	text := func(name string) string { s, _ := m.Values[prefix+name].(string); return s }
 	if n, err := strconv.Atoi(text("n")); err == nil {
 		return n
 	}
-	return numberIn(text("data"))
+	return numbered(text("event"))
 }
 
 // outcome is what an answer of Redis to an XADD says.
@@ -87,16 +109,34 @@ func outcome(id string, err error) (Outcome, wire.ID) {
 	return Open, wire.ID{}
 }
 
-// payload is the data of an event: its number, and padding now and then.
-func payload(n int, rng *rand.Rand) string {
-	pad := 0
-	switch rng.IntN(10) {
-	case 0:
-		pad = rng.IntN(6000)
-	case 1, 2, 3:
-		pad = rng.IntN(300)
+// payload is the data of an event, which follows from its number: JSON of one byte up to the largest that there may be.
+func payload(n int) string {
+	rng := rand.New(rand.NewPCG(uint64(n), 4))
+	size := 2
+	switch i := rng.IntN(300); {
+	case i == 0:
+		size = maxData - rng.IntN(2)
+	case i < 15:
+		return strconv.Itoa(n % 10)
+	case i < 30:
+		size += rng.IntN(6000)
+	case i < 120:
+		size += rng.IntN(300)
 	}
-	return fmt.Sprintf(`{"n":%d,"pad":%q}`, n, strings.Repeat("x", pad))
+	return `"` + strings.Repeat(string(rune('a'+n%26)), size-2) + `"`
+}
+
+// nameOf is an event's name, by which its number is known, whatever its data.
+func nameOf(n int) string { return "n" + strconv.Itoa(n) }
+
+// numbered is the number in an event's name, -1 if there is none.
+func numbered(name string) int {
+	if digits, ok := strings.CutPrefix(name, "n"); ok {
+		if n, err := strconv.Atoi(digits); err == nil {
+			return n
+		}
+	}
+	return -1
 }
 
 // places are the targets of a run, except those that come and go (rendezvous).

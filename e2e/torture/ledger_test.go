@@ -114,6 +114,7 @@ func (l *ledger) mark(ctx context.Context) {
 		if l.rdb.Set(ctx, markKey, fmt.Sprintf("%d %d", sent, answered), 0).Err() == nil {
 			answered = sent
 		}
+		l.rdb.Persist(ctx, historyKey(broken)) // a worker gives any key of a history an expiry
 	}
 }
 

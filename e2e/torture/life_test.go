@@ -3,13 +3,17 @@ package torture
 import (
 	"context"
 	"fmt"
+	"net/url"
+	"sync"
 	"time"
+
+	"github.com/gorilla/websocket"
 
 	"sluice/shared/wire"
 )
 
-// What is ordinary, beside the faults: topics that are quiet for longer than their history lives, and more topics than
-// the workers' caches hold.
+// What is ordinary, beside the faults: topics that are quiet for longer than their history lives, more topics than the
+// workers' caches hold, clients that want hundreds of them, and crowds.
 const (
 	quietPrefix = "topic:quiet-"
 	quietTopics = 12
@@ -71,5 +75,49 @@ func (p *producer) widely(ctx context.Context) {
 			tries[i] = p.entry(Append{N: p.number(), To: wide[p.rng.IntN(wideTopics)], Way: p.way, Lane: p.lane})
 		}
 		p.send(tries)
+	}
+}
+
+const (
+	crowdSize     = 60
+	crowdPatience = 1500 * time.Millisecond // until `welcome`: then it tries again at once
+)
+
+// crowd is many clients that come at once to one gateway, give up soon, and come again.
+func (d *damage) crowd() {
+	ctx, cancel := context.WithTimeout(d.ctx, d.fault.long)
+	defer cancel()
+	g := d.one(d.gateways)
+	var all sync.WaitGroup
+	for i := range crowdSize {
+		positions := map[string]wire.ID{}
+		for j := range 5 {
+			positions[topicTarget((i+j)%topics)] = wire.ID{}
+		}
+		q := url.Values{"token": {fmt.Sprintf("dev:crowd-%d", i)}, "last_event_id": {wire.Cursor(positions)}}
+		all.Go(func() {
+			for ctx.Err() == nil {
+				comeAndGo(ctx, "ws://"+g.front.addr()+"/v1/ws?"+q.Encode())
+			}
+		})
+	}
+	all.Wait()
+}
+
+// comeAndGo is one try of one of a crowd: who got in stays for a while.
+func comeAndGo(ctx context.Context, u string) {
+	dialer := websocket.Dialer{HandshakeTimeout: crowdPatience}
+	ws, _, err := dialer.DialContext(ctx, u, nil)
+	if err != nil {
+		pause(ctx, 50*time.Millisecond)
+		return
+	}
+	defer func() { _ = ws.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = ws.Close() })()
+	_ = ws.SetReadDeadline(time.Now().Add(crowdPatience))
+	for {
+		if _, _, err := ws.ReadMessage(); err != nil {
+			return
+		}
 	}
 }

@@ -171,6 +171,7 @@ type Client struct {
 	Name   string          `json:"name"`
 	Frames []Frame         `json:"-"`
 	At     map[string]bool `json:"at,omitempty"` // targets that it was subscribed to at the end
+	Device bool            `json:"device,omitzero"`
 
 	Cursors map[string]wire.ID `json:"cursors,omitempty"` // of its device, at the end
 	Acked   map[string]wire.ID `json:"acked,omitempty"`   // what it had acknowledged on the connection that it had at the end
@@ -193,10 +194,22 @@ type Config struct {
 	Clock    time.Duration `json:"clock,omitzero"`
 	TTL      time.Duration `json:"ttl"` // of histories
 
+	Rules Rules `json:"rules,omitzero"`
+
 	// Of a log that is kept: what was wrong, and what the checker must find in it, each the class and a part of the
 	// text; nothing if it must find nothing.
 	Story string   `json:"story,omitzero"`
 	Want  []string `json:"want,omitempty"`
+}
+
+// Rules are promises that not every version makes: the checker holds a run to those that are set.
+type Rules struct {
+	// Positions: `subscribed` says where the subscription stands: no event up to there comes on it.
+	Positions bool `json:"positions,omitzero"`
+	// Devices: a device's first subscription to a target writes its cursor, `unsubscribe` ends it.
+	Devices bool `json:"devices,omitzero"`
+	// Keys: a client's idempotency key is its user's own.
+	Keys bool `json:"keys,omitzero"`
 }
 
 // Log is everything that a run left behind.

@@ -81,6 +81,10 @@ func (p *producer) next() try {
 		a.Live = true
 	case 1, 2:
 		a.Key = "key-" + strconv.Itoa(a.N)
+	case 3:
+		if p.plan.rules.Keys {
+			a.To, a.Key = p.key("", a.To, p.rng)
+		}
 	}
 	if p.rng.IntN(30) == 0 {
 		a.Except = p.someConn()
@@ -95,7 +99,7 @@ func (p *producer) again(place int) try {
 
 // entry notes the try and makes its fields.
 func (p *producer) entry(a Append) try {
-	fields := []string{"to", a.To, "data", payload(a.N, p.rng)}
+	fields := []string{"to", a.To, "data", payload(a.N), "event", nameOf(a.N)}
 	if a.Key != "" {
 		fields = append(fields, "id", a.Key)
 	}

@@ -38,10 +38,14 @@ func (c *recorder) publishSome() {
 				a.Live = true
 			case 1, 2:
 				a.Key = "key-" + strconv.Itoa(a.N)
+			case 3:
+				if c.plan.rules.Keys {
+					a.To, a.Key = c.key(c.user, a.To, c.rng)
+				}
 			}
 		}
 		try := c.begin(a)
-		v := map[string]any{"type": "publish", "ref": strconv.Itoa(try), "to": a.To, "data": json.RawMessage(payload(a.N, c.rng))}
+		v := map[string]any{"type": "publish", "ref": strconv.Itoa(try), "to": a.To, "data": json.RawMessage(payload(a.N)), "event": nameOf(a.N)}
 		if a.Key != "" {
 			v["id"] = a.Key
 		}

@@ -24,6 +24,7 @@ type recorder struct {
 	rng        *rand.Rand
 	asks       chan ask // rendezvous
 	publisher  bool
+	mute       bool   // it acknowledges nothing
 	device     string // that it acknowledges for; empty: it does not
 
 	mu      sync.Mutex // guards what follows
@@ -44,6 +45,7 @@ type want struct {
 	pos      wire.ID
 	asked    bool
 	now      bool // asked for what comes from now on
+	all      bool // asked for all that is retained
 	ready    bool // subscribed
 	leaving  bool // asked to be unsubscribed
 	byCursor bool // asked by the device's cursor, which may be lost by now, or not be there yet
@@ -83,7 +85,8 @@ type message struct {
 	Reason    string
 	Code      string
 	Message   string
-	Data      struct{ N *int }
+	Event     string
+	Data      json.RawMessage
 }
 
 const (
@@ -98,7 +101,7 @@ func newRecorder(r *run, i int) *recorder {
 		wants: map[string]*want{}, waiting: map[int]time.Time{},
 	}
 	if i%2 == 1 {
-		c.device = "phone-" + c.name
+		c.device, c.mute = "phone-"+c.name, i%10 == 3
 	}
 	c.want(wire.UserTarget(c.user))
 	c.want(wire.All)
@@ -283,9 +286,9 @@ func (c *recorder) see(m *message) {
 	if w == nil {
 		w = &want{} // the checker finds that it came without a subscription
 	}
-	n := -1
-	if m.Data.N != nil {
-		n = *m.Data.N
+	n := numbered(m.Event)
+	if m.Type == "event" && string(m.Data) != payload(n) {
+		c.system.t.Errorf("client %s got event %q of %s, id %v, with %d bytes of data that are not its own", c.name, m.Event, m.To, m.ID, len(m.Data))
 	}
 	switch m.Type {
 	case "welcome":
@@ -293,9 +296,10 @@ func (c *recorder) see(m *message) {
 		c.record(Frame{Kind: Connected, Text: m.Conn})
 	case "subscribed":
 		c.record(Frame{Kind: Subscribed, To: m.To, ID: m.Position, OK: m.Recovered})
-		if !w.has || (w.now && w.asked) {
+		if !w.has || (w.now && w.asked) || (c.plan.rules.Positions && w.all) {
 			w.has, w.pos = true, m.Position
 		}
+		w.all = false
 		w.asked, w.ready, w.byCursor = false, true, false
 	case "unsubscribed":
 		c.record(Frame{Kind: Unsubscribed, To: m.To})
@@ -380,7 +384,7 @@ func (c *recorder) readCursors(ctx context.Context) (map[string]wire.ID, error) 
 
 // acknowledge acknowledges what has come on this connection.
 func (c *recorder) acknowledge() {
-	if c.device == "" {
+	if c.device == "" || c.mute {
 		return
 	}
 	var send []map[string]any

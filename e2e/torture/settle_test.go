@@ -2,7 +2,6 @@ package torture
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -108,7 +107,7 @@ func (r *run) collect() *Log {
 				at[to] = true
 			}
 		}
-		client := &Client{Name: c.name, Frames: c.frames, At: at, Acked: r.acked[c.name]}
+		client := &Client{Name: c.name, Frames: c.frames, At: at, Acked: r.acked[c.name], Device: c.device != ""}
 		r.system.must("read the cursors", func(ctx context.Context) (err error) {
 			client.Cursors, err = c.readCursors(ctx)
 			return err
@@ -165,13 +164,4 @@ func deadLetters(entries []redis.XMessage) (letters []DeadLetter, err error) {
 		letters = append(letters, d)
 	}
 	return letters, nil
-}
-
-// numberIn is the number in an event's data, -1 if there is none.
-func numberIn(data string) int {
-	var d struct{ N *int }
-	if err := json.Unmarshal([]byte(data), &d); err != nil || d.N == nil {
-		return -1
-	}
-	return *d.N
 }

@@ -24,7 +24,7 @@ const (
 
 	calmWorkers = 2
 	leaseTime   = 3 * time.Second // of workers
-	maxData     = 16 << 10
+	maxData     = 64 << 10
 
 	// patience is how long a condition may take: far above what a healthy system needs, since race-instrumented
 	// binaries may share two slow cores with other packages' tests.

@@ -57,6 +57,7 @@ type plan struct {
 	hosts    int              // of rendezvous
 	life     bool             // what is ordinary: see life_test.go
 	ttl      time.Duration    // of histories
+	rules    Rules            // that it is held to besides the others
 	delay    [2]time.Duration // on the links to Redis of gateways and of workers
 	clock    time.Duration    // by which the clocks of all but Redis are behind
 	patience time.Duration    // for the settling
@@ -158,7 +159,7 @@ func torture(t *testing.T, p plan) *Verdict {
 		t.Logf("not settled after %v: %s", settled.Round(time.Millisecond), unmet)
 	}
 	log := r.collect()
-	log.Config = Config{Seed: p.seed, Duration: p.duration, Faults: p.words, Clock: p.clock, TTL: p.ttl}
+	log.Config = Config{Seed: p.seed, Duration: p.duration, Faults: p.words, Clock: p.clock, TTL: p.ttl, Rules: p.rules}
 	v := Check(log)
 	t.Logf("seed %d, clocks wrong by %v: %v; settled in %v", p.seed, p.clock, v, settled.Round(time.Millisecond))
 	if p.keep && (!v.OK() || t.Failed()) {
@@ -183,11 +184,18 @@ func TestTorture(t *testing.T) {
 			t.Fatalf("SLUICE_TORTURE_DURATION=%q: want a duration, for example 30m", text)
 		}
 	}
+	p.ttl *= stretch(p.duration)
 	if p.seed%4 == 3 { // many that hardly stay, over slow links: they meet each other's resumes
 		p.clients, p.stay, p.away = 16, 700*time.Millisecond, 300*time.Millisecond
 		p.delay = [2]time.Duration{15 * time.Millisecond, 3 * time.Millisecond}
 	}
+	if p.seed%4 == 1 { // Redis is far away
+		p.delay = [2]time.Duration{8 * time.Millisecond, 8 * time.Millisecond}
+	}
 	p.words = os.Getenv("SLUICE_TORTURE_FAULTS")
+	if words := os.Getenv("SLUICE_TORTURE_RULES"); words != "" {
+		p.rules = Rules{strings.Contains(words, "positions"), strings.Contains(words, "devices"), strings.Contains(words, "keys")}
+	}
 	if clock.Supported() {
 		p.clock = time.Duration(int64(p.seed%3)-1) * time.Minute
 	}
