@@ -319,6 +319,16 @@ func TestCheck(t *testing.T) {
 				l.Histories[room][i].Gone = at(46)
 			}
 		}, ""},
+		{"a gap for what came and went just before it was told of an empty history", func(l *Log) {
+			l.late(now)
+			for i := range 4 {
+				l.Histories[room][i].Trimmed, l.Histories[room][i].Gone = at(46), at(49)
+			}
+			carol := l.Clients[2]
+			carol.Frames[1] = Frame{Kind: Asked, To: room, After: true, ID: id(2), At: at(45)}
+			carol.Frames[2] = Frame{Kind: Gap, To: room, Prev: id(2), Text: wire.GapExpired, At: at(47)}
+			carol.insert(3, Frame{Kind: Subscribed, To: room, At: at(47)})
+		}, ""},
 		{"no gap for what had gone before the client asked", func(l *Log) {
 			l.late(now)
 			l.Clients[2].Frames = append(l.Clients[2].Frames[:3], Frame{Kind: Event, To: room, ID: id(5), Prev: id(4), N: 5, At: at(50)})

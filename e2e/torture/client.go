@@ -17,12 +17,21 @@ type viewer struct {
 	live   map[int]time.Time // live-only events that came
 }
 
+// claim is what a client has of an entry.
+type claim byte
+
+const (
+	owed    claim = iota
+	excused       // it may have gone before anybody could tell
+	settled       // it came, or is not owed: it was before the client came, or a gap told of it
+)
+
 // view is what the client saw of one target.
 type view struct {
 	to      string
 	history []Stored
-	got     []bool // per entry of the history; also what it has no claim to: before it came, told by a gap
-	has     bool   // a position
+	got     []claim // per entry of the history
+	has     bool    // a position
 	pos     wire.ID
 	asked   bool // and not yet answered
 	now     bool // it asked for what comes from now on
@@ -31,10 +40,10 @@ type view struct {
 	ready   bool // events may come
 	stand   wire.ID
 	began   bool // a device has subscribed for the first time, and not unsubscribed since
-	// settled: what had gone before the client asked is not owed: it did not ask for it, or was told by a gap, or, at
+	// before: what had gone before the client asked is not owed: it did not ask for it, or was told by a gap, or, at
 	// position "0", cannot be told.
-	settled bool
-	claim   time.Time // when it was told of position "0": what had gone by then is not owed either
+	before bool
+	claim  time.Time // when it was told of position "0": what had gone by then is not owed either
 
 	acked  wire.ID   // the highest
 	device bool      // events up to its position may come again, from its cursor on
@@ -94,7 +103,7 @@ func (v *viewer) view(to string) *view {
 	w := v.views[to]
 	if w == nil {
 		history := v.log.Histories[to]
-		w = &view{to: to, history: history, got: make([]bool, len(history))}
+		w = &view{to: to, history: history, got: make([]claim, len(history))}
 		v.views[to] = w
 	}
 	return w
@@ -116,7 +125,7 @@ func (v *viewer) frame(f *Frame) {
 	case Asked:
 		w.asked, w.now, w.told = true, !f.After && !f.Earliest && !f.Device, false
 		w.device, w.cursor, w.again, w.since = f.Device, f.ID, false, f.At
-		w.settled, w.all, w.stand = w.now || f.Earliest, f.Earliest, wire.ID{}
+		w.before, w.all, w.stand = w.now || f.Earliest, f.Earliest, wire.ID{}
 		if f.Device {
 			v.verdict.Resumed++
 		}
@@ -160,7 +169,7 @@ func (w *view) moveTo(id wire.ID) {
 	}
 	to, _ := w.index(id.Next())
 	for i := from; i < to; i++ {
-		w.got[i] = true
+		w.got[i] = settled
 	}
 	w.has, w.pos = true, id
 }
@@ -175,7 +184,7 @@ func (v *viewer) wiped(w *view, pos wire.ID, by time.Time) bool {
 func (v *viewer) restart(w *view, by time.Time) {
 	for i, s := range w.history {
 		if v.checker.wiped(w.to, s, by) {
-			w.got[i] = true
+			w.got[i] = max(w.got[i], excused)
 		}
 	}
 }
@@ -183,7 +192,9 @@ func (v *viewer) restart(w *view, by time.Time) {
 // drop gives up what may have gone by a time, below a place in the history.
 func (w *view) drop(below int, by time.Time) {
 	for i := range w.history[:below] {
-		w.got[i] = w.got[i] || !w.history[i].heldAt(by)
+		if !w.history[i].heldAt(by) {
+			w.got[i] = max(w.got[i], excused)
+		}
 	}
 }
 
@@ -208,7 +219,7 @@ func (v *viewer) subscribed(w *view, f *Frame) {
 	}
 	v.stands(w, f)
 	if w.pos.IsZero() {
-		w.settled, w.claim = true, f.At
+		w.before, w.claim = true, f.At
 	}
 	w.ready, w.asked = true, false
 }
@@ -223,7 +234,7 @@ func (v *viewer) stands(w *view, f *Frame) {
 	if w.all {
 		below, _ := w.index(f.ID.Next())
 		for i, s := range w.history[:below] {
-			if !w.got[i] && s.heldAt(f.At) {
+			if w.got[i] == owed && s.heldAt(f.At) {
 				v.violation(Lost, f.To, s.ID, s.N, "it asked for all that is retained, and is to begin behind it, at %v", f.ID)
 			}
 		}
@@ -281,12 +292,12 @@ func (v *viewer) event(w *view, f *Frame) {
 			v.violation(UnexplainedGap, f.To, f.ID, f.N, "its prev is %v, but the client is at %v", f.Prev, w.pos)
 		}
 		w.pos, w.device = f.ID, false
-	case w.got[at]:
+	case w.got[at] != owed:
 		v.violation(Repeated, f.To, f.ID, f.N, "the client has it already, it is at %v", w.pos)
 	default:
 		v.violation(Reordered, f.To, f.ID, f.N, "the client is at %v already", w.pos)
 	}
-	w.got[at] = true
+	w.got[at] = settled
 }
 
 // replayed takes an event that the client had before it resumed from its cursor: they begin right behind the cursor,
@@ -327,7 +338,7 @@ func (v *viewer) follows(w *view, at int, prev wire.ID) bool {
 			return false
 		}
 	}
-	return (known || w.pos.IsZero()) && !slices.Contains(w.got[from:at], false)
+	return (known || w.pos.IsZero()) && !slices.Contains(w.got[from:at], owed)
 }
 
 func (v *viewer) liveOnly(w *view, f *Frame) {
@@ -375,13 +386,13 @@ func (v *viewer) gap(w *view, f *Frame) {
 	if from, to := w.covered(f); !w.missed(from, to, f, inReplay) && !v.unknowable(w, f) {
 		v.violation(UnexplainedGap, f.To, f.ID, -1, "a gap (%s) after %v, but what follows was retained", f.Text, f.Prev)
 		for i := from; i < to && !f.ID.IsZero(); i++ {
-			if s := w.history[i]; s.heldAt(f.At) && (!w.got[i] || inReplay) {
+			if s := w.history[i]; s.heldAt(f.At) && (w.got[i] != settled || inReplay) {
 				v.violation(Lost, f.To, s.ID, s.N, "a gap after %v came in its place, and it was retained", f.Prev)
 			}
 		}
 	}
 	v.belied(w, f)
-	w.told, w.settled = true, true
+	w.told, w.before = true, true
 	switch {
 	case !f.ID.Less(w.pos):
 		w.moveTo(f.ID)
@@ -410,7 +421,7 @@ func (w *view) covered(f *Frame) (from, to int) {
 func (w *view) missed(from, to int, f *Frame, inReplay bool) bool {
 	for i := from; i < to; i++ {
 		s := &w.history[i]
-		if (!w.got[i] || inReplay) && !s.heldAt(f.At) && !(w.settled && s.goneBy(w.since)) {
+		if (w.got[i] != settled || inReplay) && !s.heldAt(f.At) && !(w.before && s.goneBy(w.since)) {
 			return true
 		}
 	}
@@ -458,7 +469,7 @@ func (v *viewer) end(to string, w *view) {
 		if w.pos.IsZero() && (!s.heldAt(w.claim) || v.troubled(w, s)) {
 			continue
 		}
-		if !w.got[i] {
+		if w.got[i] == owed {
 			v.violation(Lost, to, s.ID, s.N, "the client never got it, it is at %v", w.pos)
 		}
 	}

@@ -1,9 +1,11 @@
 package torture
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -35,8 +37,9 @@ type link struct {
 type weather struct {
 	refuse  bool // new connections are closed at once
 	delay   time.Duration
-	stalled [2]bool // bytes wait
-	split   bool    // bytes go in small pieces
+	answers time.Duration // a delay of what Redis answers, and not of what it publishes
+	stalled [2]bool       // bytes wait
+	split   bool          // bytes go in small pieces
 }
 
 // pair is one connection through a link: two sockets.
@@ -45,6 +48,8 @@ type pair struct {
 	sides [2]net.Conn // of who dialed, and to the other part
 	done  chan struct{}
 	once  sync.Once
+
+	channel atomic.Bool // it has subscribed to a channel of Redis's
 
 	mu     sync.Mutex
 	silent [2]bool // bytes of this direction vanish
@@ -167,7 +172,14 @@ func (p *pair) pass(d direction, to net.Conn, b []byte) bool {
 			}
 			continue
 		}
-		if w.delay > 0 && !p.sleep(w.delay) {
+		delay := w.delay
+		if d == up && w.answers > 0 && bytes.Contains(b, []byte("\r\nsubscribe\r\n")) {
+			p.channel.Store(true)
+		}
+		if d == down && !p.channel.Load() {
+			delay += w.answers
+		}
+		if delay > 0 && !p.sleep(delay) {
 			return false
 		}
 		n := len(b)

@@ -83,17 +83,8 @@ type slot struct {
 // ahead of all others by a time.
 func newSystem(t testing.TB, bin string, ahead time.Duration, env ...string) *system {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sluice-torture-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &system{t: t, dir: dir, bin: bin, env: env, redisAddr: freeAddr(t)}
-	t.Cleanup(s.close)
-	s.clock = clock.Shift(t, dir, ahead)
-	s.rdb = straight(s.redisAddr)
-	s.startRedis()
-	s.ledger = newLedger(dir, s.rdb)
-	s.must("read the append-only file", s.ledger.catchUp)
+	s := newRedis(t, ahead)
+	s.bin, s.env = bin, env
 	s.producers = newLink(t, "producers-redis")
 	s.producers.lead(s.redisAddr)
 	for i := range gateways {
@@ -112,6 +103,23 @@ func newSystem(t testing.TB, bin string, ahead time.Duration, env ...string) *sy
 			w.start(false)
 		}
 	}
+	return s
+}
+
+// newRedis starts Redis alone.
+func newRedis(t testing.TB, ahead time.Duration) *system {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sluice-torture-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &system{t: t, dir: dir, redisAddr: freeAddr(t)}
+	t.Cleanup(s.close)
+	s.clock = clock.Shift(t, dir, ahead)
+	s.rdb = straight(s.redisAddr)
+	s.startRedis()
+	s.ledger = newLedger(dir, s.rdb)
+	s.must("read the append-only file", s.ledger.catchUp)
 	return s
 }
 

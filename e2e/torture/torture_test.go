@@ -59,6 +59,7 @@ type plan struct {
 	ttl      time.Duration    // of histories
 	rules    Rules            // that it is held to besides the others
 	delay    [2]time.Duration // on the links to Redis of gateways and of workers
+	answers  time.Duration    // delay of Redis's answers to gateways, but not of what it publishes
 	clock    time.Duration    // by which the clocks of all but Redis are behind
 	patience time.Duration    // for the settling
 	tag      string           // build tag of the binaries
@@ -107,6 +108,9 @@ func torture(t *testing.T, p plan) *Verdict {
 	for i, slots := range [][]*slot{r.system.gateways, r.system.workers} {
 		for _, w := range slots {
 			w.back.change(func(w *weather) { w.delay = p.delay[i] })
+			if w.front != nil {
+				w.back.change(func(w *weather) { w.answers = p.answers })
+			}
 		}
 	}
 	calm, calmDown := context.WithCancel(context.Background())
