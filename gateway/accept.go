@@ -101,8 +101,7 @@ func wanted(r *http.Request) *asked {
 		o.wants = append(o.wants, want{target: "", start: bare}) // for user and all
 	}
 	topics := q.Get("topics")
-	// Who brings positions knows what to do with them.
-	o.byTime = from.IsBare || (topics != "" && len(from.Positions) == 0)
+	o.byTime = from.IsBare
 	switch onGap := q.Get("on_gap"); onGap {
 	case "", wire.OnGapLive, wire.OnGapRetained:
 		o.retained = onGap == wire.OnGapRetained

@@ -149,7 +149,6 @@ func (c *conn) connect(f wire.ClientFrame, err error) {
 	asked.resume = asked.resume || f.Resume.Device
 	asked.retained = asked.retained || f.OnGap == wire.OnGapRetained
 	asked.wants = append(asked.wants, positions(f.Resume.Positions)...)
-	asked.byTime = asked.byTime && len(f.Resume.Positions) == 0 && !asked.resume
 	c.opened = true
 	c.sock.Hold()
 	c.gw.openers.add(opening{c, id, asked})
@@ -233,9 +232,12 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 	if old != nil {
 		return c.move(ctx, old, &w)
 	}
-	replays, err := c.enroll(ctx, []want{w})
+	replays, refused, err := c.enroll(ctx, []want{w})
 	if err != nil {
 		return err
+	}
+	for _, e := range refused {
+		return &wire.FrameError{Code: e.Code, Message: e.Message}
 	}
 	return c.feed(ctx, replays...)
 }

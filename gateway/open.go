@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/gateway/auth"
+	"sluice/shared/store"
 	"sluice/shared/wire"
 )
 
@@ -95,11 +96,11 @@ func (c *conn) subscribeFirst(ctx context.Context, list []want, mistakes []wire.
 	for i := range list {
 		list[i].opening, list[i].retained, list[i].asked = true, c.retained, time.Now()
 	}
-	replays, err := c.enroll(ctx, list)
+	replays, refused, err := c.enroll(ctx, list)
 	if err != nil {
 		return err
 	}
-	c.welcome(mistakes)
+	c.welcome(append(mistakes, refused...))
 	if c.byTime {
 		return c.feed(ctx, replays...)
 	}
@@ -182,29 +183,36 @@ func clip(s string) string {
 
 // enroll subscribes: live records are held back from here on, and when it returns the
 // session fields are written. So nothing falls between what is read of the histories
-// after it, and the live flow.
-func (c *conn) enroll(ctx context.Context, wants []want) ([]replay, error) {
-	replays := make([]replay, len(wants))
+// after it, and the live flow. refused are those that Redis cannot keep a session of: that
+// is nothing to the others.
+func (c *conn) enroll(ctx context.Context, wants []want) (replays []replay, refused []wire.Error, err error) {
+	subs := make([]*sub, len(wants))
 	c.mu.Lock()
 	c.subs = slices.Grow(c.subs, len(wants))
 	c.mu.Unlock()
 	for i := range wants {
-		s := c.gw.hub.add(c, &wants[i])
-		replays[i] = replay{s.catchup}
-		if !c.keep(s) {
-			c.gw.hub.remove(s)
-			return nil, errOver
+		subs[i] = c.gw.hub.add(c, &wants[i])
+		if !c.keep(subs[i]) {
+			c.gw.hub.remove(subs[i])
+			return nil, nil, errOver
 		}
 	}
-	for i := range wants {
-		if err := c.awaitSession(ctx, wants[i].target); err != nil {
+	for i, s := range subs {
+		var bad *store.BadKey
+		switch err := c.awaitSession(ctx, wants[i].target); {
+		case err == nil:
+			replays = append(replays, replay{s.catchup})
+		case errors.As(err, &bad):
+			c.forget(wants[i].target)
+			refused = append(refused, wire.Error{Ref: wants[i].ref, Code: wire.CodeUnavailable, Message: wants[i].target + ": " + tryAgain})
+		default:
 			for i := range wants {
 				c.forget(wants[i].target)
 			}
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return replays, nil
+	return replays, refused, nil
 }
 
 // errOver says that the connection has ended, or is about to.
