@@ -85,12 +85,13 @@ type acking struct {
 	left  map[string]*sub    // ended subscriptions: acks of what they sent may be on their way
 	high  map[string]wire.ID // where subscriptions were before a gap, which may lead back
 	acked map[string]wire.ID // what was taken
+	begun map[string]wire.ID // where a device's subscriptions began
 }
 
 // ackState is the connection's acking; c.mu is held.
 func (c *conn) ackState() *acking {
 	if c.acking == nil {
-		c.acking = &acking{make(map[string]*sub), make(map[string]wire.ID), make(map[string]wire.ID)}
+		c.acking = &acking{make(map[string]*sub), make(map[string]wire.ID), make(map[string]wire.ID), make(map[string]wire.ID)}
 	}
 	return c.acking
 }
@@ -372,11 +373,7 @@ func (c *conn) byCursors(ctx context.Context, user string, o *asked) error {
 			delete(cursors, w.target)
 		}
 	}
-	kept := positions(cursors)
-	for i := range kept {
-		kept[i].hasCursor = true
-	}
-	o.wants = append(o.wants, kept...)
+	o.wants = append(o.wants, positions(cursors)...)
 	if full {
 		o.refuse(wire.CodeTooMany, "this user has all the cursors that are kept; of this device some may be missing")
 	}

@@ -121,7 +121,7 @@ func (k *catchup) accept(q *reading, got *piece, reason string, c clock, m *metr
 		k.answer = append(k.answer, wire.Frame(wire.Subscribed{
 			Ref: k.ask.ref, To: k.s.target.name, Position: k.s.last, Recovered: reason == "",
 		}))
-		k.cursor = !k.ask.hasCursor && k.s.conn.device != ""
+		k.cursor = k.s.conn.device != ""
 		k.ask = nil
 	}
 }

@@ -280,21 +280,6 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 	return nil
 }
 
-// endCursor ends the device's cursor of a target: it shall not come back with it. s is the
-// subscription that has ended, if there was one. After a failure the client may
-// unsubscribe again.
-func (c *conn) endCursor(target string, s *sub) error {
-	var sent wire.ID
-	if s != nil {
-		sent = s.sentUpTo()
-	}
-	ctx, done := c.work()
-	defer done()
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
-	defer cancel()
-	return c.gw.store.EndCursor(ctx, c.user(), c.device, target, sent, c.gw.cfg.CursorTTL)
-}
-
 // forget ends a subscription, and returns it if there is one.
 func (c *conn) forget(target string) *sub {
 	c.mu.Lock()

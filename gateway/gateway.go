@@ -50,6 +50,7 @@ type Gateway struct {
 	acks      *acks
 	reads     *reads
 	lags      *lags
+	cursors   *cursors
 	rivals    []rival // by partition
 
 	ctx      context.Context // ends after the drain; set by Run
@@ -91,6 +92,7 @@ func New(o Options) (*Gateway, error) {
 	g.lags = newLags(g)
 	g.publisher = newPublisher(g)
 	g.acks = newAcks(g)
+	g.cursors = newCursors(g)
 	return g, nil
 }
 
@@ -121,6 +123,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.listen(inner2) })
 	work.Go(func() error { return g.watchBacklog(inner2) })
 	work.Go(func() error { return g.lags.run(inner2) })
+	work.Go(func() error { return g.cursors.run(inner2) })
 	for range rereaders {
 		work.Go(func() error { return g.reread.run(inner2) })
 	}

@@ -32,15 +32,14 @@ const (
 // want is a subscription that a client asks for. An empty target stands for those
 // that every connection has.
 type want struct {
-	target    string
-	ref       string
-	start     start
-	retained  bool      // on_gap
-	bad       string    // why the position cannot be used
-	hasCursor bool      // the device has one of the target
-	opening   bool      // of a connection that opens
-	moves     bool      // a subscription that is there
-	asked     time.Time // when
+	target   string
+	ref      string
+	start    start
+	retained bool      // on_gap
+	bad      string    // why the position cannot be used
+	opening  bool      // of a connection that opens
+	moves    bool      // a subscription that is there
+	asked    time.Time // when
 }
 
 // positions are the wants of a resume or a cursor, in a fixed order.
@@ -233,33 +232,4 @@ func (c *conn) awaitSession(ctx context.Context, target string) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	return c.gw.sessions.wait(ctx, target, c.id)
-}
-
-// beginCursors writes where a device begins with its targets, before it is told: what
-// comes from then on it has not acknowledged.
-func (c *conn) beginCursors(ctx context.Context, replays []replay) error {
-	begun := make(map[string]wire.ID)
-	for _, r := range replays {
-		for _, k := range r {
-			if k.cursor {
-				begun[k.s.target.name] = k.s.last
-			}
-		}
-	}
-	if len(begun) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
-	defer cancel()
-	full, err := c.gw.store.BeginCursors(ctx, c.user(), c.device, begun, c.gw.cfg.CursorTTL)
-	if err != nil {
-		return err
-	}
-	c.gw.metrics.ackDrops.WithLabelValues(ackDropNoCursor).Add(float64(full))
-	for _, r := range replays {
-		for _, k := range r {
-			k.cursor = false
-		}
-	}
-	return nil
 }

@@ -112,6 +112,7 @@ func (g *Gateway) heartbeat(ctx context.Context, current *atomic.Pointer[store.S
 				g.log.Warn("Redis does not know this gateway any more; registers everything again")
 				g.sessions.again()
 				g.lags.again()
+				g.cursors.again()
 			}
 			known = true
 			err = g.store.Send(ctx, []store.Outgoing{{Server: g.id, Payload: wire.AppendHeartbeat(nil, nonce)}})

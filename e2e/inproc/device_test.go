@@ -102,3 +102,28 @@ func TestDeviceUnsubscribed(t *testing.T) {
 		t.Errorf("%+v, want position %s", f, position)
 	}
 }
+
+// TestDeviceAfterFlush: Redis lost the cursors of devices that are connected and have
+// acknowledged nothing: they are written again, so what comes while such a device is away
+// is not acknowledged.
+func TestDeviceAfterFlush(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, onePartition)
+	g := r.gateway()
+	r.worker()
+	phone := dial(t, g, "alice", asDevice("alice", "phone"))
+	phone.waitSubscribed("all")
+	if err := r.rdb.FlushAll(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, "the cursors are there again", func() error {
+		if n := r.rdb.HLen(ctx, r.key("user:alice", "cursor")).Val(); n != 2 {
+			return fmt.Errorf("%d cursors", n)
+		}
+		return nil
+	})
+	phone.kill()
+	r.add("direct", "user:alice", 0, 2)
+	back := dial(t, g, "alice", asDevice("alice", "phone"))
+	back.mustHave(patience, "user:alice", 0, 2)
+}

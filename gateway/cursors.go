@@ -1,0 +1,119 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"sluice/shared/wire"
+)
+
+// beginCursors writes where a device begins with its targets, before it is told: what
+// comes from then on it has not acknowledged.
+func (c *conn) beginCursors(ctx context.Context, replays []replay) error {
+	begun := make(map[string]wire.ID)
+	for _, r := range replays {
+		for _, k := range r {
+			if k.cursor {
+				begun[k.s.target.name] = k.s.last
+			}
+		}
+	}
+	if len(begun) == 0 {
+		return nil
+	}
+	if err := c.writeCursors(ctx, begun); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	for to, id := range begun {
+		put(c.gw, c.ackState().begun, to, id)
+	}
+	c.mu.Unlock()
+	for _, r := range replays {
+		for _, k := range r {
+			k.cursor = false
+		}
+	}
+	return nil
+}
+
+func (c *conn) writeCursors(ctx context.Context, at map[string]wire.ID) error {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	full, err := c.gw.store.BeginCursors(ctx, c.user(), c.device, at, c.gw.cfg.CursorTTL)
+	if err == nil {
+		c.gw.metrics.ackDrops.WithLabelValues(ackDropNoCursor).Add(float64(full))
+	}
+	return err
+}
+
+// endCursor ends the device's cursor of a target: it shall not come back with it. s is the
+// subscription that has ended, if there was one. After a failure the client may
+// unsubscribe again.
+func (c *conn) endCursor(target string, s *sub) error {
+	var sent wire.ID
+	if s != nil {
+		sent = s.sentUpTo()
+	}
+	c.mu.Lock()
+	delete(c.ackState().begun, target)
+	c.mu.Unlock()
+	ctx, done := c.work()
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	return c.gw.store.EndCursor(ctx, c.user(), c.device, target, sent, c.gw.cfg.CursorTTL)
+}
+
+// cursors writes the cursors of devices that are connected once more when Redis may have
+// lost them. One goroutine does this, device by device.
+type cursors struct {
+	gw   *Gateway
+	wake chan struct{}
+}
+
+func newCursors(gw *Gateway) *cursors { return &cursors{gw: gw, wake: make(chan struct{}, 1)} }
+
+// again says that Redis may have lost cursors.
+func (x *cursors) again() {
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run works until ctx ends.
+func (x *cursors) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-x.wake:
+		}
+		for _, c := range x.gw.all() {
+			at := c.cursorsKnown()
+			for wait := 10 * time.Millisecond; len(at) > 0 && !c.isOver() && ctx.Err() == nil; wait = min(2*wait, time.Second) {
+				err := c.writeCursors(ctx, at)
+				if err == nil {
+					break
+				}
+				x.gw.log.Debug("cannot write a device's cursors again; retrying", "conn", c.id, "err", err)
+				sleep(ctx, wait)
+			}
+		}
+	}
+}
+
+// cursorsKnown is where the device's cursors are, as far as this connection knows.
+func (c *conn) cursorsKnown() map[string]wire.ID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.acking == nil {
+		return nil
+	}
+	at := make(map[string]wire.ID)
+	for to, begun := range c.acking.begun {
+		at[to] = wire.Later(begun, c.acking.acked[to])
+	}
+	return at
+}
