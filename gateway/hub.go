@@ -137,6 +137,9 @@ func (h *hub) deliver(sh *shard, r *wire.Record, size int, stale bool) {
 // accept takes a record into the target's live flow: delivers it, holds it back, or
 // drops it as delivered already.
 func (h *hub) accept(t *target, r *wire.Record) {
+	if defect == "no-buffer" && int(t.live) < len(t.subs) {
+		return
+	}
 	if r.Kind == wire.RecEvent {
 		if t.known && t.has(r.ID) {
 			h.gw.metrics.dropped(dropRepeat)

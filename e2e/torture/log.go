@@ -194,7 +194,8 @@ type Config struct {
 	Clock    time.Duration `json:"clock,omitzero"`
 	TTL      time.Duration `json:"ttl"` // of histories
 
-	Rules Rules `json:"rules,omitzero"`
+	Rules     Rules  `json:"rules,omitzero"`
+	Unsettled string `json:"unsettled,omitzero"` // what was still to be done after all patience
 
 	// Of a log that is kept: what was wrong, and what the checker must find in it, each the class and a part of the
 	// text; nothing if it must find nothing.

@@ -429,6 +429,20 @@ func (c *recorder) at() (positions map[string]wire.ID, ok bool) {
 	return positions, ok
 }
 
+// ready are the targets that it is subscribed to. Who is not connected when all should be quiet is owed no more than it
+// has asked for; that it is not is told by itself.
+func (c *recorder) ready() map[string]bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := map[string]bool{}
+	for to, w := range c.wants {
+		if w.on && w.ready {
+			at[to] = true
+		}
+	}
+	return at
+}
+
 // someConn is the id of some client's connection, or "".
 func (r *run) someConn() string {
 	c := r.recorders[rand.IntN(len(r.recorders))]

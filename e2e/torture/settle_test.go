@@ -17,10 +17,15 @@ func (r *run) settle() (unmet string) {
 	ctx, cancel := context.WithTimeout(context.Background(), r.plan.patience)
 	defer cancel()
 	for {
-		if unmet = r.unacknowledged(ctx); unmet == "" {
-			if unmet = r.behind(ctx); unmet == "" {
-				return ""
-			}
+		left := r.unacknowledged(ctx)
+		if left == "" {
+			left = r.behind(ctx)
+		}
+		if left == "" {
+			return ""
+		}
+		if ctx.Err() == nil || unmet == "" { // else it is the wait that has ended
+			unmet = left
 		}
 		if !pause(ctx, 100*time.Millisecond) {
 			return unmet
@@ -101,13 +106,7 @@ func (r *run) collect() *Log {
 	log := &Log{Appends: r.appends, Faults: r.journal.faults, Dead: l.dead, Flushes: l.flushes, Flushed: l.flushed, Histories: l.histories()}
 	r.system.must("compare the histories", func(ctx context.Context) error { return r.compare(ctx, log) })
 	for _, c := range r.recorders {
-		at := map[string]bool{}
-		for to, w := range c.wants {
-			if w.on {
-				at[to] = true
-			}
-		}
-		client := &Client{Name: c.name, Frames: c.frames, At: at, Acked: r.acked[c.name], Device: c.device != ""}
+		client := &Client{Name: c.name, Frames: c.frames, At: r.there[c.name], Acked: r.acked[c.name], Device: c.device != ""}
 		r.system.must("read the cursors", func(ctx context.Context) (err error) {
 			client.Cursors, err = c.readCursors(ctx)
 			return err

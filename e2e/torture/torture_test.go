@@ -91,6 +91,7 @@ type run struct {
 	recorders []*recorder
 	calm      context.Context               // ends when all is to become quiet
 	acked     map[string]map[string]wire.ID // by client, when all was quiet
+	there     map[string]map[string]bool    // by client: what it was subscribed to then
 }
 
 // rng is a fresh source of random numbers that follows from the seed.
@@ -153,17 +154,14 @@ func torture(t *testing.T, p plan) *Verdict {
 	begin = time.Now()
 	unmet := r.settle()
 	settled := time.Since(begin)
-	r.acked = map[string]map[string]wire.ID{}
+	r.acked, r.there = map[string]map[string]wire.ID{}, map[string]map[string]bool{}
 	for _, c := range r.recorders {
-		r.acked[c.name] = c.acks()
+		r.acked[c.name], r.there[c.name] = c.acks(), c.ready()
 	}
 	end()
 	clients.Wait()
-	if unmet != "" {
-		t.Logf("not settled after %v: %s", settled.Round(time.Millisecond), unmet)
-	}
 	log := r.collect()
-	log.Config = Config{Seed: p.seed, Duration: p.duration, Faults: p.words, Clock: p.clock, TTL: p.ttl, Rules: p.rules}
+	log.Config = Config{Seed: p.seed, Duration: p.duration, Faults: p.words, Clock: p.clock, TTL: p.ttl, Rules: p.rules, Unsettled: unmet}
 	v := Check(log)
 	t.Logf("seed %d, clocks wrong by %v: %v; settled in %v", p.seed, p.clock, v, settled.Round(time.Millisecond))
 	if p.keep && (!v.OK() || t.Failed()) {

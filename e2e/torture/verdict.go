@@ -71,8 +71,8 @@ func (v *Verdict) add(w Violation) {
 	}
 }
 
-// OK reports whether every promise was kept.
-func (v *Verdict) OK() bool { return v.Counts == [classes]int{} }
+// OK reports whether every promise was kept, and all was done in the end.
+func (v *Verdict) OK() bool { return v.Counts == [classes]int{} && v.log.Config.Unsettled == "" }
 
 // String is the outcome as one line.
 func (v *Verdict) String() string {
@@ -87,6 +87,9 @@ func (v *Verdict) String() string {
 	counts := make([]string, classes)
 	for c := range classes {
 		counts[c] = fmt.Sprintf("%v %d", c, v.Counts[c])
+	}
+	if v.log.Config.Unsettled != "" {
+		counts = append(counts, "not settled: "+v.log.Config.Unsettled)
 	}
 	return fmt.Sprintf("%d events, %d deliveries, %d gaps told, %d acks, %d targets resumed by device, %d faults (%s): %s",
 		v.Events, v.Deliveries, v.Gaps, v.Acks, v.Resumed, len(v.log.Faults), strings.Join(faults, ", "), strings.Join(counts, ", "))
