@@ -45,7 +45,7 @@ func TestDefects(t *testing.T) {
 		{"none", nil, muteWorkers, workers(short), 0},
 		{"takeover", []Class{Lost}, muteWorkers, workers(short), 0},
 		{"ack-first", []Class{Lost}, cutWorkers, workers(short), 0},
-		{"sessions-first", []Class{Lost, UnexplainedGap}, nil, workers(long), 0},
+		{"sessions-first", []Class{Lost, UnexplainedGap}, nil, workers(2 * long), 0},
 		{"forward-twice", []Class{Repeated}, muteWorkers, workers(short), 0},
 		{"no-buffer", []Class{Lost, UnexplainedGap}, nil, workers(0), 3 * long},
 		{"lost-record", []Class{Lost}, nil, workers(0), 0},

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // damage is a fault while it is done.
@@ -25,7 +27,7 @@ type damage struct {
 // wait is until the fault is over.
 func (d *damage) wait() { pause(d.ctx, d.fault.long) }
 
-// kinds are all faults. Names with a common begin can be chosen together.
+// kinds are the faults that every backend can take. Names with a common begin can be chosen together.
 var kinds = []*faultKind{
 	{name: "worker-kill", holds: "workers", from: 50 * time.Millisecond, to: 2 * time.Second, do: (*damage).workerKill},
 	{name: "worker-stop", holds: "workers", from: leaseTime + 500*time.Millisecond, to: leaseTime + 3*time.Second, do: (*damage).workerStop},
@@ -38,9 +40,6 @@ var kinds = []*faultKind{
 	{name: "gateway-term", holds: "gateways", calm: true, from: 50 * time.Millisecond, to: time.Second, do: (*damage).gatewayTerm},
 	{name: "gateway-all", holds: "gateways", calm: true, from: 50 * time.Millisecond, to: time.Second, do: (*damage).gatewayAll},
 
-	{name: "redis-kill", holds: "redis", from: 20 * time.Millisecond, to: time.Second, do: (*damage).redisKill},
-	{name: "redis-restart", holds: "redis", from: 20 * time.Millisecond, to: time.Second, do: (*damage).redisRestart},
-	{name: "redis-stop", holds: "redis", from: 500 * time.Millisecond, to: 5 * time.Second, do: (*damage).redisStop},
 	{name: "redis-kill-pubsub", holds: "redis", do: (*damage).killPubSub},
 	{name: "redis-kill-normal", holds: "redis", do: (*damage).killNormal},
 	{name: "redis-script-flush", holds: "redis", do: (*damage).scriptFlush},
@@ -48,7 +47,6 @@ var kinds = []*faultKind{
 	{name: "redis-pubsub-limit", holds: "redis", from: time.Second, to: 3 * time.Second, do: (*damage).pubSubLimit},
 
 	{name: "redis-evict", holds: "redis", do: (*damage).evict},
-	{name: "redis-flush", holds: "redis", do: (*damage).flush},
 
 	{name: "link-cut", holds: "link", do: (*damage).linkCut},
 	{name: "link-away", holds: "link", from: 500 * time.Millisecond, to: 4 * time.Second, do: (*damage).linkAway},
@@ -177,34 +175,12 @@ func (d *damage) gatewayAll() {
 	}
 }
 
-func (d *damage) redisKill() {
-	d.place = "redis"
-	d.redisProcess().kill()
-	d.wait()
-	d.startRedis()
-}
-
-func (d *damage) redisRestart() {
-	d.place = "redis"
-	if !d.redisProcess().end(patience / 2) {
-		d.t.Error("redis-server did not end within half of the time that there is")
-	}
-	d.wait()
-	d.startRedis()
-}
-
-func (d *damage) redisStop() {
-	d.place = "redis"
-	p := d.redisProcess()
-	p.signal(syscall.SIGSTOP)
-	d.wait()
-	p.signal(syscall.SIGCONT)
-}
-
-// command has Redis do something that can be repeated.
+// command has every server of Redis do something that can be repeated.
 func (d *damage) command(args ...any) {
 	d.place = "redis"
-	d.must(fmt.Sprint(args...), func(ctx context.Context) error { return d.rdb.Do(ctx, args...).Err() })
+	d.must(fmt.Sprint(args...), func(ctx context.Context) error {
+		return d.backend.each(ctx, func(ctx context.Context, rdb *redis.Client) error { return rdb.Do(ctx, args...).Err() })
+	})
 }
 
 func (d *damage) killPubSub()  { d.command("CLIENT", "KILL", "TYPE", "pubsub") }

@@ -105,6 +105,11 @@ func (d *damage) ingress() (stream, beside string) {
 	return ingressStream(p), fmt.Sprintf("sluice:{%d}:", p)
 }
 
+// forget deletes a key.
+func (d *damage) forget(key string) {
+	d.must("delete "+key, func(ctx context.Context) error { return d.rdb.Del(ctx, key).Err() })
+}
+
 // loseGroup takes away the consumer group of a stream: who reads it does not know any more what was done.
 func (d *damage) loseGroup() {
 	stream, _ := d.ingress()
@@ -123,26 +128,26 @@ func (d *damage) loseGroup() {
 
 func (d *damage) loseEpoch() {
 	_, beside := d.ingress()
-	d.command("DEL", beside+"epoch")
+	d.forget(beside + "epoch")
 	d.place = beside
 }
 
 func (d *damage) loseLease() {
 	_, beside := d.ingress()
-	d.command("DEL", beside+"lease")
+	d.forget(beside + "lease")
 	d.place = beside
 }
 
 // loseSessions takes away who holds a target.
 func (d *damage) loseSessions() {
 	to := somewhere(d.rng)
-	d.command("DEL", fmt.Sprintf("sluice:{%d}:session:%s", wire.Partition(to, partitions), to))
+	d.forget(fmt.Sprintf("sluice:{%d}:session:%s", wire.Partition(to, partitions), to))
 	d.place = to
 }
 
 func (d *damage) loseMembers() {
 	key := []string{"sluice:servers", "sluice:workers"}[d.rng.IntN(2)]
-	d.command("DEL", key)
+	d.forget(key)
 	d.place = key
 }
 
@@ -179,21 +184,6 @@ func (d *damage) redisMs() (ms int64) {
 // evict deletes the history of a topic, as Redis does under another policy than the one it should have.
 func (d *damage) evict() {
 	to := topicTarget(d.rng.IntN(topics))
-	d.command("DEL", historyKey(to))
+	d.forget(historyKey(to))
 	d.place = to
-}
-
-// flush deletes everything in Redis but the one key that the run needs to be odd.
-func (d *damage) flush() {
-	d.place = "redis"
-	d.journal.wiping.Lock()
-	defer d.journal.wiping.Unlock()
-	for d.redisMs() <= d.journal.jumped && pause(d.ctx, 50*time.Millisecond) {
-	}
-	pipe := d.rdb.TxPipeline()
-	pipe.FlushAll(d.ctx)
-	pipe.Set(d.ctx, historyKey(broken), "no stream", 0)
-	if _, err := pipe.Exec(d.ctx); err != nil { // nothing that could lose the reply is on at the same time
-		d.t.Errorf("cannot flush Redis: %v", err)
-	}
 }

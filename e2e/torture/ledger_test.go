@@ -27,7 +27,7 @@ import (
 // two marks has bounds: it happened after the one before it was sent, and before the one behind it was answered.
 type ledger struct {
 	dir  string // of the append-only files
-	rdb  *redis.Client
+	rdb  redis.UniversalClient
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
@@ -82,7 +82,7 @@ const (
 )
 
 // newLedger begins to read the append-only files below a directory of Redis's, and to write marks.
-func newLedger(dir string, rdb *redis.Client) *ledger {
+func newLedger(dir string, rdb redis.UniversalClient) *ledger {
 	l := &ledger{
 		dir: filepath.Join(dir, "appendonlydir"), rdb: rdb, size: readSize,
 		books: map[string]*book{}, queues: map[string][]queued{}, flushed: map[int]bool{},

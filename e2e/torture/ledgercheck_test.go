@@ -13,7 +13,7 @@ import (
 
 // TestLedger has Redis take entries away in every way, restarts it in the middle, and compares the ledger with it.
 func TestLedger(t *testing.T) {
-	s := newRedis(t, 0)
+	s := newRedis(t, alone, 0)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	do := func(args ...any) {
@@ -42,8 +42,9 @@ func TestLedger(t *testing.T) {
 	do("XTRIM", historyKey(names[1]), "MINID", "=", "11")
 	do("PEXPIRE", historyKey(names[2]), 1)
 	do("DEL", historyKey(names[3]), historyKey(names[4]))
-	s.redisProcess().kill()
-	s.startRedis()
+	server := s.backend.(*single)
+	server.running().kill()
+	server.run()
 	do("BGREWRITEAOF")
 	s.must("rewrite", func(ctx context.Context) error {
 		info, err := s.rdb.Info(ctx, "persistence").Result()

@@ -19,7 +19,7 @@ type producer struct {
 	way     Way
 	lane    string
 	rng     *rand.Rand
-	rdb     *redis.Client
+	rdb     redis.UniversalClient
 	retries []int // tries without an answer that can be repeated, since they have a key
 	done    []int // tries with a key that were accepted
 }
@@ -38,7 +38,7 @@ const (
 
 // newProducer has a connection of its own through the producers' link.
 func (r *run) newProducer(way Way, i int) *producer {
-	rdb := straight(r.system.producers.addr())
+	rdb := r.system.backend.dial(r.system.producers)
 	return &producer{run: r, way: way, lane: fmt.Sprintf("%v-%d", way, i), rng: r.rng(), rdb: rdb}
 }
 

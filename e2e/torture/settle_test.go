@@ -118,22 +118,17 @@ func (r *run) collect() *Log {
 
 // compare checks the ledger: what Redis has now stands in it.
 func (r *run) compare(ctx context.Context, log *Log) error {
-	for cursor := uint64(0); ; {
-		page, next, err := r.system.rdb.Scan(ctx, cursor, "sluice:{*}:history:*", 1000).Result()
-		if err != nil {
-			return err
-		}
-		for _, key := range page {
-			if to, _ := targetOf(key); to != broken {
-				if err := r.compareOne(ctx, key, log.Histories[to]); err != nil {
+	return r.system.backend.each(ctx, func(ctx context.Context, rdb *redis.Client) error {
+		keys := rdb.Scan(ctx, 0, "sluice:{*}:history:*", 1000).Iterator()
+		for keys.Next(ctx) {
+			if to, _ := targetOf(keys.Val()); to != broken {
+				if err := r.compareOne(ctx, keys.Val(), log.Histories[to]); err != nil {
 					return err
 				}
 			}
 		}
-		if cursor = next; cursor == 0 {
-			return nil
-		}
-	}
+		return keys.Err()
+	})
 }
 
 func (r *run) compareOne(ctx context.Context, key string, history []Stored) error {

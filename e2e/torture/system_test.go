@@ -3,9 +3,7 @@ package torture
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -51,16 +49,14 @@ type system struct {
 	dir       string // logs of all processes, and Redis's data; kept when the test fails
 	bin       string
 	env       []string
-	clock     []string // environment that gives Redis another time
-	redisAddr string
-	rdb       *redis.Client // straight to Redis: for faults and for the judgement
+	backend   backend
+	rdb       redis.UniversalClient // straight to Redis: for faults and for the judgement
 	gateways  []*slot
 	workers   []*slot
 	producers *link // from producers to Redis
 	ledger    *ledger
 
 	mu        sync.Mutex // guards what follows
-	redis     *process
 	processes []*process
 	started   int
 }
@@ -73,6 +69,7 @@ type slot struct {
 	front  *link  // from clients; a gateway's
 	addr   string // where the front leads
 	back   *link  // to Redis
+	url    string // of Redis over it
 
 	mu      sync.Mutex
 	process *process // nil: none
@@ -81,12 +78,12 @@ type slot struct {
 
 // newSystem starts everything and does not wait for it: clients and producers have to live with that. Redis's clock is
 // ahead of all others by a time.
-func newSystem(t testing.TB, bin string, ahead time.Duration, env ...string) *system {
+func newSystem(t testing.TB, bin string, kind shape, ahead time.Duration, env ...string) *system {
 	t.Helper()
-	s := newRedis(t, ahead)
+	s := newRedis(t, kind, ahead)
 	s.bin, s.env = bin, env
 	s.producers = newLink(t, "producers-redis")
-	s.producers.lead(s.redisAddr)
+	s.backend.through(s.producers)
 	for i := range gateways {
 		g := s.newSlot("gateway", i)
 		g.front = newLink(t, fmt.Sprintf("clients-%s", g.name))
@@ -107,41 +104,36 @@ func newSystem(t testing.TB, bin string, ahead time.Duration, env ...string) *sy
 }
 
 // newRedis starts Redis alone.
-func newRedis(t testing.TB, ahead time.Duration) *system {
+func newRedis(t testing.TB, kind shape, ahead time.Duration) *system {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sluice-torture-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &system{t: t, dir: dir, redisAddr: freeAddr(t)}
+	s := &system{t: t, dir: dir}
 	t.Cleanup(s.close)
-	s.clock = clock.Shift(t, dir, ahead)
-	s.rdb = straight(s.redisAddr)
-	s.startRedis()
-	s.ledger = newLedger(dir, s.rdb)
+	s.backend = kind.start(s, clock.Shift(t, dir, ahead))
+	s.rdb = s.backend.client()
+	s.ledger = newLedger(s.backend.files(), s.rdb)
 	s.must("read the append-only file", s.ledger.catchUp)
 	return s
-}
-
-// straight is a client that repeats nothing by itself: an XADD whose answer was lost would otherwise be two events.
-func straight(addr string) *redis.Client {
-	return redis.NewClient(&redis.Options{
-		Addr: addr, MaxRetries: -1, Protocol: 2, DisableIdentity: true,
-		DialTimeout: time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second,
-	})
 }
 
 func (s *system) newSlot(kind string, i int) *slot {
 	w := &slot{system: s, kind: kind, name: fmt.Sprintf("%s-%d", kind, i)}
 	w.back = newLink(s.t, w.name+"-redis")
-	w.back.lead(s.redisAddr)
+	w.url = s.backend.through(w.back)
 	return w
 }
 
 // close ends all processes, the youngest first, and looks at what they printed.
 func (s *system) close() {
-	s.ledger.close()
-	_ = s.rdb.Close()
+	if s.ledger != nil {
+		s.ledger.close()
+	}
+	if s.backend != nil {
+		s.backend.close()
+	}
 	s.mu.Lock()
 	all := s.processes
 	s.mu.Unlock()
@@ -158,29 +150,6 @@ func (s *system) close() {
 		return
 	}
 	_ = os.RemoveAll(s.dir)
-}
-
-// startRedis starts the server, the first time or again with the data that it had, and waits until it answers. What it
-// has answered is on the disk: it may be killed at any time and nothing that was accepted is lost.
-func (s *system) startRedis() {
-	s.t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		s.t.Fatal("this test needs redis-server on the PATH (Debian's package: redis-server)")
-	}
-	host, port, _ := net.SplitHostPort(s.redisAddr)
-	p := s.run("redis", path, []string{"--bind", host, "--port", port, "--dir", s.dir, "--save", "",
-		"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"}, s.clock...)
-	s.mu.Lock()
-	s.redis = p
-	s.mu.Unlock()
-	s.must("start Redis", func(ctx context.Context) error { return s.rdb.Ping(ctx).Err() })
-}
-
-func (s *system) redisProcess() *process {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.redis
 }
 
 // must repeats what has to work in the end, and can be repeated.
@@ -225,7 +194,7 @@ func (w *slot) start(fresh bool) {
 	if fresh {
 		id = fmt.Sprintf("%s-%d", w.name, w.count)
 	}
-	env := append([]string{"SLUICE_SERVER_ID=" + id, "SLUICE_REDIS_URL=redis://" + w.back.addr()}, environment...)
+	env := append([]string{"SLUICE_SERVER_ID=" + id, "SLUICE_REDIS_URL=" + w.url}, environment...)
 	if w.front != nil {
 		env = append(env, "SLUICE_ADDR="+w.addr)
 	}

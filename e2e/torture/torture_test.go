@@ -48,6 +48,7 @@ type plan struct {
 	seed     uint64
 	duration time.Duration // with faults
 	words    string        // what was chosen; see choose
+	redis    shape
 	kinds    []*faultKind
 	every    time.Duration // from one fault to the next, on average
 	clients  int
@@ -70,7 +71,7 @@ type plan struct {
 // usual is the plan without what the environment says. The rates leave room on two cores with instrumented binaries.
 func usual() plan {
 	return plan{
-		seed: usualSeed, duration: 50 * time.Second, kinds: kinds, every: every,
+		seed: usualSeed, duration: 50 * time.Second, redis: alone, every: every,
 		clients: 10, rate: 25, stay: 4 * time.Second, away: 2 * time.Second,
 		hosts: 1, life: true, ttl: 8 * time.Second, patience: patience,
 	}
@@ -102,7 +103,7 @@ func torture(t *testing.T, p plan) *Verdict {
 	t.Helper()
 	r := &run{plan: p, source: rand.New(rand.NewPCG(p.seed, 0))}
 	env := append([]string{fmt.Sprintf("SLUICE_HISTORY_TTL=%v", p.ttl)}, p.env...)
-	r.system = newSystem(t, binaries(t, p.tag), p.clock, env...)
+	r.system = newSystem(t, binaries(t, p.tag), p.redis, p.clock, env...)
 	r.system.must("break a history", func(ctx context.Context) error {
 		return r.system.rdb.Set(ctx, historyKey(broken), "no stream", 0).Err()
 	})
@@ -201,7 +202,14 @@ func TestTorture(t *testing.T) {
 	if clock.Supported() {
 		p.clock = time.Duration(int64(p.seed%3)-1) * time.Minute
 	}
-	if p.kinds, err = choose(p.words, kinds); err != nil {
+	if name := os.Getenv("SLUICE_TORTURE_REDIS"); name != "" {
+		i := slices.IndexFunc(shapes, func(s shape) bool { return s.name == name })
+		if i < 0 {
+			t.Fatalf("SLUICE_TORTURE_REDIS=%q: there is no such shape", name)
+		}
+		p.redis = shapes[i]
+	}
+	if p.kinds, err = choose(p.words, slices.Concat(kinds, p.redis.kinds)); err != nil {
 		t.Fatalf("SLUICE_TORTURE_FAULTS: %v", err)
 	}
 	v := torture(t, p)

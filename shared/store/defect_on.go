@@ -5,6 +5,7 @@ package store
 import (
 	"context"
 	"os"
+	"slices"
 	"strconv"
 	"sync/atomic"
 
@@ -90,16 +91,23 @@ func (f *flaw) ackFirst(ctx context.Context, cmds []redis.Cmder, next redis.Proc
 }
 
 func (f *flaw) sessionsFirst(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error {
-	before := make([][]string, len(cmds))
+	if !slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return cmd.Name() == "xadd" }) {
+		return next(ctx, cmds) // the reads below, among others
+	}
+	before := map[int]*redis.StringSliceCmd{}
+	pipe := f.side.Pipeline() // one by one they would be slower than any client subscribes
 	for i, cmd := range cmds {
 		if cmd.Name() == "hvals" {
-			before[i] = f.side.HVals(ctx, cmd.Args()[1].(string)).Val()
+			before[i] = pipe.HVals(ctx, cmd.Args()[1].(string))
 		}
 	}
+	if len(before) > 0 {
+		_, _ = pipe.Exec(ctx)
+	}
 	err := next(ctx, cmds)
-	for i, cmd := range cmds {
-		if hvals, ok := cmd.(*redis.StringSliceCmd); ok && cmd.Name() == "hvals" {
-			hvals.SetVal(before[i])
+	for i, old := range before {
+		if hvals, ok := cmds[i].(*redis.StringSliceCmd); ok {
+			hvals.SetVal(old.Val())
 		}
 	}
 	return err

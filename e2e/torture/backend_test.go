@@ -1,0 +1,161 @@
+package torture
+
+import (
+	"context"
+	"net"
+	"os/exec"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// backend is the Redis under torture: here a single server. What has replicas, and loses its masters, is another one.
+type backend interface {
+	// client speaks with the servers that take writes, past all links, and repeats nothing by itself. It ends with the
+	// backend.
+	client() redis.UniversalClient
+	// through is what a process is given as SLUICE_REDIS_URL: over a link of its own, if clients can be kept on one.
+	through(l *link) string
+	// dial is a client of a producer's own, over a link if possible.
+	dial(l *link) redis.UniversalClient
+	// each calls f for every server that takes writes.
+	each(ctx context.Context, f func(ctx context.Context, rdb *redis.Client) error) error
+	// files is the directory of the append-only files from which the ledger is kept.
+	files() string
+	close()
+}
+
+// shape is a kind of backend: how it is started, in a directory of its own and with its clock ahead by what the
+// environment says, and the faults that only it can take.
+type shape struct {
+	name  string
+	start func(s *system, env []string) backend
+	kinds []*faultKind
+}
+
+// alone is one server that writes everything to its disk before it answers.
+var alone = shape{"alone", startSingle, []*faultKind{
+	{name: "redis-kill", holds: "redis", from: 20 * time.Millisecond, to: time.Second, do: (*damage).redisKill},
+	{name: "redis-restart", holds: "redis", from: 20 * time.Millisecond, to: time.Second, do: (*damage).redisRestart},
+	{name: "redis-stop", holds: "redis", from: 500 * time.Millisecond, to: 5 * time.Second, do: (*damage).redisStop},
+	{name: "redis-flush", holds: "redis", do: (*damage).flush},
+}}
+
+// shapes are all of them: SLUICE_TORTURE_REDIS chooses one by its name.
+var shapes = []shape{alone}
+
+// single is one server.
+type single struct {
+	system *system
+	env    []string
+	addr   string
+	rdb    *redis.Client
+
+	mu      sync.Mutex
+	process *process
+}
+
+func startSingle(s *system, env []string) backend {
+	b := &single{system: s, env: env, addr: freeAddr(s.t)}
+	b.rdb = straight(b.addr)
+	b.run()
+	return b
+}
+
+// straight is a client that repeats nothing by itself: an XADD whose answer was lost would otherwise be two events.
+func straight(addr string) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr: addr, MaxRetries: -1, Protocol: 2, DisableIdentity: true,
+		DialTimeout: time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second,
+	})
+}
+
+func (b *single) client() redis.UniversalClient      { return b.rdb }
+func (b *single) dial(l *link) redis.UniversalClient { return straight(l.addr()) }
+func (b *single) files() string                      { return b.system.dir }
+func (b *single) close()                             { _ = b.rdb.Close() }
+
+func (b *single) through(l *link) string {
+	l.lead(b.addr)
+	return "redis://" + l.addr()
+}
+
+func (b *single) each(ctx context.Context, f func(context.Context, *redis.Client) error) error {
+	return f(ctx, b.rdb)
+}
+
+// run starts the server, the first time or again with the data that it had, and waits until it answers. What it has
+// answered is on the disk: it may be killed at any time and nothing that was accepted is lost.
+func (b *single) run() {
+	s := b.system
+	s.t.Helper()
+	host, port, _ := net.SplitHostPort(b.addr)
+	p := s.run("redis", redisServer(s.t), []string{"--bind", host, "--port", port, "--dir", b.files(), "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"}, b.env...)
+	b.mu.Lock()
+	b.process = p
+	b.mu.Unlock()
+	s.must("start Redis", func(ctx context.Context) error { return b.rdb.Ping(ctx).Err() })
+}
+
+func redisServer(t testing.TB) string {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Fatal("this test needs redis-server on the PATH (Debian's package: redis-server)")
+	}
+	return path
+}
+
+func (b *single) running() *process {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.process
+}
+
+// server is the single server that the faults of the shape alone are about.
+func (d *damage) server() *single {
+	d.place = "redis"
+	return d.backend.(*single)
+}
+
+func (d *damage) redisKill() {
+	b := d.server()
+	b.running().kill()
+	d.wait()
+	b.run()
+}
+
+func (d *damage) redisRestart() {
+	b := d.server()
+	if !b.running().end(patience / 2) {
+		d.t.Error("redis-server did not end within half of the time that there is")
+	}
+	d.wait()
+	b.run()
+}
+
+func (d *damage) redisStop() {
+	p := d.server().running()
+	p.signal(syscall.SIGSTOP)
+	d.wait()
+	p.signal(syscall.SIGCONT)
+}
+
+// flush deletes everything in Redis but the one key that the run needs to be odd.
+func (d *damage) flush() {
+	b := d.server()
+	d.journal.wiping.Lock()
+	defer d.journal.wiping.Unlock()
+	for d.redisMs() <= d.journal.jumped && pause(d.ctx, 50*time.Millisecond) {
+	}
+	pipe := b.rdb.TxPipeline()
+	pipe.FlushAll(d.ctx)
+	pipe.Set(d.ctx, historyKey(broken), "no stream", 0)
+	if _, err := pipe.Exec(d.ctx); err != nil { // nothing that could lose the reply is on at the same time
+		d.t.Errorf("cannot flush Redis: %v", err)
+	}
+}
