@@ -67,6 +67,7 @@ func (l *Lane) link(ctx context.Context) (*redis.Conn, error) {
 		if len(l.partitions) > 0 {
 			key = l.s.keys.events(l.partitions[0])
 		}
+		locate(ctx, rdb) // this is rare, and what the client knows may be as old as the connection before
 		node, err := rdb.MasterForKey(ctx, key)
 		if err != nil {
 			return nil, fmt.Errorf("cannot find the node of %s: %w", key, err)

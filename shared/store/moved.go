@@ -6,24 +6,62 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// findAgain makes the client of a Cluster ask where the partitions are after every sign
-// that one has moved: a link that fails, since a node that died answers no MOVED, and an
-// answer that this is not, or no longer, the node to ask. By itself the client asks only
-// after MOVED, not on the connections of lanes, and else every few seconds.
-func findAgain(cluster *redis.ClusterClient) {
-	cluster.OnNewNode(func(node *redis.Client) { node.AddHook(finder{cluster}) })
+const (
+	locateFor   = 300 * time.Millisecond // for an answer of one node, which may be the one that is lost
+	locateTries = 3
+	locateEvery = 200 * time.Millisecond // at most
+)
+
+// finder asks where the partitions of a Cluster are, before an error is returned that may
+// mean that one has moved: a failure of a link, since a node that is gone answers no MOVED,
+// and an answer that this is not, or no longer, the node to ask. So whoever tries again
+// asks the right node, and does not wait once more for one that is gone. By itself the
+// client asks in the background and only after MOVED, and else every few seconds.
+//
+// It is a hook of the nodes' clients, and so of lanes and subscriptions, too.
+type finder struct {
+	cluster *redis.ClusterClient
+
+	mu    sync.Mutex // held while asking: who comes meanwhile waits for the same answer
+	asked time.Time  // when the last answer came
 }
 
-// finder is a hook of one node's client, and of the connections that are taken from it.
-type finder struct{ cluster *redis.ClusterClient }
+func findAgain(cluster *redis.ClusterClient) {
+	f := &finder{cluster: cluster}
+	cluster.OnNewNode(func(node *redis.Client) { node.AddHook(f) })
+}
 
-func (f finder) after(err error) {
-	if mayHaveMoved(err) {
-		f.cluster.ReloadState(context.Background()) // in the background, five times a second at most
+type locating struct{}
+
+func (f *finder) after(ctx context.Context, err error) {
+	if !mayHaveMoved(err) || ctx.Value(locating{}) != nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.asked) < locateEvery {
+		return
+	}
+	locate(ctx, f.cluster)
+	f.asked = time.Now()
+}
+
+// locate asks where the partitions are. If nobody says, the client goes by what it knew.
+func locate(ctx context.Context, cluster *redis.ClusterClient) {
+	for range locateTries { // each asks the nodes in another order
+		ctx, cancel := context.WithTimeout(context.WithValue(context.WithoutCancel(ctx), locating{}, true), locateFor)
+		_ = cluster.ForEachMaster(ctx, func(context.Context, *redis.Client) error { return nil })
+		inTime := ctx.Err() == nil
+		cancel()
+		if inTime {
+			return
+		}
 	}
 }
 
@@ -38,29 +76,29 @@ func mayHaveMoved(err error) bool {
 	return !IsReply(err) || slices.ContainsFunc(answersOfMove, func(answer string) bool { return strings.HasPrefix(err.Error(), answer) })
 }
 
-func (f finder) DialHook(next redis.DialHook) redis.DialHook {
+func (f *finder) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := next(ctx, network, addr)
-		f.after(err)
+		f.after(ctx, err)
 		return conn, err
 	}
 }
 
-func (f finder) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (f *finder) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		f.after(err)
+		f.after(ctx, err)
 		return err
 	}
 }
 
-func (f finder) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (f *finder) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
-		f.after(err)
+		f.after(ctx, err)
 		if err != nil { // the first one, which may be of no account
 			for _, cmd := range cmds {
-				f.after(cmd.Err())
+				f.after(ctx, cmd.Err())
 			}
 		}
 		return err

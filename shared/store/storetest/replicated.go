@@ -252,17 +252,27 @@ func (s *Shard) Failover() {
 		}
 		command = func() error { return s.replica.client.Do(ctx, words...).Err() }
 	}
-	s.await("the failover to begin", command)
+	var given time.Time
+	s.await("the failover by command", func() error {
+		var refused error
+		if time.Since(given) > commandFor { // it is given up silently when the replica was not ready
+			given, refused = time.Now(), command()
+		}
+		return errors.Join(refused, promoted(s.replica))
+	})
 	s.Promoted()
 }
+
+// commandFor is longer than a failover by command takes until it is done or given up.
+const commandFor = 6 * time.Second
+
+func promoted(s *Server) error { return replication(s, map[string]string{"role": "master"}) }
 
 // Promoted waits until the replica is the master and those who are asked say so.
 func (s *Shard) Promoted() {
 	r := s.of
 	r.tb.Helper()
-	s.await("the replica to be promoted", func() error {
-		return replication(s.replica, map[string]string{"role": "master"})
-	})
+	s.await("the replica to be promoted", func() error { return promoted(s.replica) })
 	s.master, s.replica = s.replica, s.master
 	s.master.promoted = time.Now()
 	if r.sentinel == nil {
