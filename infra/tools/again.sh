@@ -65,17 +65,17 @@ done
 
 failed=0
 for ((n = 1; n <= runs; n++)); do
-    log=$logs/$n.log begin=$SECONDS code=0
+    log=$logs/$n.log begin=$SECONDS code=0 ended=
     make --no-print-directory test "$@" >"$log" 2>&1 </dev/null &
     run=$!
     while kill -0 "$run" 2>/dev/null; do
         if ((SECONDS - begin > limit)); then
-            echo "ended after $limit s" >>"$log"
+            ended=" ended, since it took longer than $limit s;"
             kill -KILL -- "-$run" 2>/dev/null || true
         fi
         sleep 1
     done
-    wait "$run" 2>/dev/null || code=$?
+    { wait "$run" || code=$?; } 2>/dev/null
     kill -KILL -- "-$run" 2>/dev/null || true # what it may have left behind
     run=
     if [ $code -eq 0 ]; then
@@ -83,7 +83,7 @@ for ((n = 1; n <= runs; n++)); do
         rm -f "$log"
     else
         failed=$((failed + 1))
-        echo "run $n of $runs: $((SECONDS - begin)) s, FAILED ($log):$(failures "$log")"
+        echo "run $n of $runs: $((SECONDS - begin)) s, FAILED ($log):$ended$(failures "$log")"
     fi
 done
 echo "$((runs - failed)) of $runs runs passed, beside $load busy processes"
