@@ -6,7 +6,7 @@ import "os"
 
 // defect is a deliberate defect, for the test of the checker that has to find it:
 //
-//	no-buffer    live events are dropped while a subscription to their target reads the history
+//	no-buffer    events count as delivered to subscriptions that read the history, and are not
 //	lost-record  an event from the channel counts as delivered and is not, now and then
 //
 // shared/store has others.

@@ -16,6 +16,7 @@ type held struct {
 	looked  int  // records that were there when the latest read of the history began
 	// behind is the target's last event to which the subscription's read had not come.
 	behind wire.ID
+	lost   wire.ID // by a deliberate defect
 }
 
 func (h *held) add(m *metrics, r *wire.Record) {
@@ -40,5 +41,5 @@ func (h *held) miss(m *metrics) {
 			m.dropped(dropLiveOnly)
 		}
 	}
-	*h = held{missed: true, behind: h.behind}
+	*h = held{missed: true, behind: h.behind, lost: h.lost}
 }

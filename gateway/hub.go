@@ -137,9 +137,6 @@ func (h *hub) deliver(sh *shard, r *wire.Record, size int, stale bool) {
 // accept takes a record into the target's live flow: delivers it, holds it back, or
 // drops it as delivered already.
 func (h *hub) accept(t *target, r *wire.Record) {
-	if defect == "no-buffer" && int(t.live) < len(t.subs) {
-		return
-	}
 	if r.Kind == wire.RecEvent {
 		if t.known && t.has(r.ID) {
 			h.gw.metrics.dropped(dropRepeat)
@@ -168,6 +165,8 @@ func (h *hub) accept(t *target, r *wire.Record) {
 func (h *hub) spread(t *target, r *wire.Record) {
 	for _, s := range t.subs {
 		switch {
+		case defect == "no-buffer" && s.held != nil && r.Kind == wire.RecEvent:
+			s.held.lost = wire.Later(s.held.lost, r.ID)
 		case s.held != nil:
 			s.held.add(h.gw.metrics, r)
 		case defect == "lost-record" && r.Kind == wire.RecEvent && r.ID.Ms%40 == 0:
@@ -235,6 +234,9 @@ func (h *hub) join(s *sub) bool {
 	}
 	waiting := s.held
 	s.held = &held{behind: waiting.behind}
+	if defect == "no-buffer" && s.last.Less(waiting.lost) {
+		s.advance(waiting.lost)
+	}
 	if waiting.missed {
 		return false
 	}
@@ -245,7 +247,7 @@ func (h *hub) join(s *sub) bool {
 			return false
 		}
 	}
-	if s.last.Less(t.last) && defect != "no-buffer" {
+	if s.last.Less(t.last) {
 		// Somebody else's later read has brought the target on, and what is still on its
 		// way up to there is taken for a repeat. One more read has it all.
 		if waiting.behind != t.last {
@@ -262,8 +264,6 @@ func (h *hub) join(s *sub) bool {
 	h.gw.lags.end(s)
 	if t.live == 0 { // also back: after a gap the history may go on below what it had
 		t.position, t.known = s.position, true
-	} else if defect == "no-buffer" {
-		s.position = t.position
 	}
 	t.live++
 	return true

@@ -73,7 +73,7 @@ func usual() plan {
 	return plan{
 		seed: usualSeed, duration: 50 * time.Second, redis: alone, every: every,
 		clients: 10, rate: 25, stay: 4 * time.Second, away: 2 * time.Second,
-		hosts: 1, life: true, ttl: 8 * time.Second, patience: patience,
+		hosts: 1, life: true, ttl: 8 * time.Second, rules: Rules{Positions: true, Devices: true}, patience: patience,
 	}
 }
 
@@ -196,9 +196,6 @@ func TestTorture(t *testing.T) {
 		p.delay = [2]time.Duration{8 * time.Millisecond, 8 * time.Millisecond}
 	}
 	p.words = os.Getenv("SLUICE_TORTURE_FAULTS")
-	if words := os.Getenv("SLUICE_TORTURE_RULES"); words != "" {
-		p.rules = Rules{strings.Contains(words, "positions"), strings.Contains(words, "devices"), strings.Contains(words, "keys")}
-	}
 	if clock.Supported() {
 		p.clock = time.Duration(int64(p.seed%3)-1) * time.Minute
 	}
