@@ -109,7 +109,7 @@ func benchStep(b *testing.B, batch int) {
 		if err := l.done(ctx, acks); err != nil {
 			b.Fatal(err)
 		}
-		if out, err = l.batch.process(ctx, l.conn, entries); err != nil {
+		if out, _, err = l.batch.process(ctx, l.conn, entries); err != nil {
 			b.Fatal(err)
 		}
 		acks = ackAll(entries)

@@ -99,6 +99,7 @@ func (a *ackReader) turn(ctx, work context.Context) error {
 			return err
 		}
 	}
+	defer a.w.groupApart("acks", a.reader)
 	entries, err := a.reader.Read(work, max(ackLeast, ackEntries/len(a.partitions)), ackBlock)
 	if err != nil {
 		return err

@@ -2,6 +2,9 @@ package worker
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"time"
 
 	"sluice/shared/store"
 	"sluice/shared/wire"
@@ -15,13 +18,24 @@ type intake struct {
 	// tried: entries up to here may have been forwarded before, by an earlier owner or by
 	// a try of this one that failed. Later ones are new.
 	tried wire.ID
+
+	// held are entries for partitions that cannot take them for now, and not acknowledged;
+	// tryAt is when to try again.
+	held  map[int][]store.Entry
+	tryAt time.Time
 }
+
+// heldBytes bounds what is held back. Beyond it all partitions wait.
+const heldBytes = 8 << 20
+
+// errHeldBack says that there is no room for what would have to be held back.
+var errHeldBack = errors.New("partitions cannot take what the intake has for them, and too much waits for them already")
 
 // begin makes the marks of what was forwarded fit the intake: they may be of one that was
 // deleted. It must be done before anything is read, since a next owner takes what was read
 // for forwarded.
 func (i *intake) begin(ctx context.Context, r store.Reign) error {
-	i.epoch, i.tried = r.Epoch, r.Seen
+	i.epoch, i.tried, i.held = r.Epoch, r.Seen, nil
 	all := make([]int, i.w.store.Config().Partitions)
 	for p := range all {
 		all[p] = p
@@ -43,27 +57,141 @@ func (i *intake) rewind(ctx context.Context, to wire.ID, partitions []int) (kept
 	return kept, err
 }
 
-func (i *intake) process(ctx context.Context, _ *store.Lane, entries []store.Entry) ([]store.Outgoing, error) {
+// holds says whether entries wait for a partition, and whether they are to be tried again.
+func (i *intake) holds() (some, due bool) {
+	return len(i.held) > 0, len(i.held) > 0 && time.Now().After(i.tryAt)
+}
+
+// process forwards. What a partition cannot take for now is held back with what follows for
+// it, so that its order holds, and is not among done. Others go on, until there is no room.
+func (i *intake) process(ctx context.Context, _ *store.Lane, entries []store.Entry) (_ []store.Outgoing, done []store.Entry, err error) {
 	batch, letters := i.sort(entries)
+	batch, still := i.withHeld(batch)
 	before := i.tried
-	i.tried = wire.Later(before, entries[len(entries)-1].ID)
+	if len(entries) > 0 {
+		i.tried = wire.Later(before, entries[len(entries)-1].ID)
+	}
 	if err := i.w.store.Forward(ctx, batch); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	skipped, err := i.forwardSkipped(ctx, batch, before)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if letters = append(letters, skipped...); len(letters) > 0 {
+	letters = append(letters, skipped...)
+	for _, f := range batch {
+		left, dead := i.left(f)
+		if letters = append(letters, dead...); len(left) > 0 {
+			still[f.Partition] = left
+		}
+	}
+	if len(i.held) > 0 && sizeOf(still) > heldBytes {
+		return nil, nil, errHeldBack
+	}
+	if len(letters) > 0 {
 		if err := i.w.store.Bury(ctx, letters); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		i.w.buried(letters)
 	}
-	for _, f := range batch {
-		i.w.metrics.forwarded.Add(float64(f.Appended))
+	done = notIn(still, entries, i.held)
+	i.held = still
+	return nil, done, nil
+}
+
+// withHeld puts what is held for a partition before what is new for it. Partitions whose
+// time has not come are not tried: still is what stays held of them.
+func (i *intake) withHeld(batch []*store.Forwarding) (try []*store.Forwarding, still map[int][]store.Entry) {
+	still = make(map[int][]store.Entry)
+	_, due := i.holds()
+	if due {
+		i.tryAt = time.Now().Add(apartFor / 2)
 	}
-	return nil, nil
+	seen := make(map[int]bool)
+	for _, f := range batch {
+		if held := i.held[f.Partition]; len(held) > 0 {
+			seen[f.Partition] = true
+			f.Entries = slices.Concat(held, f.Entries)
+			if !due {
+				still[f.Partition] = f.Entries
+				continue
+			}
+		}
+		try = append(try, f)
+	}
+	for p, held := range i.held {
+		switch {
+		case seen[p]:
+		case due:
+			try = append(try, &store.Forwarding{Partition: p, Entries: held})
+		default:
+			still[p] = held
+		}
+	}
+	return try, still
+}
+
+// left is what could not be forwarded: to be held back, or dead where it never can be.
+func (i *intake) left(f *store.Forwarding) (left []store.Entry, dead []store.DeadLetter) {
+	i.w.metrics.forwarded.Add(float64(f.Appended))
+	what := "intake for " + streamName(f.Partition)
+	if f.Err == nil {
+		i.w.apart.clear(what)
+		return nil, nil
+	}
+	i.w.apart.set(what, f.Err)
+	left = f.Entries
+	for len(left) > 0 && !f.Last.Less(left[0].ID) {
+		left = left[1:]
+	}
+	if !f.Full {
+		return left, nil
+	}
+	for _, e := range left {
+		dead = append(dead, store.DeadLetter{Entry: e, Reason: wire.ReasonFull})
+	}
+	return nil, dead
+}
+
+// notIn are the entries of a batch, and of what was held before it, that are not held any
+// more, in their order.
+func notIn(still map[int][]store.Entry, entries []store.Entry, held map[int][]store.Entry) (done []store.Entry) {
+	if len(still) == 0 && len(held) == 0 {
+		return entries
+	}
+	wait := make(map[wire.ID]struct{})
+	for _, of := range still {
+		for _, e := range of {
+			wait[e.ID] = struct{}{}
+		}
+	}
+	keep := func(all []store.Entry) {
+		for _, e := range all {
+			if _, waits := wait[e.ID]; !waits {
+				done = append(done, e)
+			}
+		}
+	}
+	keep(entries)
+	for _, of := range held {
+		keep(of)
+	}
+	slices.SortFunc(done, func(a, b store.Entry) int {
+		if a.ID.Less(b.ID) {
+			return -1
+		}
+		return 1
+	})
+	return done
+}
+
+func sizeOf(held map[int][]store.Entry) (n int) {
+	for _, entries := range held {
+		for i := range entries {
+			n += entries[i].Size()
+		}
+	}
+	return n
 }
 
 // sort gives each partition its entries. Everything is checked here already, so that a
@@ -94,6 +222,9 @@ func (i *intake) sort(entries []store.Entry) (batch []*store.Forwarding, letters
 // dead.
 func (i *intake) forwardSkipped(ctx context.Context, batch []*store.Forwarding, tried wire.ID) (dead []store.DeadLetter, err error) {
 	for _, f := range batch {
+		if f.Err != nil {
+			continue
+		}
 		fresh := f.Entries
 		for len(fresh) > 0 && !tried.Less(fresh[0].ID) {
 			fresh = fresh[1:]

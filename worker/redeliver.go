@@ -142,6 +142,7 @@ func (r *redeliver) turn(ctx context.Context, reports *store.GroupReader, claimA
 			return err
 		}
 	}
+	defer r.w.groupApart("reports about slow clients", reports)
 	entries, err := reports.Read(ctx, slowEntries, slowBlock)
 	if err != nil {
 		return err

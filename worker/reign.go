@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -25,8 +26,12 @@ const (
 // batcher is the work that a lane does for what it reads.
 type batcher interface {
 	// process does everything with the entries but the last part. An error leaves
-	// it to the lane to call again with the same entries.
-	process(ctx context.Context, conn *store.Lane, entries []store.Entry) ([]store.Outgoing, error)
+	// it to the lane to call again with the same entries. done are those to be
+	// acknowledged, of each partition in order.
+	process(ctx context.Context, conn *store.Lane, entries []store.Entry) (out []store.Outgoing, done []store.Entry, err error)
+	// holds says whether entries are held back that are not done, and whether process is
+	// to be called for them although nothing new has come.
+	holds() (some, due bool)
 	// begin and end tell of reigns. Whatever was known of a partition is void. Nothing is
 	// read before begin has returned; after an error the reign does not begin.
 	begin(ctx context.Context, r store.Reign) error
@@ -51,10 +56,12 @@ type lane struct {
 	candidates []int // partitions that it may own
 	counted    bool  // they count in the worker's fair share
 	tenure     string
-	owned      []int           // sorted
-	epochs     map[int]uint64  // of the reigns
-	leaving    []int           // no longer read, to be released after the next commit
-	acked      map[int]wire.ID // acknowledged, to be trimmed
+	owned      []int             // sorted
+	epochs     map[int]uint64    // of the reigns
+	leaving    []int             // no longer read, to be released after the next commit
+	acked      map[int]wire.ID   // acknowledged, to be trimmed
+	highest    map[int]wire.ID   // acknowledged, while something below may not be done
+	apart      map[int]time.Time // partitions that nobody can take: when to look again
 
 	renewAt, balanceAt, upkeepAt time.Time
 }
@@ -63,7 +70,8 @@ func newLane(w *Worker, conn *store.Lane, candidates []int, b batcher) *lane {
 	return &lane{
 		w: w, conn: conn, log: w.log, batch: b,
 		candidates: candidates, counted: candidates[0] != store.Intake,
-		tenure: newTenure(), epochs: make(map[int]uint64), acked: make(map[int]wire.ID),
+		tenure: newTenure(), epochs: make(map[int]uint64), acked: make(map[int]wire.ID), highest: make(map[int]wire.ID),
+		apart: make(map[int]time.Time),
 	}
 }
 
@@ -107,15 +115,16 @@ func (l *lane) run(ctx context.Context) error {
 			l.log.Warn("could not release its leases; they expire by themselves", "after", leaseTTL, "err", err)
 		}
 		backoff, out, acks = 0, nil, nil
-		if len(entries) == 0 {
+		if _, due := l.batch.holds(); len(entries) == 0 && !due {
 			continue
 		}
-		if out, err = l.process(ctx, work, entries); err != nil {
+		var done []store.Entry
+		if out, done, err = l.process(ctx, work, entries); err != nil {
 			backoff = l.failed(ctx, err, backoff)
 			out = nil
 			continue
 		}
-		acks = ackAll(entries)
+		acks = ackAll(done)
 	}
 	l.stop(work, out, acks)
 	return nil
@@ -123,12 +132,13 @@ func (l *lane) run(ctx context.Context) error {
 
 // process repeats the batch while Redis answers that it cannot now: the entries are
 // ours, and every part of the work may be done again. Other failures end the tenure.
-func (l *lane) process(ctx, work context.Context, entries []store.Entry) ([]store.Outgoing, error) {
+func (l *lane) process(ctx, work context.Context, entries []store.Entry) ([]store.Outgoing, []store.Entry, error) {
 	var wait time.Duration
 	for {
-		out, err := l.batch.process(work, l.conn, entries)
-		if err == nil || !store.IsReply(err) || ctx.Err() != nil {
-			return out, err
+		out, done, err := l.batch.process(work, l.conn, entries)
+		forNow := store.IsReply(err) || errors.Is(err, errHeldBack)
+		if err == nil || !forNow || ctx.Err() != nil {
+			return out, done, err
 		}
 		if wait == 0 {
 			l.log.Error("Redis refuses the work on a batch; trying on, producers wait", "err", err)
@@ -137,7 +147,7 @@ func (l *lane) process(ctx, work context.Context, entries []store.Entry) ([]stor
 		wait = min(max(2*wait, 20*time.Millisecond), maxBackoff)
 		pause(ctx, wait)
 		if err := l.keep(work, nil); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 }
@@ -198,7 +208,7 @@ func (l *lane) shed() {
 func (l *lane) gather(ctx context.Context) error {
 	var missing []int
 	for _, p := range l.candidates {
-		if !slices.Contains(l.owned, p) && !slices.Contains(l.leaving, p) {
+		if !slices.Contains(l.owned, p) && !slices.Contains(l.leaving, p) && time.Now().After(l.apart[p]) {
 			missing = append(missing, p)
 		}
 	}
@@ -223,6 +233,13 @@ func (l *lane) take(ctx context.Context, partitions []int) error {
 	reigns, err := l.w.store.TakeOver(ctx, l.w.id, l.tenure, leaseTTL, partitions)
 	var taken []int
 	for _, r := range reigns {
+		if r.Err != nil {
+			l.apart[r.Partition] = time.Now().Add(apartFor)
+			l.w.apart.set(streamName(r.Partition), r.Err)
+			continue
+		}
+		delete(l.apart, r.Partition)
+		l.w.apart.clear(streamName(r.Partition))
 		if !r.Taken {
 			continue
 		}
@@ -293,6 +310,7 @@ func (l *lane) forget() {
 	l.w.metrics.owned.Sub(float64(len(l.owned)))
 	l.owned, l.leaving, l.tenure = nil, nil, newTenure()
 	clear(l.acked)
+	clear(l.highest)
 	clear(l.epochs)
 	l.renewAt = time.Time{}
 }
@@ -316,7 +334,11 @@ func (l *lane) stop(ctx context.Context, out []store.Outgoing, acks []store.Ack)
 // given away.
 func (l *lane) done(ctx context.Context, acks []store.Ack) error {
 	for _, a := range acks {
-		l.acked[a.Partition] = a.Last
+		l.highest[a.Partition] = wire.Later(l.highest[a.Partition], a.Last)
+	}
+	if some, _ := l.batch.holds(); !some { // else something below is not done yet
+		maps.Copy(l.acked, l.highest)
+		clear(l.highest)
 	}
 	if len(l.leaving) == 0 {
 		return nil
@@ -326,6 +348,7 @@ func (l *lane) done(ctx context.Context, acks []store.Ack) error {
 	for _, p := range give {
 		l.batch.end(p)
 		delete(l.acked, p)
+		delete(l.highest, p)
 	}
 	return l.w.store.Release(ctx, l.w.id, give)
 }

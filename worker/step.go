@@ -60,35 +60,37 @@ func (s *step) begin(_ context.Context, r store.Reign) error {
 	return nil
 }
 
+func (s *step) holds() (some, due bool) { return false, false }
+
 func (s *step) end(partition int) { delete(s.parts, partition) }
 
-func (s *step) process(ctx context.Context, conn *store.Lane, entries []store.Entry) ([]store.Outgoing, error) {
+func (s *step) process(ctx context.Context, conn *store.Lane, entries []store.Entry) (_ []store.Outgoing, done []store.Entry, err error) {
 	start := time.Now()
 	for _, p := range s.parts {
 		p.out.drop() // of a try that failed
 	}
 	items, letters := s.validate(entries)
 	if err := s.prepare(ctx, conn, items); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	appends, routes := s.plan(items)
 	for _, it := range items {
 		it.part.tried = wire.Later(it.part.tried, it.ID)
 	}
 	if err := conn.AppendAndRoute(ctx, appends, routes); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	letters = append(letters, s.refused(items)...)
 	if len(letters) > 0 {
 		if err := s.w.store.Bury(ctx, letters); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		s.w.buried(letters)
 	}
 	out := s.publications(items)
 	s.learn(items, routes)
 	s.w.metrics.step(len(entries), time.Since(start))
-	return out, nil
+	return out, entries, nil
 }
 
 // validate tells events from dead letters.

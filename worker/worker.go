@@ -34,6 +34,7 @@ type Worker struct {
 	log     *slog.Logger
 	metrics *metrics
 	share   *share
+	apart   *apart
 	threads bool
 	acks    AckConfig
 	slow    SlowConfig
@@ -49,7 +50,7 @@ func New(o Options) *Worker {
 	if id == "" {
 		id = ops.ProcessName()
 	}
-	return &Worker{
+	w := &Worker{
 		store:   o.Store,
 		id:      id,
 		log:     o.Log.With("worker", id),
@@ -61,6 +62,8 @@ func New(o Options) *Worker {
 
 		remembered: cmp.Or(o.Config.TargetCache, defaultTargetCache),
 	}
+	w.apart = newApart(w.log, w.metrics.apart)
+	return w
 }
 
 // Run works until ctx ends, then finishes the batches that it has, gives its
@@ -177,6 +180,7 @@ func (w *Worker) measure(ctx context.Context) error {
 		if backlog, err := w.store.Backlogs(ctx); err == nil {
 			w.metrics.backlog(backlog)
 		}
+		_ = w.apart.err() // forgets what others look after
 		select {
 		case <-ctx.Done():
 			return nil

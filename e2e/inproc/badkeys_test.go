@@ -3,6 +3,8 @@ package inproc_test
 import (
 	"fmt"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // TestBadSessionKey: the session key of one target holds something else. Its subscribers
@@ -40,4 +42,79 @@ func TestBadSessionKey(t *testing.T) {
 	}
 	r.add("direct", "topic:x", 0, 3)
 	c.mustHave(patience, "topic:x", 0, 3)
+}
+
+// TestBadPartition: a key of one partition is something else. That partition stands still,
+// is named by the worker's readiness, and goes on when the key is deleted. All others go on
+// meanwhile, by both ways.
+func TestBadPartition(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"events", "epoch", "lease", "forwarded", "acks", "slow"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			g, w := r.gateway(), r.worker()
+			r.waitOwners(patience, map[string]int{w.name: 16})
+			good, bad := r.targetOf(4, 0), r.targetOf(3, 0)
+			c := join(t, g, "alice", topics(good, bad))
+			key := "sluice:{3}:" + name
+			r.add("intake", bad, 0, 1)
+			c.waitEvents(patience, bad, 1)
+			r.add("direct", good, 0, 1)
+			c.waitEvents(patience, good, 1)
+			r.rdb.Del(ctx, key)
+			if err := r.rdb.HSet(ctx, key, "a", "b").Err(); err != nil {
+				t.Fatal(err)
+			}
+			if name == "forwarded" {
+				r.add("intake", bad, 1, 1)
+			}
+			r.add("direct", good, 1, 5)
+			r.add("intake", good, 6, 5)
+			eventually(t, patience, "it is set apart", func() error {
+				if n := w.metric("sluice_worker_set_apart"); n == 0 {
+					return fmt.Errorf("nothing is")
+				}
+				return nil
+			})
+			c.mustHave(patience, good, 0, 11)
+			if name != "events" && name != "forwarded" {
+				r.add("intake", bad, 1, 1) // waits, or comes now
+			}
+			r.rdb.Del(ctx, key)
+			if name == "events" {
+				r.add("intake", bad, 1, 1)
+			}
+			r.add("intake", bad, 2, 5)
+			c.mustHave(patience, bad, 0, 7)
+			c.mustHave(patience, good, 0, 11)
+			r.noDead()
+		})
+	}
+}
+
+// TestFullPartition: a partition's stream ends at the highest id of all, which nothing can
+// mend but deleting it. What the intake has for it becomes dead letters; others go on.
+func TestFullPartition(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := r.gateway()
+	r.worker()
+	bad, good := r.targetOf(3, 0), r.targetOf(4, 0)
+	c := join(t, g, "alice", topics(bad, good))
+	last := &redis.XAddArgs{Stream: r.key(bad, "events"), ID: "18446744073709551615-18446744073709551615", Values: []string{"to", bad, "data", "0"}}
+	if err := r.rdb.XAdd(ctx, last).Err(); err != nil {
+		t.Fatal(err)
+	}
+	c.waitEvents(patience, bad, 1)
+	r.add("intake", good, 0, 1)
+	r.add("intake", bad, 1, 3)
+	r.add("intake", good, 1, 5)
+	c.mustHave(patience, good, 0, 6)
+	eventually(t, patience, "dead letters of the bad one", func() error {
+		if dead := r.dead(); dead["partition_full"] != 3 {
+			return fmt.Errorf("%v", dead)
+		}
+		return nil
+	})
 }

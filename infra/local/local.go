@@ -103,6 +103,7 @@ func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listene
 	w := worker.New(worker.Options{
 		Store: st, Config: worker.Config{Store: cfg.Gateway.Store, Acks: cfg.Acks, Slow: cfg.Slow, ServerID: cfg.Gateway.ServerID}, Log: log, Registry: reg,
 	})
+	admin.AddReadyCheck("worker", w.Ready)
 	introduce(out, clients.Addr().String(), redisURL, cfg.Gateway.Store.Prefix, cfg.Gateway.Auth.Mode)
 
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))

@@ -12,7 +12,7 @@ import (
 
 // AppendAcks appends acks to the streams of their targets' partitions, in one
 // pipeline, and returns an error for each: ErrNotStream where the key holds something
-// else. A repeat is a second entry that says the same.
+// else, or a stream that takes no more. A repeat is a second entry that says the same.
 //
 // No stream grows much beyond keep entries, whoever does not read it: lost counts the
 // oldest ones that had to go. 0 keeps all.
@@ -37,7 +37,7 @@ func (s *Store) AppendAcks(ctx context.Context, acks []wire.Ack, keep int) (errs
 	errs = make([]error, len(acks))
 	for i, c := range added {
 		switch err := c.Err(); {
-		case isWrongType(err):
+		case badKey("", err) != nil:
 			errs[i] = fmt.Errorf("cannot append an ack of %s: %w", acks[i].To, ErrNotStream)
 		case err != nil:
 			errs[i] = fmt.Errorf("cannot append an ack of %s: %w", acks[i].To, err)
@@ -56,7 +56,7 @@ func (s *Store) TrimAcks(ctx context.Context, partitions []int) (behind []int, e
 	for i, p := range partitions {
 		calls[i] = call{[]string{s.keys.acks(p)}, []any{anyWorker}}
 	}
-	cmds, err := runAll(ctx, s.rdb, trimAcks, calls)
+	cmds, err := runAll(ctx, s.rdb, trimAcks, calls, isWrongType)
 	if err != nil {
 		return nil, fmt.Errorf("cannot trim acks: %w", err)
 	}

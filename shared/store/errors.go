@@ -55,6 +55,9 @@ func isWrongType(err error) bool { return err != nil && strings.Contains(err.Err
 
 func isNoKey(err error) bool { return err != nil && strings.Contains(err.Error(), "no such key") }
 
+// isNoMark: what lua/forward.lua says of a mark that is none.
+func isNoMark(err error) bool { return err != nil && strings.Contains(err.Error(), "holds no id") }
+
 // isNotAbove: a stream that ends at the highest id of all says so in other words.
 func isNotAbove(err error) bool {
 	return err != nil && (strings.Contains(err.Error(), "equal or smaller") ||

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -29,7 +31,13 @@ type GroupReader struct {
 	what       string // is read, for errors
 	key        func(p int) string
 	partitions []int
+
+	apart   map[int]struct{} // their keys hold no stream; they are not read
+	checkAt time.Time
 }
+
+// checkApart is how often streams that are set apart are looked at again.
+const checkApart = 2 * time.Second
 
 // NewAckReader makes a reader of the acks of some partitions; on a Cluster of one. Close
 // ends it.
@@ -54,16 +62,48 @@ func (s *Store) newGroupReader(what string, key func(int) string, partitions []i
 // Close ends the reader's connections.
 func (r *GroupReader) Close() error { return r.rdb.Close() }
 
+// Apart are the partitions whose key holds no stream. They are not read until it is
+// deleted; that is looked at from time to time.
+func (r *GroupReader) Apart() []int { return slices.Sorted(maps.Keys(r.apart)) }
+
+// setApart looks which keys hold no stream.
+func (r *GroupReader) setApart(ctx context.Context) error {
+	pipe := r.rdb.Pipeline()
+	types := make([]*redis.StatusCmd, len(r.partitions))
+	for i, p := range r.partitions {
+		types[i] = pipe.Type(ctx, r.key(p))
+	}
+	cmds, err := exec(ctx, pipe)
+	if err := firstFailure(cmds, err); err != nil {
+		return r.failed("look for the streams of", err)
+	}
+	r.apart = make(map[int]struct{})
+	for i, p := range r.partitions {
+		if holds := types[i].Val(); holds != "stream" && holds != "none" {
+			r.apart[p] = struct{}{}
+		}
+	}
+	r.checkAt = time.Now().Add(checkApart)
+	return nil
+}
+
+// reading are the partitions that are not apart.
+func (r *GroupReader) reading() []int {
+	if len(r.apart) == 0 {
+		return r.partitions
+	}
+	return slices.DeleteFunc(slices.Clone(r.partitions), func(p int) bool { _, bad := r.apart[p]; return bad })
+}
+
 // Read waits for up to count new entries of each partition. Groups that are not there
 // are made, from the begin of their streams.
 func (r *GroupReader) Read(ctx context.Context, count int, block time.Duration) ([]Entry, error) {
-	streams := make([]string, 0, 2*len(r.partitions))
-	for _, p := range r.partitions {
-		streams = append(streams, r.key(p))
+	if len(r.apart) > 0 && time.Now().After(r.checkAt) {
+		if err := r.setApart(ctx); err != nil {
+			return nil, err
+		}
 	}
-	for range r.partitions {
-		streams = append(streams, ">")
-	}
+	partitions := r.reading()
 	if r.s.maxBlock > 0 { // else the link has no time limit
 		block = min(block, r.s.maxBlock)
 		// The client would wait ten seconds longer than the block for a node that is lost.
@@ -71,14 +111,28 @@ func (r *GroupReader) Read(ctx context.Context, count int, block time.Duration) 
 		ctx, cancel = context.WithTimeout(ctx, block+2*r.s.maxBlock)
 		defer cancel()
 	}
+	block = max(block, time.Millisecond)
+	if len(partitions) == 0 {
+		time.Sleep(block)
+		return nil, nil
+	}
+	streams := make([]string, 0, 2*len(partitions))
+	for _, p := range partitions {
+		streams = append(streams, r.key(p))
+	}
+	for range partitions {
+		streams = append(streams, ">")
+	}
 	got, err := r.rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
-		Group: anyWorker, Consumer: anyConsumer, Streams: streams, Count: int64(count), Block: max(block, time.Millisecond),
+		Group: anyWorker, Consumer: anyConsumer, Streams: streams, Count: int64(count), Block: block,
 	}).Result()
 	switch {
 	case errors.Is(err, redis.Nil):
 		return nil, nil
 	case isNoGroup(err):
 		return nil, r.makeGroups(ctx)
+	case isWrongType(err):
+		return nil, r.setApart(ctx)
 	case err != nil:
 		return nil, r.failed("read", err)
 	}
@@ -107,7 +161,7 @@ func (r *GroupReader) Claim(ctx context.Context, idle time.Duration) (entries []
 		})
 	}
 	cmds, err := exec(ctx, pipe)
-	if err := firstFailure(cmds, err, isNoGroup); err != nil {
+	if err := firstFailure(cmds, err, isNoGroup, isWrongType); err != nil {
 		return nil, 0, false, r.failed("claim", err)
 	}
 	for i, c := range claims {
@@ -135,7 +189,7 @@ func (r *GroupReader) Done(ctx context.Context, entries []Entry) error {
 		pipe.XAck(ctx, r.key(p), anyWorker, ids...)
 	}
 	cmds, err := exec(ctx, pipe)
-	if err := firstFailure(cmds, err); err != nil {
+	if err := firstFailure(cmds, err, isWrongType); err != nil {
 		return r.failed("acknowledge", err)
 	}
 	return nil
@@ -147,7 +201,7 @@ func (r *GroupReader) makeGroups(ctx context.Context) error {
 		pipe.XGroupCreateMkStream(ctx, r.key(p), anyWorker, "0")
 	}
 	cmds, err := exec(ctx, pipe)
-	if err := firstFailure(cmds, err, isBusyGroup); err != nil {
+	if err := firstFailure(cmds, err, isBusyGroup, isWrongType); err != nil {
 		return r.failed("create the group of the", err)
 	}
 	return nil

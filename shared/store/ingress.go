@@ -20,6 +20,17 @@ type Entry struct {
 	Fields    map[string]any // values are strings
 }
 
+// Size is how much an entry holds, in bytes, its bookkeeping included.
+func (e *Entry) Size() int {
+	const bookkeeping = 128 // for the entry, and about so much for its fields' headers
+	n := bookkeeping
+	for name, v := range e.Fields {
+		text, _ := v.(string)
+		n += len(name) + len(text)
+	}
+	return n
+}
+
 // Publication is an event to be appended to its partition.
 type Publication struct {
 	To     string
@@ -50,12 +61,17 @@ func (s *Store) Publish(ctx context.Context, pubs []Publication) []error {
 type Forwarding struct {
 	Partition int
 	Entries   []Entry
-	Appended  int // result: fewer than Entries when some had been forwarded before
+
+	// Results.
+	Appended int     // fewer than Entries when some had been forwarded before, or Err is set
+	Last     wire.ID // entries up to here are forwarded
+	Err      error   // a *BadKey: the later ones cannot be appended
+	Full     bool    // they never can: the partition's stream ends at the highest id of all
 }
 
 // Forward appends intake entries to their partitions, once each: a transaction per
 // partition appends and moves `forwarded` on, so it may be repeated, also by two
-// owners at once.
+// owners at once. A partition that cannot take them harms only itself (Err).
 func (s *Store) Forward(ctx context.Context, batch []*Forwarding) error {
 	calls := make([]call, len(batch))
 	for i, f := range batch {
@@ -72,15 +88,52 @@ func (s *Store) Forward(ctx context.Context, batch []*Forwarding) error {
 		}
 		calls[i] = c
 	}
-	cmds, err := runAll(ctx, s.rdb, forward, calls)
+	cmds, err := runAll(ctx, s.rdb, forward, calls, isWrongType, isNoMark)
 	if err != nil {
 		return fmt.Errorf("cannot forward the intake: %w", err)
 	}
 	for i, cmd := range cmds {
-		batch[i].Appended, _ = cmd.Int()
+		if err := batch[i].answered(cmd); err != nil {
+			return fmt.Errorf("cannot forward the intake to partition %d: %w", batch[i].Partition, err)
+		}
 	}
 	return nil
 }
+
+// answered takes the answer of the script. An error that is no matter of this partition's
+// keys alone is returned.
+func (f *Forwarding) answered(cmd *redis.Cmd) error {
+	f.Appended, f.Last, f.Err, f.Full = 0, wire.ID{}, nil, false
+	what := "a partition's stream or its mark `forwarded`"
+	if err := cmd.Err(); err != nil {
+		f.Err = &BadKey{what, err.Error()}
+		return nil
+	}
+	res, err := cmd.Slice()
+	if err != nil || len(res) != 3 {
+		return fmt.Errorf("the script answered %v: %w", res, err)
+	}
+	appended, _ := res[0].(int64)
+	last, _ := res[1].(string)
+	why, _ := res[2].(string)
+	f.Appended = int(appended)
+	f.Last, _ = parseRedisID(last)
+	if why == "" {
+		return nil
+	}
+	refused := refusal(why)
+	if f.Err = badKey(what, refused); f.Err == nil {
+		return refused
+	}
+	f.Full = isNotAbove(refused)
+	return nil
+}
+
+// refusal is what Redis answered to a command within a script.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+func (refusal) RedisError()     {}
 
 // Rewind lowers the partitions' marks of what was forwarded to the intake's entry base,
 // where they are above it: entries beyond base were never read, so a higher mark is one of
@@ -164,7 +217,7 @@ func (s *Store) Trim(ctx context.Context, acked map[int]wire.ID) error {
 		pipe.XTrimMinID(ctx, s.keys.events(p), id.Next().String())
 	}
 	cmds, err := exec(ctx, pipe)
-	if err := firstFailure(cmds, err); err != nil {
+	if err := firstFailure(cmds, err, isWrongType); err != nil { // its lane sets it apart
 		return fmt.Errorf("cannot trim ingress streams: %w", err)
 	}
 	return nil

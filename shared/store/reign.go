@@ -22,6 +22,7 @@ type Reign struct {
 	Owner     string  // who holds the lease, if not taken
 	Epoch     uint64  // number of this reign
 	Seen      wire.ID // entries up to here may have been worked on by earlier owners
+	Err       error   // a *BadKey: nobody can take it
 	Done      wire.ID // entries up to here are acknowledged: the reign begins behind them
 }
 
@@ -38,13 +39,17 @@ func (s *Store) TakeOver(ctx context.Context, worker, tenure string, lease time.
 			[]any{worker, lease.Milliseconds(), groupPrefix + tenure, groupPrefix, s.NowMs(), s.epochs.highest(p)},
 		}
 	}
-	cmds, err := runAll(ctx, s.rdb, takeover, calls)
+	cmds, err := runAll(ctx, s.rdb, takeover, calls, isWrongType)
 	if err != nil {
 		return nil, fmt.Errorf("cannot take partitions over: %w", err)
 	}
 	out := make([]Reign, len(partitions))
 	for i, cmd := range cmds {
 		r := Reign{Partition: partitions[i]}
+		if r.Err = badKey("a partition", cmd.Err()); r.Err != nil {
+			out[i] = r
+			continue
+		}
 		res, err := cmd.Slice()
 		if err != nil || len(res) != 3 {
 			return nil, fmt.Errorf("takeover of partition %d answered %v: %w", r.Partition, res, err)
@@ -95,12 +100,12 @@ func (s *Store) Free(ctx context.Context, worker string, partitions []int) ([]in
 		owners[i] = pipe.Get(ctx, s.keys.lease(p))
 	}
 	cmds, err := exec(ctx, pipe)
-	if err := firstFailure(cmds, err); err != nil {
+	if err := firstFailure(cmds, err, isWrongType); err != nil {
 		return nil, fmt.Errorf("cannot read leases: %w", err)
 	}
 	var free []int
-	for i, o := range owners {
-		if errors.Is(o.Err(), redis.Nil) || o.Val() == worker {
+	for i, o := range owners { // of another type: TakeOver says so
+		if errors.Is(o.Err(), redis.Nil) || isWrongType(o.Err()) || o.Val() == worker {
 			free = append(free, partitions[i])
 		}
 	}
@@ -113,7 +118,7 @@ func (s *Store) Renew(ctx context.Context, worker string, lease time.Duration, p
 	for i, p := range partitions {
 		calls[i] = call{[]string{s.keys.lease(p)}, []any{worker, lease.Milliseconds()}}
 	}
-	cmds, err := runAll(ctx, s.rdb, renew, calls)
+	cmds, err := runAll(ctx, s.rdb, renew, calls, isWrongType)
 	if err != nil {
 		return nil, fmt.Errorf("cannot renew leases: %w", err)
 	}
@@ -132,7 +137,7 @@ func (s *Store) Release(ctx context.Context, worker string, partitions []int) er
 	for i, p := range partitions {
 		calls[i] = call{[]string{s.keys.lease(p)}, []any{worker}}
 	}
-	if _, err := runAll(ctx, s.rdb, release, calls); err != nil {
+	if _, err := runAll(ctx, s.rdb, release, calls, isWrongType); err != nil {
 		return fmt.Errorf("cannot release leases: %w", err)
 	}
 	return nil

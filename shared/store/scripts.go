@@ -55,8 +55,9 @@ type call struct {
 }
 
 // runAll runs one script for each call in one pipeline. Where the server has lost the
-// script (SCRIPT FLUSH, restart, another node) it is sent in full.
-func runAll(ctx context.Context, rdb redis.UniversalClient, script *redis.Script, calls []call) ([]*redis.Cmd, error) {
+// script (SCRIPT FLUSH, restart, another node) it is sent in full. What one of expected
+// knows is left to the caller, who looks at each command.
+func runAll(ctx context.Context, rdb redis.UniversalClient, script *redis.Script, calls []call, expected ...func(error) bool) ([]*redis.Cmd, error) {
 	if len(calls) == 0 {
 		return nil, nil
 	}
@@ -66,7 +67,7 @@ func runAll(ctx context.Context, rdb redis.UniversalClient, script *redis.Script
 		out[i] = script.EvalSha(ctx, pipe, c.keys, c.args...)
 	}
 	cmds, err := exec(ctx, pipe)
-	if err = firstFailure(cmds, err); isNoScript(err) {
+	if err = firstFailure(cmds, err, expected...); isNoScript(err) {
 		pipe = rdb.Pipeline()
 		for i, c := range calls {
 			if isNoScript(out[i].Err()) { // on a Cluster another node may have run it
@@ -78,7 +79,7 @@ func runAll(ctx context.Context, rdb redis.UniversalClient, script *redis.Script
 		for i, cmd := range out {
 			all[i] = cmd
 		}
-		err = firstFailure(all, err)
+		err = firstFailure(all, err, expected...)
 	}
 	if err != nil {
 		return out, fmt.Errorf("redis script: %w", err)

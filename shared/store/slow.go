@@ -26,7 +26,7 @@ func (s *Store) ReportSlow(ctx context.Context, reports []wire.SlowReport) error
 		})
 	}
 	cmds, err := exec(ctx, pipe)
-	if err := firstFailure(cmds, err); err != nil {
+	if err := firstFailure(cmds, err, isWrongType, isNotAbove); err != nil { // who reads it says so
 		return fmt.Errorf("cannot report slow clients: %w", err)
 	}
 	return nil

@@ -22,6 +22,7 @@ const (
 	ReasonWrongPartition = "wrong_partition" // appended to the stream of a partition that is not the target's
 	ReasonOrder          = "out_of_order"    // the history already ends above the entry's id, and does not hold it
 	ReasonForwarded      = "forwarded"       // sluice:{p}:forwarded was set above an intake entry that is new
+	ReasonFull           = "partition_full"  // the partition's stream ends at the highest id of all, and takes no more
 	ReasonHistory        = "history_failed"  // the history's key holds something that is no stream
 )
 

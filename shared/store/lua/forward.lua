@@ -3,18 +3,23 @@
 --
 -- KEYS[1] forwarded   KEYS[2] the partition's stream
 -- ARGV: for each entry its intake id, the number of its fields and values, and these
--- Result: how many were appended.
+-- Result: {how many were appended, the last id that counts as forwarded, why the next
+-- one could not be appended or ''}.
 local last = redis.call('GET', KEYS[1]) or '0-0'
 if not string.match(last, '^%d+%-%d+$') then
   -- to begin at 0 could append everything again, so this is for a person to decide
   return redis.error_reply('ERR ' .. KEYS[1] .. ' holds no id: set it to the last intake id that was forwarded, or delete it')
 end
-local appended, moved, i = 0, false, 1
+local appended, moved, i, failed = 0, false, 1, ''
 while i <= #ARGV do
   local id, n = ARGV[i], tonumber(ARGV[i + 1])
   if above(id, last) then
     if n > 0 then -- XADD without fields would stop the script half-way
-      redis.call('XADD', KEYS[2], '*', unpack(ARGV, i + 2, i + 1 + n))
+      local added = redis.pcall('XADD', KEYS[2], '*', unpack(ARGV, i + 2, i + 1 + n))
+      if type(added) == 'table' and added.err then -- what came before it counts
+        failed = added.err
+        break
+      end
       appended = appended + 1
     end
     last, moved = id, true
@@ -24,4 +29,4 @@ end
 if moved then
   redis.call('SET', KEYS[1], last)
 end
-return appended
+return {appended, last, failed}

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"sluice/shared/store"
@@ -120,7 +121,9 @@ func (x *suite) forwardOdd(t *testing.T) {
 	// What is no id stops the partition: to guess could append everything again.
 	must(t, x.Client.Set(ctx, key(0, "forwarded"), "nonsense", 0).Err())
 	f = &store.Forwarding{Partition: 0, Entries: []store.Entry{intakeEntry(id(9, 0), to)}}
-	wantReply(t, "Forward beside nonsense", s.Forward(ctx, []*store.Forwarding{f}), key(0, "forwarded")+" holds no id")
+	must(t, s.Forward(ctx, []*store.Forwarding{f}))
+	wantBad(t, "Forward beside nonsense", f.Err)
+	want(t, "it says why", strings.Contains(f.Err.Error(), key(0, "forwarded")+" holds no id"), true)
 	want(t, "entries", x.Client.XLen(ctx, key(0, "events")).Val(), 2)
 }
 

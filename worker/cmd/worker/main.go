@@ -63,7 +63,9 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 		if err != nil {
 			return ops.UnlessStopped(ctx, err)
 		}
-		return worker.New(worker.Options{Store: st, Config: cfg.Worker, Log: log, Registry: reg, OwnThreads: true}).Run(ctx)
+		w := worker.New(worker.Options{Store: st, Config: cfg.Worker, Log: log, Registry: reg, OwnThreads: true})
+		admin.AddReadyCheck("worker", w.Ready)
+		return w.Run(ctx)
 	})
 	return g.Wait()
 }
