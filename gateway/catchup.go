@@ -111,8 +111,12 @@ func (k *catchup) accept(q *reading, got *piece, reason string, c clock, m *metr
 		k.size = (got.bytes() + len(q.records) - 1) / len(q.records)
 	}
 	k.place(got)
-	if reason != "" {
+	switch {
+	case reason != "":
 		k.cross(got, reason, m)
+	case k.s.leaps(got):
+		k.s.back(got.records[0].Prev)
+		k.s.jump(got.records[0].Prev)
 	}
 	if k.ask != nil {
 		if kind := k.ask.start.kind; kind == startOwn || kind == startBare {
@@ -157,7 +161,7 @@ func (k *catchup) cross(got *piece, reason string, m *metrics) {
 	k.s.back(to)
 	k.s.jump(to)
 	k.answer = append(k.answer, wire.Frame(wire.Gap{To: k.s.target.name, After: after, Oldest: oldest, Position: to, Reason: reason}))
-	m.gaps.WithLabelValues(reason).Inc()
+	m.gap(reason)
 	if len(k.records) == 0 || k.records[0].Prev != to {
 		k.records, k.ended = nil, to == got.edges.Newest
 	}

@@ -88,6 +88,13 @@ func (m *metrics) closed(code int) {
 	m.closes.WithLabelValues(label).Inc()
 }
 
+// gap counts a gap that is told; "" is none.
+func (m *metrics) gap(reason string) {
+	if reason != "" {
+		m.gaps.WithLabelValues(reason).Inc()
+	}
+}
+
 func (m *metrics) resumed(ok bool, gap string) {
 	if ok {
 		gap = "recovered"

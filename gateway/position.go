@@ -92,6 +92,12 @@ func (p position) gap(got *piece, since int64, c clock) (reason string) {
 	return wire.GapUnknown // above the newest, or the history changed while it was read
 }
 
+// leaps reports whether a piece without a gap begins with an event that does not follow: the
+// first one of a history that begins anew, behind one of which the reader has all.
+func (p position) leaps(got *piece) bool {
+	return len(got.records) > 0 && !p.follows(&got.records[0])
+}
+
 // ended judges a position in a history that is not there any more.
 func (p position) ended(since int64, c clock) (reason string) {
 	switch {

@@ -204,7 +204,7 @@ func (r *rereads) mend(t *target, stood position, got *piece, since int64, now c
 		return false
 	}
 	if t.position == stood {
-		if reason := stood.gap(got, since, now); reason != "" {
+		if reason := stood.gap(got, since, now); reason != "" || stood.leaps(got) {
 			r.cross(t, got, reason, since, now)
 		}
 	}
@@ -223,9 +223,10 @@ func (r *rereads) mend(t *target, stood position, got *piece, since int64, now c
 	return t.repair != nil && !r.settle(t)
 }
 
-// cross takes a target over a gap and tells the live subscriptions. What is retained
-// behind it follows: they are in the live flow, and have not asked to leave anything out.
-// The shard's lock is held.
+// cross takes a target over a gap and tells the live subscriptions, or without a reason
+// over the end of a history of which they lack nothing. What is retained behind it follows:
+// they are in the live flow, and have not asked to leave anything out. The shard's lock is
+// held.
 func (r *rereads) cross(t *target, got *piece, reason string, since int64, now clock) {
 	to, oldest := got.edges.Newest, got.edges.Oldest
 	if len(got.records) > 0 {
@@ -240,12 +241,12 @@ func (r *rereads) cross(t *target, got *piece, reason string, since int64, now c
 			if s.gap(got, since, now) != "" || s.last.Less(got.edges.Newest) {
 				r.gw.hub.lag(s)
 			}
-		case s.conn.sock.Send(wire.Frame(wire.Gap{To: t.name, After: s.last, Oldest: oldest, Position: to, Reason: reason})):
-			r.gw.metrics.gaps.WithLabelValues(reason).Inc()
+		case reason != "" && !s.conn.sock.Send(wire.Frame(wire.Gap{To: t.name, After: s.last, Oldest: oldest, Position: to, Reason: reason})):
+			r.gw.hub.lag(s)
+		default:
+			r.gw.metrics.gap(reason)
 			s.back(to)
 			s.jump(to)
-		default:
-			r.gw.hub.lag(s)
 		}
 	}
 	t.jump(to)

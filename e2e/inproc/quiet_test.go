@@ -144,6 +144,34 @@ func TestQuietTopicHeard(t *testing.T) {
 	}
 }
 
+// TestQuietTopicForgotten: the history of a topic has ended, and its owner has forgotten it.
+// Clients that were there all the time get the next event, and are told of no gap.
+func TestQuietTopicForgotten(t *testing.T) {
+	t.Parallel()
+	const target = "topic:x"
+	r := newRig(t, onePartition, func(c *store.Config) { c.HistoryTTL = time.Second })
+	g := r.gateway()
+	w := r.worker()
+	c := join(t, g, "alice", topics("x"))
+	for n := range 3 {
+		r.add("direct", target, 2*n, 2)
+		c.mustHave(patience, target, 0, 2*n+2)
+		eventually(t, patience, "the history expires", func() error {
+			if r.rdb.Exists(ctx, r.key(target, "history")).Val() > 0 {
+				return fmt.Errorf("it is there")
+			}
+			return nil
+		})
+		w.stop()
+		w = r.worker()
+	}
+	r.add("direct", target, 6, 2)
+	c.mustHave(patience, target, 0, 8)
+	if n := g.metric("sluice_gateway_gaps_total"); n != 0 {
+		t.Errorf("%v gaps were told", n)
+	}
+}
+
 // TestHistoryBeginsAnewWithExpiry: also one that was deleted while its owner remembers when
 // it renewed the expiry.
 func TestHistoryBeginsAnewWithExpiry(t *testing.T) {

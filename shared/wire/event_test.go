@@ -220,3 +220,17 @@ func TestEventFrame(t *testing.T) {
 		t.Errorf("%v allocations for %d bytes", n, len(frame))
 	}
 }
+
+// TestFromZero: a client that has nothing is not told of what was before; all the rest of
+// the frame stays.
+func TestFromZero(t *testing.T) {
+	e := wire.Event{To: "topic:room-1", ID: id(1701, 3), Prev: id(1700, 12), Name: `x","prev":"1700-12`, Data: strings.Repeat(`{"prev":"1700-12"}`, 1), Kind: wire.JSON}
+	for _, size := range []int{0, 60, 200, 70_000} {
+		e.Data = `"` + strings.Repeat("x", size) + `"`
+		zero := e
+		zero.Prev = wire.ID{}
+		if got, want := wire.FromZero(wire.EventFrame(&e), e.Prev), wire.EventFrame(&zero); !bytes.Equal(got, want) {
+			t.Errorf("%d bytes: %.200q, want %.200q", size, got, want)
+		}
+	}
+}

@@ -47,6 +47,9 @@ var (
 	retained = wire.Record{
 		Kind: wire.RecEvent, To: "topic:room-1", ID: id(1701, 3), Prev: id(1700, 0), Except: "K3YB", Frame: textFrame(`{"type":"event"}`),
 	}
+	first = wire.Record{
+		Kind: wire.RecEvent, To: "topic:room-1", ID: id(1701, 3), Prev: id(1700, 0), First: true, Frame: textFrame(`{"type":"event"}`),
+	}
 	live      = wire.Record{Kind: wire.RecLive, To: "all", ID: id(1702, 0), Frame: textFrame(`{}`)}
 	published = wire.Record{Kind: wire.RecPublished, Conn: "K3YB", Ref: "p 1", To: "user:alice", ID: id(1703, 0)}
 	duplicate = wire.Record{Kind: wire.RecPublished, Conn: "K3YB", To: "user:alice", ID: id(1703, 0), Duplicate: true}
@@ -56,6 +59,7 @@ var (
 var messages = []message{
 	{name: "batch of nothing", head: wire.Head{Partition: 0, Epoch: 1, Seq: 1}},
 	{name: "retained event", head: wire.Head{Partition: 15, Epoch: 3, Seq: 300}, records: []wire.Record{retained}},
+	{name: "event of a history that begins anew", head: wire.Head{Partition: 15, Epoch: 3, Seq: 301}, records: []wire.Record{first}},
 	{name: "live-only event", head: wire.Head{Partition: 1, Epoch: 1, Seq: 2}, records: []wire.Record{live}},
 	{name: "published", head: wire.Head{Partition: 1, Epoch: 1, Seq: 3}, records: []wire.Record{published}},
 	{name: "published as a duplicate", head: wire.Head{Partition: 1, Epoch: 1, Seq: 3}, records: []wire.Record{duplicate}},
