@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"sync/atomic"
 
 	"sluice/shared/store"
 	"sluice/shared/wire"
@@ -10,6 +11,8 @@ import (
 const (
 	publishQueue = 4096
 	publishBatch = 256
+	publishBytes = 4 << 20  // of a batch
+	waitingBytes = 32 << 20 // of all that wait
 )
 
 // publisher appends what clients publish to the partitions' streams, in order, many
@@ -17,11 +20,13 @@ const (
 type publisher struct {
 	gw    *Gateway
 	queue chan publication
+	bytes atomic.Int64 // that wait in queue, data only
 }
 
 type publication struct {
 	conn *conn
 	ref  string
+	size int // of its data, in bytes
 	store.Publication
 }
 
@@ -56,13 +61,21 @@ func (c *conn) publish(f *wire.ClientFrame) error {
 	if f.Retain.Off {
 		fields = append(fields, "retain", "0")
 	}
-	select {
-	case c.gw.publisher.queue <- publication{c, f.Ref, store.Publication{To: f.To, Fields: fields}}:
-		c.gw.metrics.publishes.Inc()
-		return nil
-	default:
-		return &wire.FrameError{Code: wire.CodeUnavailable, Message: "too many events wait; try again"}
+	return c.gw.publisher.add(publication{c, f.Ref, len(f.Data), store.Publication{To: f.To, Fields: fields}})
+}
+
+// add lets an event wait, if there is room.
+func (p *publisher) add(one publication) error {
+	if p.bytes.Add(int64(one.size)) <= waitingBytes {
+		select {
+		case p.queue <- one:
+			p.gw.metrics.publishes.Inc()
+			return nil
+		default:
+		}
 	}
+	p.bytes.Add(-int64(one.size))
+	return &wire.FrameError{Code: wire.CodeUnavailable, Message: "too many events wait; try again"}
 }
 
 // run appends until ctx ends.
@@ -77,11 +90,13 @@ func (p *publisher) run(ctx context.Context) error {
 		case one := <-p.queue:
 			batch = append(batch, one)
 		}
+		size := batch[0].size
 	more:
-		for len(batch) < publishBatch {
+		for len(batch) < publishBatch && size < publishBytes {
 			select {
 			case one := <-p.queue:
 				batch = append(batch, one)
+				size += one.size
 			default:
 				break more
 			}
@@ -89,6 +104,7 @@ func (p *publisher) run(ctx context.Context) error {
 		for _, one := range batch {
 			events = append(events, one.Publication)
 		}
+		p.bytes.Add(-int64(size))
 		failed := 0
 		for i, err := range p.gw.store.Publish(ctx, events) {
 			if err == nil {

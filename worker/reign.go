@@ -19,7 +19,8 @@ const (
 	balanceEvery = 200 * time.Millisecond
 	blockFor     = 100 * time.Millisecond // bounds how long a taken partition waits for its first read
 	batchEntries = 512                    // of all partitions together
-	batchLeast   = 16                     // of each partition
+	batchBytes   = 4 << 20                // of what was read, worked on at once: it goes out in one transaction
+	readBytes    = 64 << 20               // read at once, if all entries are as large as they may be
 	maxBackoff   = time.Second
 )
 
@@ -63,6 +64,9 @@ type lane struct {
 	highest    map[int]wire.ID   // acknowledged, while something below may not be done
 	apart      map[int]time.Time // partitions that nobody can take: when to look again
 
+	entrySize int           // bytes of an entry, as read lately
+	rest      []store.Entry // read, and not worked on yet
+
 	renewAt, balanceAt, upkeepAt time.Time
 }
 
@@ -71,7 +75,7 @@ func newLane(w *Worker, conn *store.Lane, candidates []int, b batcher) *lane {
 		w: w, conn: conn, log: w.log, batch: b,
 		candidates: candidates, counted: candidates[0] != store.Intake,
 		tenure: newTenure(), epochs: make(map[int]uint64), acked: make(map[int]wire.ID), highest: make(map[int]wire.ID),
-		apart: make(map[int]time.Time),
+		apart: make(map[int]time.Time), entrySize: w.store.Config().MaxData,
 	}
 }
 
@@ -100,12 +104,13 @@ func (l *lane) run(ctx context.Context) error {
 			pause(ctx, balanceEvery/2)
 			continue
 		}
-		read := store.Read{
-			Tenure: l.tenure, Consumer: l.w.id, Partitions: l.owned, Epochs: l.rights(),
-			Count: max(batchLeast, batchEntries/max(1, len(l.owned))), Block: blockFor,
-		}
 		var err error
-		entries, err = l.conn.Commit(work, out, acks, read, entries[:0])
+		if len(l.rest) > 0 { // of what was read before
+			_, err = l.conn.Commit(work, out, acks, l.read(0), nil)
+		} else {
+			entries, err = l.conn.Commit(work, out, acks, l.read(l.count(entries)), entries[:0])
+			l.rest = entries
+		}
 		if err != nil {
 			backoff = l.failed(ctx, err, backoff)
 			out, acks = nil, nil
@@ -115,11 +120,13 @@ func (l *lane) run(ctx context.Context) error {
 			l.log.Warn("could not release its leases; they expire by themselves", "after", leaseTTL, "err", err)
 		}
 		backoff, out, acks = 0, nil, nil
-		if _, due := l.batch.holds(); len(entries) == 0 && !due {
+		var piece []store.Entry
+		piece, l.rest = cut(l.rest, batchBytes)
+		if _, due := l.batch.holds(); len(piece) == 0 && !due {
 			continue
 		}
 		var done []store.Entry
-		if out, done, err = l.process(ctx, work, entries); err != nil {
+		if out, done, err = l.process(ctx, work, piece); err != nil {
 			backoff = l.failed(ctx, err, backoff)
 			out = nil
 			continue
@@ -128,6 +135,40 @@ func (l *lane) run(ctx context.Context) error {
 	}
 	l.stop(work, out, acks)
 	return nil
+}
+
+// read is what to read next, up to count entries of each partition; 0: nothing.
+func (l *lane) read(count int) store.Read {
+	return store.Read{
+		Tenure: l.tenure, Consumer: l.w.id, Partitions: l.owned, Epochs: l.rights(), Count: count, Block: blockFor,
+	}
+}
+
+// count is how many entries of each partition are read at once: so many that all together
+// are about batchBytes, judged by the size of those that were read last, and of the
+// largest that are allowed no more than readBytes.
+func (l *lane) count(last []store.Entry) int {
+	if len(last) > 0 {
+		size := 0
+		for i := range last {
+			size += last[i].Size()
+		}
+		l.entrySize = max(size/len(last), l.entrySize/2) // what grows is believed at once
+	}
+	all := min(batchEntries, batchBytes/max(1, l.entrySize), readBytes/l.w.store.Config().MaxData)
+	return max(1, all/max(1, len(l.owned)))
+}
+
+// cut takes the first entries off that are not more than so many bytes together, one at
+// least.
+func cut(entries []store.Entry, bytes int) (piece, rest []store.Entry) {
+	size := 0
+	for i := range entries {
+		if size += entries[i].Size(); size > bytes && i > 0 {
+			return entries[:i], entries[i:]
+		}
+	}
+	return entries, nil
 }
 
 // process repeats the batch while Redis answers that it cannot now: the entries are
@@ -190,7 +231,7 @@ func (l *lane) keep(ctx context.Context, out *[]store.Outgoing) error {
 // read no more; what was read of them is still to be acknowledged, so they are
 // released after the next commit.
 func (l *lane) shed() {
-	if !l.counted || len(l.leaving) > 0 {
+	if !l.counted || len(l.leaving) > 0 || len(l.rest) > 0 {
 		return
 	}
 	n := int(l.w.share.surplus(int32(len(l.owned))))
@@ -308,11 +349,12 @@ func (l *lane) forget() {
 		l.w.share.back(int32(len(l.owned)))
 	}
 	l.w.metrics.owned.Sub(float64(len(l.owned)))
-	l.owned, l.leaving, l.tenure = nil, nil, newTenure()
+	l.owned, l.leaving, l.rest, l.tenure = nil, nil, nil, newTenure()
 	clear(l.acked)
 	clear(l.highest)
 	clear(l.epochs)
 	l.renewAt = time.Time{}
+	l.entrySize = l.w.store.Config().MaxData // not known: a large read may have been what failed
 }
 
 // stop finishes: publish and acknowledge what is done, then let others go on.

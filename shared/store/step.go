@@ -19,7 +19,7 @@ type Read struct {
 	Tenure, Consumer string
 	Partitions       []int    // on a Cluster one
 	Epochs           []uint64 // of the reigns over these partitions
-	Count            int      // entries per partition at most
+	Count            int      // entries per partition at most; 0: only the right to write, nothing is read
 	Block            time.Duration
 }
 
@@ -353,7 +353,7 @@ func (l *Lane) Commit(ctx context.Context, out []Outgoing, acks []Ack, next Read
 		_ = pipe.Process(ctx, redis.NewIntCmd(ctx, w.end()...))
 	}
 	var read *redis.XStreamSliceCmd
-	if len(next.Partitions) > 0 {
+	if len(next.Partitions) > 0 && next.Count > 0 {
 		// The read succeeds only while the reign lasts, so what is watched from just
 		// before it is our own epoch: if a later reign moves it, transactions fail.
 		pipe.Do(ctx, "UNWATCH")
