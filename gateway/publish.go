@@ -49,14 +49,14 @@ func (c *conn) publish(f *wire.ClientFrame) error {
 	if c.gw.behind.Load() {
 		return &wire.FrameError{Code: wire.CodeUnavailable, Message: backlogUnavailable}
 	}
-	fields := make([]string, 0, 14)
+	fields := make([]string, 0, 16)
 	fields = append(fields, "to", f.To, "data", string(f.Data), "from", wire.UserTarget(id.User),
 		"reply", wire.Reply{Server: c.gw.id, Conn: c.id, Ref: f.Ref}.String())
 	if f.Event != "" {
 		fields = append(fields, "event", f.Event)
 	}
 	if f.ID != "" {
-		fields = append(fields, "id", f.ID)
+		fields = append(fields, "id", f.ID, "owner", id.User) // the key is the user's own
 	}
 	if f.Retain.Off {
 		fields = append(fields, "retain", "0")

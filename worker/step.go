@@ -137,7 +137,7 @@ func (s *step) prepare(ctx context.Context, conn *store.Lane, items []*item) err
 	clear(s.known)
 	for _, it := range items {
 		if it.Key != "" {
-			it.claim = &store.Claim{Partition: it.source.Partition, To: it.To, Key: it.Key, ID: it.ID}
+			it.claim = &store.Claim{Partition: it.source.Partition, To: it.To, Key: it.Key, Owner: it.Owner, ID: it.ID}
 			claims = append(claims, it.claim)
 		}
 		if it.Live {

@@ -73,10 +73,15 @@ func (k *keys) cursors(user string) string {
 }
 
 // idem writes a colon in the target's name as %3A: user:a with the key b:c and
-// user:a:b with the key c are two.
-func (k *keys) idem(p int, target, key string) string {
+// user:a:b with the key c are two. A user's own keys stand apart from those of backends,
+// and of each other user.
+func (k *keys) idem(p int, target, owner, key string) string {
+	colons := func(s string) string { return strings.ReplaceAll(s, ":", "%3A") }
 	if kind, name, ok := strings.Cut(target, ":"); ok && strings.Contains(name, ":") {
-		target = kind + ":" + strings.ReplaceAll(name, ":", "%3A")
+		target = kind + ":" + colons(name)
+	}
+	if owner != "" {
+		return k.parts[p] + "idem-of:" + colons(owner) + ":" + target + ":" + key
 	}
 	return k.parts[p] + "idem:" + target + ":" + key
 }

@@ -27,6 +27,7 @@ type Read struct {
 type Claim struct {
 	Partition int
 	To, Key   string
+	Owner     string  // user whose key it is, "": a backend's
 	ID        wire.ID // who claims
 	First     wire.ID // result: who has it; ID itself if the claim is its own
 }
@@ -53,7 +54,7 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 	if len(claims) > 0 {
 		pipe.Do(ctx, "MULTI")
 		for _, c := range claims {
-			pipe.Do(ctx, "SET", l.s.keys.idem(c.Partition, c.To, c.Key), c.ID.String(), "NX", "GET", "PX", keep.Milliseconds())
+			pipe.Do(ctx, "SET", l.s.keys.idem(c.Partition, c.To, c.Owner, c.Key), c.ID.String(), "NX", "GET", "PX", keep.Milliseconds())
 		}
 		claimed = pipe.Do(ctx, "EXEC")
 		epochs = l.watch(ctx, pipe) // the transaction has used the watch up

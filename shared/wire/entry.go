@@ -30,6 +30,7 @@ const (
 type Entry struct {
 	Event
 	Key   string // idempotency key, "" for none
+	Owner string // user whose key it is, "": a backend's
 	Reply Reply  // who waits for `published`
 }
 
@@ -70,6 +71,9 @@ func ParseEntry(id ID, fields map[string]any, maxData int) (e Entry, reason stri
 	if e.Key, _ = get("id"); len(e.Key) > maxField {
 		return e, ReasonBadKey
 	}
+	if e.Owner, _ = get("owner"); len(e.Owner) > maxField {
+		return e, ReasonBadKey
+	}
 	if e.Except, _ = get("except"); len(e.Except) > maxField {
 		return e, ReasonBadExcept
 	}
@@ -83,8 +87,8 @@ func ParseEntry(id ID, fields map[string]any, maxData int) (e Entry, reason stri
 }
 
 // Fields are those of an entry that mean something; whoever passes an entry on
-// leaves out the others.
-var Fields = []string{"to", "data", "event", "id", "retain", "except", "from", "reply", "traceparent"}
+// leaves out the others. Gateways set owner, for what clients publish.
+var Fields = []string{"to", "data", "event", "id", "retain", "except", "from", "reply", "traceparent", "owner"}
 
 func plainText(s string, limit int) bool {
 	if len(s) > limit || !utf8.ValidString(s) {

@@ -109,7 +109,7 @@ func TestParseEntryDeadLetters(t *testing.T) {
 
 // What is passed on from the intake is what ParseEntry reads.
 func TestFields(t *testing.T) {
-	all := entryFields("event", "e", "id", "k", "retain", "0", "except", "c", "from", "f", "reply", "a b c", "traceparent", "t", "colour", "blue")
+	all := entryFields("event", "e", "id", "k", "retain", "0", "except", "c", "from", "f", "reply", "a b c", "traceparent", "t", "owner", "u", "colour", "blue")
 	passed := make(map[string]any)
 	for _, name := range wire.Fields {
 		passed[name] = all[name]
