@@ -1,0 +1,153 @@
+package torture
+
+import (
+	"slices"
+	"time"
+
+	"sluice/shared/wire"
+)
+
+const (
+	room = "topic:room"
+	hall = "topic:hall"
+)
+
+// start is when the logs of these tests begin; at(n) is n ms later, which is also the time in id(n).
+var start = time.UnixMilli(1_000_000)
+
+func at(n int) time.Time { return start.Add(time.Duration(n) * time.Millisecond) }
+
+func id(n int) wire.ID {
+	if n == 0 {
+		return wire.ID{}
+	}
+	return wire.ID{Ms: uint64(at(n).UnixMilli())}
+}
+
+// goodLog is one in which every promise is kept: in room the events 1 to 5, each under its own number as id, in hall
+// event 11. alice has all of room, with a reconnection after 2; bob came after 3.
+func goodLog() *Log {
+	log := &Log{Histories: map[string][]Stored{hall: {{ID: id(11), N: 11}}}}
+	for n := 1; n <= 5; n++ {
+		log.Appends = append(log.Appends, Append{N: n, To: room, Way: Direct, Lane: "direct-1", At: at(n), Outcome: Acked, ID: id(n)})
+		log.Histories[room] = append(log.Histories[room], Stored{ID: id(n), Prev: id(n - 1), N: n})
+	}
+	log.Appends = append(log.Appends, Append{N: 11, To: hall, Way: Intake, Lane: "intake-1", At: at(11), Outcome: Acked, ID: id(10)})
+	alice := &Client{Name: "alice", At: map[string]bool{room: true}, Frames: []Frame{
+		connected("a1"), asked(room), subscribed(room, 0), got(1), got(2), {Kind: Closed},
+		connected("a2"), askedAfter(room, 2), subscribed(room, 4), got(3), got(4), got(5),
+	}}
+	bob := &Client{Name: "bob", At: map[string]bool{room: true, hall: true}, Frames: []Frame{
+		connected("b1"), asked(room), asked(hall), subscribed(room, 3), subscribed(hall, 11), got(4), got(5),
+	}}
+	log.Clients = []*Client{alice, bob}
+	return log
+}
+
+func connected(conn string) Frame { return Frame{Kind: Connected, Text: conn} }
+func asked(to string) Frame       { return Frame{Kind: Asked, To: to} }
+func askedAfter(to string, n int) Frame {
+	return Frame{Kind: Asked, To: to, After: true, ID: id(n)}
+}
+func subscribed(to string, n int) Frame {
+	return Frame{Kind: Subscribed, To: to, ID: id(n), OK: true}
+}
+func got(n int) Frame {
+	return Frame{Kind: Event, To: room, ID: id(n), Prev: id(n - 1), N: n, At: at(n)}
+}
+
+// gap is told after event n, and goes on at position m.
+func gap(n, m int) []Frame {
+	reason := wire.GapTrimmed
+	if m == 0 {
+		reason = wire.GapUnknown
+	}
+	return []Frame{
+		{Kind: Gap, To: room, Prev: id(n), ID: id(m), Text: reason, At: at(50)},
+		{Kind: Subscribed, To: room, ID: id(m)},
+	}
+}
+
+func (l *Log) alice() *Client { return l.Clients[0] }
+func (l *Log) bob() *Client   { return l.Clients[1] }
+
+// drop takes frames out of what a client saw.
+func (c *Client) drop(from, to int) { c.Frames = slices.Delete(c.Frames, from, to) }
+
+func (c *Client) insert(at int, f ...Frame) { c.Frames = slices.Insert(c.Frames, at, f...) }
+
+// trim takes the first n events of room away at a time.
+func (l *Log) trim(n int, when time.Time) {
+	for i := range n {
+		l.Histories[room][i].Trimmed, l.Histories[room][i].Gone = when, when
+	}
+}
+
+// wipe takes the first four events of room away with their history; the fifth begins another one.
+func (l *Log) wipe(how Wipe, when time.Time) {
+	l.trim(4, when)
+	for i := range 4 {
+		l.Histories[room][i].Wiped = how
+	}
+	l.Histories[room][4].Prev, l.Histories[room][4].Life = wire.ID{}, 1
+	if how == Flushed {
+		l.Histories[room][4].Era = 1
+		l.Flushes = append(l.Flushes, when)
+	}
+}
+
+// device has alice acknowledge an event on a third connection, and come back by her device, whose cursor was seen at
+// another: she gets 2 to 5 once more.
+func (l *Log) device(acked, seen int) {
+	l.alice().insert(12, Frame{Kind: Ack, To: room, ID: id(acked)}, Frame{Kind: Closed}, connected("a3"),
+		Frame{Kind: Asked, To: room, Device: true, ID: id(seen)}, subscribed(room, 5), got(2), got(3), got(4), got(5))
+}
+
+// anew is the fifth event after a wipe.
+var anew = Frame{Kind: Event, To: room, ID: id(5), N: 5, At: at(61)}
+
+// told has both clients told of a wipe before the fifth event comes.
+func (l *Log) told() {
+	for _, c := range l.Clients {
+		last := c.Frames[len(c.Frames)-2]
+		c.Frames = append(c.Frames[:len(c.Frames)-1], gap(last.N, 0)...)
+		c.Frames = append(c.Frames, anew)
+	}
+}
+
+// late has carol come to room when its history has expired, and the fifth event, of which the owner knows the one before,
+// come to her as a gap.
+func (l *Log) late(from origin) {
+	l.wipe(Evicted, at(40))
+	l.Histories[room][4].Prev = id(4)
+	ask := Frame{Kind: Asked, To: room, After: from == position, Earliest: from == earliest, At: at(45)}
+	l.Clients = append(l.Clients, &Client{Name: "carol", At: map[string]bool{room: true}, Frames: append([]Frame{
+		connected("c1"), ask, {Kind: Subscribed, To: room, OK: true, At: at(47)},
+	}, gap(0, 5)...)})
+}
+
+// unheard has carol come to a target that has nothing yet, and event 30 come and expire without her.
+func (l *Log) unheard() {
+	const to = "topic:quiet"
+	l.Appends = append(l.Appends, Append{N: 30, To: to, Way: Direct, Lane: "direct-3", At: at(30), Outcome: Acked, ID: id(30)})
+	l.Histories[to] = []Stored{{ID: id(30), N: 30, Wiped: Evicted, Trimmed: at(60), Gone: at(61)}}
+	l.Clients = append(l.Clients, &Client{Name: "carol", At: map[string]bool{to: true}, Frames: []Frame{
+		connected("c1"), {Kind: Asked, To: to, At: at(20)}, {Kind: Subscribed, To: to, OK: true, At: at(21)},
+	}})
+}
+
+// poison appends an entry without data, and the dead letters that came of it.
+func (l *Log) poison(o Outcome, reason string, letters int) {
+	l.Appends = append(l.Appends, Append{N: 20, To: room, Lane: "poison", Poison: wire.ReasonNoData, Outcome: o, ID: id(20)})
+	for range letters {
+		l.Dead = append(l.Dead, DeadLetter{Reason: reason, Stream: "sluice:events", Entry: id(20), To: room, N: 20})
+	}
+}
+
+// live appends a live-only event, which alice gets some times.
+func (l *Log) live(times int) {
+	l.Appends = append(l.Appends, Append{N: 21, To: room, Lane: "direct-2", Live: true, Outcome: Acked, ID: id(21)})
+	for range times {
+		l.alice().insert(9, Frame{Kind: LiveOnly, To: room, N: 21, At: at(21)})
+	}
+}
