@@ -39,7 +39,7 @@ type view struct {
 	told    bool // a gap came since it asked
 	ready   bool // events may come
 	stand   wire.ID
-	began   bool // a device has subscribed for the first time, and not unsubscribed since
+	began   time.Time // a device subscribed for the first time, and has not unsubscribed since
 	// before: what had gone before the client asked is not owed: it did not ask for it, or was told by a gap, or, at
 	// position "0", cannot be told.
 	before bool
@@ -62,7 +62,9 @@ func (c *checker) client(client *Client) {
 		v.end(to, w)
 	}
 	for to, id := range client.Cursors {
-		if w := v.view(to); w.acked.Less(id) {
+		w := v.view(to)
+		v.rewritten(w, forever)
+		if w.acked.Less(id) {
 			v.violation(Lost, to, id, -1, "its device's cursor is above %v, the highest that it has acknowledged", w.acked)
 		}
 	}
@@ -89,7 +91,7 @@ func (v *viewer) devices() {
 		}
 	}
 	for to, id := range v.client.Cursors {
-		if w := v.views[to]; !v.client.At[to] && w != nil && !w.began {
+		if w := v.views[to]; !v.client.At[to] && w != nil && w.began.IsZero() {
 			v.violation(Wrong, to, id, -1, "its device has unsubscribed, and still has a cursor")
 		}
 	}
@@ -128,6 +130,7 @@ func (v *viewer) frame(f *Frame) {
 		w.before, w.all, w.stand = w.now || f.Earliest, f.Earliest, wire.ID{}
 		if f.Device {
 			v.verdict.Resumed++
+			v.rewritten(w, f.At)
 		}
 		switch {
 		case f.After && !w.has:
@@ -146,7 +149,7 @@ func (v *viewer) frame(f *Frame) {
 	case Subscribed:
 		v.subscribed(w, f)
 	case Unsubscribed:
-		w.ready, w.began = false, false
+		w.ready, w.began = false, time.Time{}
 	case Event, Skip:
 		v.event(w, f)
 	case LiveOnly:
@@ -241,8 +244,18 @@ func (v *viewer) stands(w *view, f *Frame) {
 		w.moveTo(f.ID)
 		w.all = false
 	}
-	if v.log.Config.Rules.Devices && v.client.Device && !w.began {
-		w.began, w.acked = true, wire.Later(w.acked, f.ID)
+	if v.log.Config.Rules.Devices && v.client.Device && w.began.IsZero() {
+		w.began, w.acked = f.At, wire.Later(w.acked, f.ID)
+	}
+}
+
+// rewritten takes the cursor of a device to be as far as the client may have been: FLUSHALL has deleted it since it was
+// written, and it was written again, where the subscription stood then.
+func (v *viewer) rewritten(w *view, by time.Time) {
+	if !w.began.IsZero() && slices.ContainsFunc(v.log.Flushes, func(at time.Time) bool {
+		return at.After(w.began.Add(-justThen)) && at.Before(by)
+	}) {
+		w.began, w.acked = by, wire.Later(w.acked, w.pos)
 	}
 }
 

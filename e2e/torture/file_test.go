@@ -99,9 +99,12 @@ func TestFile(t *testing.T) {
 // list logs the first violations.
 func (v *Verdict) list(t *testing.T) {
 	t.Helper()
-	const most = 20
-	for _, w := range v.Violations[:min(len(v.Violations), most)] {
-		t.Log(w)
+	const most = 6 // of a class
+	told := map[Class]int{}
+	for _, w := range v.Violations {
+		if told[w.Class]++; told[w.Class] <= most {
+			t.Log(w)
+		}
 	}
 }
 
