@@ -249,13 +249,18 @@ func (v *viewer) stands(w *view, f *Frame) {
 	}
 }
 
-// rewritten takes the cursor of a device to be as far as the client may have been: FLUSHALL has deleted it since it was
-// written, and it was written again, where the subscription stood then.
+// rewritten takes the cursor of a device to be as far as the client ever was: FLUSHALL has deleted it since it was
+// written, and it was written again, where the subscription stood then, maybe just before a gap.
 func (v *viewer) rewritten(w *view, by time.Time) {
 	if !w.began.IsZero() && slices.ContainsFunc(v.log.Flushes, func(at time.Time) bool {
 		return at.After(w.began.Add(-justThen)) && at.Before(by)
 	}) {
-		w.began, w.acked = by, wire.Later(w.acked, w.pos)
+		w.began = by
+		for i, s := range w.history {
+			if w.got[i] == settled {
+				w.acked = wire.Later(w.acked, s.ID)
+			}
+		}
 	}
 }
 
