@@ -59,6 +59,9 @@ func Check(log *Log) *Verdict {
 			c.disturbed = append(c.disturbed, f)
 		}
 	}
+	for _, text := range log.Config.Odd {
+		c.violation(Wrong, "", wire.ID{}, -1, "%s", text)
+	}
 	c.histories()
 	for n, e := range c.events {
 		c.event(n, e)

@@ -146,6 +146,7 @@ func (l *Log) take(r record) error {
 // that finds in it.
 func (l *Log) Cut(to, client string) *Log {
 	part := &Log{Config: l.Config, Histories: map[string][]Stored{}, Flushes: l.Flushes, Flushed: map[int]bool{}, Faults: l.Faults}
+	part.Config.Odd = nil
 	numbers := map[int]bool{}
 	for _, s := range l.Histories[to] {
 		part.Histories[to] = append(part.Histories[to], s)

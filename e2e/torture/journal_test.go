@@ -22,6 +22,7 @@ type journal struct {
 	faults  []Fault
 
 	keys []sharedKey
+	odd  []string
 
 	wiping sync.Mutex // held by what chooses ids, and by what deletes everything; guards jumped
 	jumped int64      // Redis's time in ms of the highest id that was chosen ahead of time
@@ -62,6 +63,16 @@ func (j *journal) fault(f Fault) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.faults = append(j.faults, f)
+}
+
+// complain notes what no client should see.
+func (j *journal) complain(format string, args ...any) {
+	const most = 100
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.odd) < most {
+		j.odd = append(j.odd, fmt.Sprintf(format, args...))
+	}
 }
 
 // sharedKey is an idempotency key that several use for events of their own, each once.

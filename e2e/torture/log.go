@@ -197,6 +197,8 @@ type Config struct {
 	Rules     Rules  `json:"rules,omitzero"`
 	Unsettled string `json:"unsettled,omitzero"` // what was still to be done after all patience
 
+	Odd []string `json:"odd,omitempty"` // frames that no client should get, such as errors
+
 	// Of a log that is kept: what was wrong, and what the checker must find in it, each the class and a part of the
 	// text; nothing if it must find nothing.
 	Story string   `json:"story,omitzero"`

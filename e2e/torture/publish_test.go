@@ -63,7 +63,7 @@ func (c *recorder) publishSome() {
 func (c *recorder) published(m *message) {
 	try, err := strconv.Atoi(m.Ref)
 	if err != nil {
-		c.system.t.Errorf("client %s got published with ref %q", c.name, m.Ref)
+		c.complain("client %s got published with ref %q", c.name, m.Ref)
 		return
 	}
 	delete(c.waiting, try)

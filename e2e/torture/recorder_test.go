@@ -203,7 +203,7 @@ func (c *recorder) visit(ctx context.Context, gateway int) string {
 		}
 		var m message
 		if err := json.Unmarshal(data, &m); err != nil {
-			c.system.t.Errorf("client %s got %q: %v", c.name, data, err)
+			c.complain("client %s got %q: %v", c.name, data, err)
 			continue
 		}
 		c.see(&m)
@@ -288,7 +288,7 @@ func (c *recorder) see(m *message) {
 	}
 	n := numbered(m.Event)
 	if m.Type == "event" && string(m.Data) != payload(n) {
-		c.system.t.Errorf("client %s got event %q of %s, id %v, with %d bytes of data that are not its own", c.name, m.Event, m.To, m.ID, len(m.Data))
+		c.complain("client %s got event %q of %s, id %v, with %d bytes of data that are not its own", c.name, m.Event, m.To, m.ID, len(m.Data))
 	}
 	switch m.Type {
 	case "welcome":
@@ -329,7 +329,7 @@ func (c *recorder) see(m *message) {
 		c.failed(m)
 	case "goaway", "pong":
 	default:
-		c.system.t.Errorf("client %s got a frame %q", c.name, m.Type)
+		c.complain("client %s got a frame %q", c.name, m.Type)
 	}
 }
 
@@ -339,7 +339,7 @@ func (c *recorder) failed(m *message) {
 		return // an ack that has crossed a gap
 	}
 	if m.Code != wire.CodeUnavailable {
-		c.system.t.Errorf("%s: client %s on gateway %d got error %s to %q: %s",
+		c.complain("%s: client %s on gateway %d got error %s to %q: %s",
 			time.Now().Format("15:04:05.000"), c.name, c.gateway, m.Code, m.Ref, m.Message)
 	}
 	if to, ok := strings.CutPrefix(m.Ref, "subscribe "); ok {

@@ -162,7 +162,7 @@ func torture(t *testing.T, p plan) *Verdict {
 	end()
 	clients.Wait()
 	log := r.collect()
-	log.Config = Config{Seed: p.seed, Duration: p.duration, Faults: p.words, Clock: p.clock, TTL: p.ttl, Rules: p.rules, Unsettled: unmet}
+	log.Config = Config{Seed: p.seed, Duration: p.duration, Faults: p.words, Clock: p.clock, TTL: p.ttl, Rules: p.rules, Unsettled: unmet, Odd: r.odd}
 	v := Check(log)
 	t.Logf("seed %d, clocks wrong by %v: %v; settled in %v", p.seed, p.clock, v, settled.Round(time.Millisecond))
 	if p.keep && (!v.OK() || t.Failed()) {
