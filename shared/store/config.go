@@ -15,7 +15,7 @@ import (
 
 // Config is what gateways, workers and producers must agree on.
 type Config struct {
-	RedisURL    string        `env:"SLUICE_REDIS_URL" envDefault:"redis://127.0.0.1:6379" secret:"url" help:"Redis 7.0 or newer, or Valkey. Several addresses, separated by commas, are a Cluster (one address: add ?cluster=1); with ?master_name=NAME they are Sentinels." allow:"redis://[user:password@]host:port[,host:port...][/db], or rediss:// for TLS"`
+	RedisURL    string        `env:"SLUICE_REDIS_URL" envDefault:"redis://127.0.0.1:6379" secret:"url" help:"Redis 7.0 or newer (Valkey: not tested). Several addresses, separated by commas, are a Cluster (one address: add ?cluster=1); with ?master_name=NAME they are Sentinels." allow:"redis://[user:password@]host:port[,host:port...][/db], or rediss:// for TLS"`
 	Prefix      string        `env:"SLUICE_PREFIX" envDefault:"sluice:" help:"Begin of every key, so that several installations can share one Redis." allow:"up to 64 characters, without braces and white space"`
 	Partitions  int           `env:"SLUICE_PARTITIONS" envDefault:"16" help:"Number of partitions. Written to <prefix>meta at the first start, the same for ever." allow:"a whole number from 1 to 1024"`
 	HistorySize int           `env:"SLUICE_HISTORY_SIZE" envDefault:"1000" help:"Events retained per target." allow:"a whole number from 1 to 1000000"`
@@ -205,9 +205,6 @@ func (c *Config) connect(pool int, ownThread bool) (redis.UniversalClient, error
 	if pool > 0 {
 		u.PoolSize = pool
 	}
-	if ownThread {
-		u.Dialer = waitsInKernel(u)
-	}
 	if u.IsClusterMode {
 		o := u.Cluster()
 		o.ClusterStateReloadInterval = clusterReload
@@ -215,5 +212,11 @@ func (c *Config) connect(pool int, ownThread bool) (redis.UniversalClient, error
 		findAgain(cluster)
 		return flawed(cluster), nil
 	}
-	return flawed(redis.NewUniversalClient(u)), nil
+	rdb := redis.NewUniversalClient(u)
+	if ownThread {
+		// Not as the option Dialer: a Sentinel client would use that for its connections to
+		// Sentinels, too, over which several goroutines speak.
+		waitInKernel(rdb)
+	}
+	return flawed(rdb), nil
 }

@@ -4,6 +4,7 @@
 //	config.go    what Redis, which prefix, how many partitions, how much history
 //	keys.go      every key
 //	store.go     opening, the check of sluice:meta, Redis's clock
+//	moved.go     where the partitions of a Cluster are after a failure
 //	errors.go    which failures are worth a repeat
 //	scripts.go   the scripts under lua/
 //	ingress.go   appending to partitions, forwarding the intake, reading, trimming

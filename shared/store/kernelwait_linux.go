@@ -15,7 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// waitsInKernel dials connections whose reads wait in the kernel, not in Go's poller.
+// waitInKernel makes the reads of a client's connections wait in the kernel, not in Go's
+// poller.
 //
 // A worker's lane does nothing but ask and wait for the answer, thousands of times a
 // second. Through Go's poller each answer takes a read that finds nothing, two
@@ -24,18 +25,29 @@ import (
 // is one call. It holds a thread, and for up to 10 ms one of the GOMAXPROCS, so this is
 // only for a connection that is busy, one a process, and not where there is one
 // processor.
-func waitsInKernel(o *redis.UniversalOptions) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	if o.TLSConfig != nil || runtime.GOMAXPROCS(0) < 2 {
-		return nil // the client's own way
+func waitInKernel(rdb redis.UniversalClient) {
+	if runtime.GOMAXPROCS(0) > 1 {
+		rdb.AddHook(kernelDial{})
 	}
-	dial := redis.NewDialer(&redis.Options{DialTimeout: o.DialTimeout})
+}
+
+// kernelDial is a hook that takes over what the client has dialed. TLS stays as it is.
+type kernelDial struct{}
+
+func (kernelDial) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		nc, err := dial(ctx, network, addr)
+		nc, err := next(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
 		return waiting(nc)
 	}
+}
+
+func (kernelDial) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (kernelDial) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // waiting takes the descriptor of a connection over.

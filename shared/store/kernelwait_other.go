@@ -2,14 +2,7 @@
 
 package store
 
-import (
-	"context"
-	"net"
+import "github.com/redis/go-redis/v9"
 
-	"github.com/redis/go-redis/v9"
-)
-
-// waitsInKernel: only on Linux has it been measured.
-func waitsInKernel(*redis.UniversalOptions) func(context.Context, string, string) (net.Conn, error) {
-	return nil
-}
+// waitInKernel: only on Linux has it been measured.
+func waitInKernel(redis.UniversalClient) {}

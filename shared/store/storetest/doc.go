@@ -1,9 +1,10 @@
 // Package storetest starts Redis for tests, and holds the conformance suite of
-// shared/store: what the store promises, on a real Redis, on a Cluster and on the
-// embedded one.
+// shared/store: what the store promises, on a real Redis, alone, behind Sentinel and as a
+// Cluster, and on the embedded one.
 //
 //	server.go     a real redis-server, alone or as a Cluster of one node
-//	backend.go    the three kinds of Redis, and stores over them
+//	replicated.go Redis that outlives the loss of a node: Sentinel, a Cluster with replicas
+//	backend.go    the kinds of Redis under the suite, and stores over them
 //	proxy.go      a link that loses a reply
 //	suite.go      Run: the list of what is checked
 //	owner.go      a worker's part in the checks
@@ -21,4 +22,5 @@
 //	slow.go       tasks of which a part was lost
 //	bus.go        Pub/Sub
 //	faults.go     lost scripts, lost replies, a frozen server
+//	failover.go   a master that is lost
 package storetest
