@@ -172,7 +172,7 @@ func (x *failover) workedOff(s source) error {
 
 // lostTailIsTold: a client that had an event which the new master has not is told with a gap.
 // Not yet: an event that comes after it, under a later id, is taken for the next one.
-const lostTailIsTold = false
+const lostTailIsTold = true
 
 // hasWhatIsRetained checks the frames of one target of a client that began behind a
 // position: all that is retained came, once and in order, from there or from a gap's

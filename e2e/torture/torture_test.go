@@ -73,7 +73,7 @@ func usual() plan {
 	return plan{
 		seed: usualSeed, duration: 50 * time.Second, redis: alone, every: every,
 		clients: 10, rate: 25, stay: 4 * time.Second, away: 2 * time.Second,
-		hosts: 1, life: true, ttl: 8 * time.Second, rules: Rules{Positions: true, Devices: true}, patience: patience,
+		hosts: 1, life: true, ttl: 8 * time.Second, rules: Rules{Positions: true, Devices: true, Keys: true}, patience: patience,
 	}
 }
 
