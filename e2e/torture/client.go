@@ -40,6 +40,7 @@ type view struct {
 	ready   bool // events may come
 	stand   wire.ID
 	began   time.Time // a device subscribed for the first time, and has not unsubscribed since
+	unheard bool      // it may have done so, and the answer that said where did not come
 	// before: what had gone before the client asked is not owed: it did not ask for it, or was told by a gap, or, at
 	// position "0", cannot be told.
 	before bool
@@ -118,6 +119,7 @@ func (v *viewer) frame(f *Frame) {
 		return
 	case Closed:
 		for _, w := range v.views {
+			w.unheard = w.unheard || (w.asked && w.began.IsZero())
 			w.ready, w.asked = false, false
 		}
 		return
@@ -149,7 +151,7 @@ func (v *viewer) frame(f *Frame) {
 	case Subscribed:
 		v.subscribed(w, f)
 	case Unsubscribed:
-		w.ready, w.began = false, time.Time{}
+		w.ready, w.began, w.unheard = false, time.Time{}, false
 	case Event, Skip:
 		v.event(w, f)
 	case LiveOnly:
@@ -244,8 +246,9 @@ func (v *viewer) stands(w *view, f *Frame) {
 		w.moveTo(f.ID)
 		w.all = false
 	}
-	if v.log.Config.Rules.Devices && v.client.Device && w.began.IsZero() {
+	if v.log.Config.Rules.Devices && v.client.Device && (w.began.IsZero() || (w.device && w.unheard)) {
 		w.began, w.acked = f.At, wire.Later(w.acked, f.ID)
+		w.unheard = w.unheard && !w.device
 	}
 }
 
@@ -332,11 +335,10 @@ func (v *viewer) replayed(w *view, f *Frame) {
 	w.again, w.back = true, f.ID
 }
 
-// cursorLost reports whether the cursor went with everything else just when the client came: then it began from now.
+// cursorLost reports whether the cursor may have gone with everything else: just when the client came, then it began
+// from now; or before, then it was written again where a connection had begun, or had acknowledged something.
 func (v *viewer) cursorLost(w *view, f *Frame) bool {
-	return w.device && slices.ContainsFunc(v.log.Flushes, func(at time.Time) bool {
-		return at.After(w.since.Add(-justThen)) && at.Before(f.At)
-	})
+	return w.device && slices.ContainsFunc(v.log.Flushes, func(at time.Time) bool { return at.Before(f.At) })
 }
 
 // justThen is how long it may take from a look at the cursors to the connection.

@@ -22,6 +22,9 @@ import "sluice/shared/wire"
 func (v *viewer) gap(w *view, f *Frame) {
 	v.verdict.Gaps++
 	inReplay := w.device && !f.Prev.Less(w.cursor) && !w.acked.Less(f.Prev)
+	if w.again {
+		inReplay = w.device && f.Prev == w.back
+	}
 	if w.has && f.Prev != w.pos && !inReplay {
 		v.violation(Wrong, f.To, f.Prev, -1, "a gap after %v, but the client is at %v", f.Prev, w.pos)
 	}
