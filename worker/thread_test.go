@@ -31,29 +31,29 @@ const (
 
 func TestMain(m *testing.M) {
 	if way := os.Getenv(threadsEnv); way != "" {
-		benchWorker(way == threadWay, os.Getenv("SLUICE_BENCH_REDIS"))
+		if err := benchWorker(way == threadWay, os.Getenv("SLUICE_BENCH_REDIS")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		return
 	}
 	os.Exit(m.Run())
 }
 
 // benchWorker is a worker process until SIGTERM.
-func benchWorker(ownThreads bool, url string) {
+func benchWorker(ownThreads bool, url string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	st, err := store.Open(storetest.Config(url))
-	if err == nil {
-		defer func() { _ = st.Close() }()
-		err = st.Ready(ctx)
-	}
-	if err == nil {
-		cfg := Config{Store: st.Config(), Acks: AckConfig{CursorTTL: time.Hour}, Slow: SlowConfig{Attempts: 12, Timeout: 45 * time.Second}}
-		err = New(Options{Store: st, Config: cfg, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), OwnThreads: ownThreads}).Run(ctx)
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return err
 	}
+	defer func() { _ = st.Close() }()
+	if err := st.Ready(ctx); err != nil {
+		return err
+	}
+	cfg := Config{Store: st.Config(), Acks: AckConfig{CursorTTL: time.Hour}, Slow: SlowConfig{Attempts: 12, Timeout: 45 * time.Second}}
+	return New(Options{Store: st, Config: cfg, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), OwnThreads: ownThreads}).Run(ctx)
 }
 
 // BenchmarkOwnThread compares worker processes whose lanes hold a thread while they wait

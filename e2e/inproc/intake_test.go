@@ -76,7 +76,7 @@ func TestIntakeGroupLost(t *testing.T) {
 		}
 	}
 	w.stop()
-	w = r.worker()
+	r.worker()
 	r.add("intake", "topic:x", n, 5)
 	c.mustHave(patience, "topic:x", 0, n+5)
 	c.check("topic:x", 0, n+5)

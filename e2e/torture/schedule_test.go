@@ -54,7 +54,7 @@ func draw(seed uint64, duration, every time.Duration, kinds []*faultKind) (sched
 		deck = slices.Delete(deck, next, next+1)
 		f := fault{faultKind: k, at: at, long: k.from, seed: rng.Uint64()}
 		if k.to > k.from {
-			f.long += stretch(duration) * time.Duration(rng.Int64N(int64(k.to-k.from)))
+			f.long += time.Duration(int64(stretch(duration)) * rng.Int64N(int64(k.to-k.from)))
 		}
 		f.long = f.long.Round(time.Millisecond)
 		busy[k.holds] = at + f.long + every
@@ -65,7 +65,7 @@ func draw(seed uint64, duration, every time.Duration, kinds []*faultKind) (sched
 }
 
 // stretch is how much longer faults may be in a run that has the time.
-func stretch(duration time.Duration) time.Duration {
+func stretch(duration time.Duration) int {
 	if duration >= 5*time.Minute {
 		return 4
 	}

@@ -187,7 +187,7 @@ func TestTorture(t *testing.T) {
 			t.Fatalf("SLUICE_TORTURE_DURATION=%q: want a duration, for example 30m", text)
 		}
 	}
-	p.ttl *= stretch(p.duration)
+	p.ttl = time.Duration(int64(stretch(p.duration)) * int64(p.ttl))
 	if p.seed%4 == 3 { // many that hardly stay, over slow links: they meet each other's resumes
 		p.clients, p.stay, p.away = 16, 700*time.Millisecond, 300*time.Millisecond
 		p.delay = [2]time.Duration{15 * time.Millisecond, 3 * time.Millisecond}

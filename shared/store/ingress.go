@@ -107,7 +107,7 @@ func (f *Forwarding) answered(cmd *redis.Cmd) error {
 	what := "a partition's stream or its mark `forwarded`"
 	if err := cmd.Err(); err != nil {
 		f.Err = &BadKey{what, err.Error()}
-		return nil
+		return nil //nolint:nilerr // it is this partition's
 	}
 	res, err := cmd.Slice()
 	if err != nil || len(res) != 3 {
