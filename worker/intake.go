@@ -69,6 +69,9 @@ func (i *intake) process(ctx context.Context, _ *store.Lane, entries []store.Ent
 	batch, still := i.withHeld(batch)
 	before := i.tried
 	if len(entries) > 0 {
+		if err := i.check(ctx, entries[0].ID, before); err != nil {
+			return nil, nil, err
+		}
 		i.tried = wire.Later(before, entries[len(entries)-1].ID)
 	}
 	if err := i.w.store.Forward(ctx, batch); err != nil {
@@ -97,6 +100,16 @@ func (i *intake) process(ctx context.Context, _ *store.Lane, entries []store.Ent
 	done = notIn(still, entries, i.held)
 	i.held = still
 	return nil, done, nil
+}
+
+// check looks whether the reign lasts before what was tried before is forwarded again. If
+// Redis has lost everything since it was read, the marks have gone, too, and what was
+// delivered already would be appended anew.
+func (i *intake) check(ctx context.Context, first, tried wire.ID) error {
+	if tried.Less(first) {
+		return nil
+	}
+	return i.w.store.CheckReign(ctx, store.Intake, i.epoch)
 }
 
 // withHeld puts what is held for a partition before what is new for it. Partitions whose

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -128,6 +129,18 @@ func (s *Store) Renew(ctx context.Context, worker string, lease time.Duration, p
 		}
 	}
 	return lost, nil
+}
+
+// CheckReign returns ErrFenced if the reign over a partition, or the intake, is over.
+func (s *Store) CheckReign(ctx context.Context, partition int, epoch uint64) error {
+	now, err := s.rdb.Get(ctx, s.keys.epoch(partition)).Result()
+	switch {
+	case err != nil && !errors.Is(err, redis.Nil):
+		return fmt.Errorf("cannot look whether the reign lasts: %w", err)
+	case now != strconv.FormatUint(epoch, 10):
+		return ErrFenced
+	}
+	return nil
 }
 
 // Release gives leases up that are still the worker's own, so that others need not
