@@ -323,3 +323,28 @@ func TestOnGap(t *testing.T) {
 		again.leave()
 	}
 }
+
+// TestEventThatWaited: an event waits for a worker for longer than histories live. It is not
+// trimmed by itself, so that who came to the topic before it and nobody else is told of a gap
+// when the next one comes.
+func TestEventThatWaited(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, onePartition, func(c *store.Config) { c.HistoryTTL = 10 * time.Second })
+	g := r.gateway()
+	const target = "topic:x"
+	old := fmt.Sprint(time.Now().Add(-time.Minute).UnixMilli(), "-0")
+	if err := r.rdb.XAdd(ctx, &redis.XAddArgs{Stream: r.key(target, "events"), ID: old, Values: []any{"to", target, "data", 0}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	before := join(t, g, "before", topics("x"))
+	r.worker()
+	before.mustHave(patience, target, 0, 1)
+	r.stored(target, 1)
+	after := join(t, g, "after", topics("x"))
+	r.add("direct", target, 1, 2)
+	before.mustHave(patience, target, 0, 3)
+	after.mustHave(patience, target, 1, 3)
+	if n := g.metric("sluice_gateway_gaps_total"); n != 0 {
+		t.Errorf("%v gaps were told", n)
+	}
+}

@@ -225,7 +225,7 @@ func (l *Lane) add(ctx context.Context, pipe redis.Pipeliner, a *Append) *redis.
 	added := redis.NewStringCmd(ctx, w.end()...)
 	_ = pipe.Process(ctx, added) // Exec says what failed
 	if a.Touch {
-		s.touch(ctx, pipe, key)
+		s.touch(ctx, pipe, key, a.Event.ID)
 	}
 	return added
 }
@@ -241,11 +241,14 @@ const touchSlack = 8
 // TouchEvery is how often a target's history should be touched, in ms.
 func (s *Store) TouchEvery() int64 { return s.cfg.HistoryTTL.Milliseconds() / touchSlack }
 
-func (s *Store) touch(ctx context.Context, pipe redis.Pipeliner, key string) {
+// touch renews a history's expiry and trims what is too old, but never its newest event,
+// which may have waited long for a worker: a stream that is empty and there would look as
+// if something had been trimmed from it when the next event comes.
+func (s *Store) touch(ctx context.Context, pipe redis.Pipeliner, key string, newest wire.ID) {
 	ttl := s.cfg.HistoryTTL
 	pipe.PExpire(ctx, key, ttl+ttl/touchSlack)
-	oldest := s.NowMs() - ttl.Milliseconds()
-	pipe.XTrimMinIDApprox(ctx, key, strconv.FormatInt(oldest, 10), 0)
+	oldest := uint64(max(0, s.NowMs()-ttl.Milliseconds()))
+	pipe.XTrimMinIDApprox(ctx, key, strconv.FormatUint(min(oldest, newest.Ms), 10), 0)
 }
 
 // stored reads what stands in the histories for events that were refused.
