@@ -303,8 +303,8 @@ func (v *viewer) event(w *view, f *Frame) {
 	switch {
 	case w.pos.Less(f.ID):
 		switch {
-		case f.Prev == w.pos || v.follows(w, at, f.Prev):
-		case v.cursorLost(w, f):
+		case f.Prev == w.pos || v.follows(w, at, f):
+		case v.cursorLost(w, f) || v.cursorUnknown(w, f):
 			v.restart(w, f.At)
 			if w.pos.Less(f.Prev) {
 				w.moveTo(f.Prev)
@@ -341,6 +341,13 @@ func (v *viewer) cursorLost(w *view, f *Frame) bool {
 	return w.device && slices.ContainsFunc(v.log.Flushes, func(at time.Time) bool { return at.Before(f.At) })
 }
 
+// cursorUnknown reports whether the client cannot know where its device's cursor is: it subscribed, and never heard
+// where, or Redis lost the cursor and it was written again where a connection had begun.
+func (v *viewer) cursorUnknown(w *view, f *Frame) bool {
+	return v.log.Config.Rules.Devices && v.client.Device &&
+		(w.unheard || slices.ContainsFunc(v.log.Flushes, func(at time.Time) bool { return at.Before(f.At) }))
+}
+
 // justThen is how long it may take from a look at the cursors to the connection.
 const justThen = 5 * time.Second
 
@@ -348,12 +355,14 @@ const justThen = 5 * time.Second
 // position "0" that is so when all before it had gone when the client was told its position; elsewhere when the history
 // has begun anew after the client had all of it: its key had expired, or was deleted. Who loses with FLUSHALL what would
 // still be there is told.
-func (v *viewer) follows(w *view, at int, prev wire.ID) bool {
+func (v *viewer) follows(w *view, at int, f *Frame) bool {
+	prev, ttl := f.Prev, v.log.Config.TTL
 	from, known := w.index(w.pos)
 	if known {
 		from++
 		anew := beginsAnew(w.history, from)
-		old := w.history[at].ID.Ms-w.pos.Ms > uint64(v.log.Config.TTL.Milliseconds()) && v.log.Config.TTL > 0
+		old := ttl > 0 && (w.history[at].ID.Ms-w.pos.Ms > uint64(ttl.Milliseconds()) ||
+			slices.ContainsFunc(v.log.Flushes, func(flush time.Time) bool { return flush.Add(ttl).Before(f.At) && flush.Add(2*ttl).After(f.At) }))
 		if !prev.IsZero() || anew == Kept || (anew == Flushed && !old) {
 			return false
 		}

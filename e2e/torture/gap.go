@@ -25,6 +25,12 @@ func (v *viewer) gap(w *view, f *Frame) {
 	if w.again {
 		inReplay = w.device && f.Prev == w.back
 	}
+	if v.cursorUnknown(w, f) {
+		w.told, w.before = true, true
+		v.restart(w, f.At)
+		w.moveTo(f.ID)
+		return
+	}
 	if w.has && f.Prev != w.pos && !inReplay {
 		v.violation(Wrong, f.To, f.Prev, -1, "a gap after %v, but the client is at %v", f.Prev, w.pos)
 	}

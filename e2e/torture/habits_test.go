@@ -65,14 +65,20 @@ func (c *recorder) act(ctx context.Context, ws *websocket.Conn) {
 	}
 }
 
-// forgetCursors no longer waits for targets whose cursor has gone since it was read.
+// forgetCursors no longer waits for targets whose cursor may have gone since it was read. It unsubscribes, so that the
+// answer does not come after all when it asks once more. What every connection has is always answered.
 func (c *recorder) forgetCursors() {
+	var send []map[string]any
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, w := range c.wants {
-		if w.byCursor {
-			w.asked, w.byCursor = false, false
+	for to, w := range c.wants {
+		if w.byCursor && to != wire.All && to != wire.UserTarget(c.user) {
+			w.asked, w.byCursor, w.leaving = false, false, true
+			send = append(send, map[string]any{"type": "unsubscribe", "ref": "unsubscribe " + to, "to": to})
 		}
+	}
+	c.mu.Unlock()
+	for _, v := range send {
+		c.send(v)
 	}
 }
 

@@ -50,8 +50,6 @@ type want struct {
 	leaving  bool // asked to be unsubscribed
 	byCursor bool // asked by the device's cursor, which may be lost by now, or not be there yet
 	cursor   bool // acknowledged at some time: there may be a cursor
-	// prior asked by the cursor, and has not been answered; the client does not wait for it any more.
-	prior *Frame
 
 	got, acked wire.ID // on this connection: the last event that came, and that was acknowledged
 }
@@ -144,7 +142,7 @@ func (c *recorder) live(ctx context.Context) {
 		c.mu.Lock()
 		c.ws, c.conn = nil, ""
 		for _, w := range c.wants {
-			w.asked, w.ready, w.leaving, w.byCursor, w.prior = false, false, false, false, nil
+			w.asked, w.ready, w.leaving, w.byCursor = false, false, false, false
 			w.got, w.acked = wire.ID{}, wire.ID{}
 		}
 		c.giveUp(0)
@@ -233,8 +231,7 @@ func (c *recorder) opening(cursors map[string]wire.ID) (first map[string]any, q 
 			at, there := cursors[to]
 			if w.on && w.has && (there || w.cursor) { // what was acknowledged just now may have become one meanwhile
 				w.asked, w.now, w.byCursor = true, false, true
-				w.prior = &Frame{Kind: Asked, To: to, Device: true, ID: at}
-				c.record(*w.prior)
+				c.record(Frame{Kind: Asked, To: to, Device: true, ID: at})
 			}
 		}
 		return map[string]any{"type": "connect", "token": "dev:" + c.user, "device": c.device, "resume": "device"}, q, header
@@ -303,7 +300,7 @@ func (c *recorder) see(m *message) {
 			w.has, w.pos = true, m.Position
 		}
 		w.all = false
-		w.asked, w.ready, w.byCursor, w.prior = false, true, false, nil
+		w.asked, w.ready, w.byCursor = false, true, false
 	case "unsubscribed":
 		c.record(Frame{Kind: Unsubscribed, To: m.To})
 		w.ready, w.leaving = false, false
@@ -348,10 +345,6 @@ func (c *recorder) failed(m *message) {
 	if to, ok := strings.CutPrefix(m.Ref, "subscribe "); ok {
 		if w := c.wants[to]; w != nil {
 			w.asked = false
-			if w.prior != nil && strings.Contains(m.Message, "not been answered") {
-				w.asked, w.now, w.all = true, false, false
-				c.record(*w.prior)
-			}
 		}
 		return
 	}
