@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +27,8 @@ type sessions struct {
 	mu      sync.Mutex
 	entries map[store.Session]*session
 	changed []store.Session // wanted or dropped since the last write
+	lost    []bool          // partitions of which Redis may have lost fields
+	checks  []store.Session // of these: to be written again, behind what has changed
 	renewed []store.Session // to be renewed with the next tick
 	strays  []store.Session // removed, and to be removed again
 }
@@ -33,6 +36,7 @@ type sessions struct {
 type session struct {
 	want     bool
 	queued   bool          // stands in changed
+	checking bool          // stands in checks
 	renewing bool          // stands in renewed
 	expires  int64         // what was last written, 0: nothing yet
 	sent     int64         // the latest that Redis may have, 0: nothing
@@ -42,7 +46,10 @@ type session struct {
 }
 
 func newSessions(gw *Gateway) *sessions {
-	return &sessions{gw: gw, wake: make(chan struct{}, 1), entries: make(map[store.Session]*session)}
+	return &sessions{
+		gw: gw, wake: make(chan struct{}, 1), entries: make(map[store.Session]*session),
+		lost: make([]bool, gw.cfg.Store.Partitions),
+	}
 }
 
 func (s *sessions) key(target, conn string) store.Session {
@@ -98,6 +105,10 @@ func (s *sessions) change(k store.Session, e *session) {
 		e.queued = true
 		s.changed = append(s.changed, k)
 	}
+	s.signal()
+}
+
+func (s *sessions) signal() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -139,13 +150,37 @@ func (s *sessions) renew(target, conn string) {
 	}
 }
 
-// again writes every field anew: Redis may have lost them.
+// again writes every field again, since Redis may have lost some. Of those that were not
+// there the targets' histories are looked at (wrote).
 func (s *sessions) again() {
+	for p := range s.lost {
+		s.againOf(p)
+	}
+}
+
+// againOf is again for the fields of one partition.
+func (s *sessions) againOf(partition int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k, e := range s.entries {
-		s.change(k, e)
+	s.lost[partition] = true
+	s.signal()
+}
+
+// check queues the fields of partitions of which Redis may have lost some. Clients that
+// come meanwhile need not wait for them.
+func (s *sessions) check() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.lost, true) {
+		return
 	}
+	for k, e := range s.entries {
+		if e.want && !e.checking && s.lost[s.gw.store.Partition(k.Target)] {
+			e.checking = true
+			s.checks = append(s.checks, k)
+		}
+	}
+	clear(s.lost)
 }
 
 // idle reports whether everything is as it should be.
@@ -182,6 +217,7 @@ func (s *sessions) run(ctx context.Context) error {
 			s.removeStrays()
 		}
 		for {
+			s.check()
 			more, err := s.write(ctx)
 			if err == nil {
 				backoff = 0
@@ -242,18 +278,39 @@ func (s *sessions) removeStrays() {
 	}
 }
 
+// next takes the fields of the next batch: what has changed, then what is to be written
+// again; s.mu is held.
+func (s *sessions) next() (batch []store.Session) {
+	n := min(len(s.changed), sessionBatch)
+	batch = s.changed[:n:n]
+	if s.changed = s.changed[n:]; len(s.changed) == 0 {
+		s.changed = nil // a burst of clients needed much
+	}
+	n = min(len(s.checks), sessionBatch-n)
+	for _, k := range s.checks[:n] {
+		e := s.entries[k]
+		if e == nil {
+			continue
+		}
+		e.checking = false
+		if e.want && !e.queued { // else it was written since, or is about to be
+			batch = append(batch, k)
+		}
+	}
+	if s.checks = s.checks[n:]; len(s.checks) == 0 {
+		s.checks = nil
+	}
+	return batch
+}
+
 // write brings one batch of changes to Redis, and reports whether there are more.
 func (s *sessions) write(ctx context.Context) (more bool, err error) {
 	var add []store.Session
 	var gone []store.Unregistration
 	expires := s.gw.store.NowMs() + s.gw.cfg.Store.SessionTTL.Milliseconds()
 	s.mu.Lock()
-	n := min(len(s.changed), sessionBatch)
-	batch := s.changed[:n:n]
-	if s.changed = s.changed[n:]; len(s.changed) == 0 {
-		s.changed = nil // a burst of clients needed much
-	}
-	more = len(s.changed) > 0
+	batch := s.next()
+	more = len(s.changed) > 0 || len(s.checks) > 0
 	for _, k := range batch {
 		e := s.entries[k]
 		e.queued = false
@@ -270,7 +327,7 @@ func (s *sessions) write(ctx context.Context) (more bool, err error) {
 	}
 	s.mu.Unlock()
 	if len(batch) == 0 {
-		return false, nil
+		return more, nil
 	}
 	added, err := s.gw.store.Register(ctx, s.gw.id, expires, add)
 	var refused store.RefusedSessions

@@ -78,6 +78,7 @@ func (g *Gateway) receive(ctx context.Context, messages chan<- string, waiting *
 			failed = false
 			g.metrics.subscriptions.Inc()
 			g.reread.all()
+			g.registerAgain() // the link may have been lost with a master, and its last writes with it
 		case err == nil && len(payload) <= atOnceBytes && waiting.Load() == 0:
 			g.sockets.Together(func() { g.dispatch(payload) })
 		case err == nil:
@@ -110,9 +111,7 @@ func (g *Gateway) heartbeat(ctx context.Context, current *atomic.Pointer[store.S
 		if err == nil {
 			if fresh && known {
 				g.log.Warn("Redis does not know this gateway any more; registers everything again")
-				g.sessions.again()
-				g.lags.again()
-				g.cursors.again()
+				g.registerAgain()
 			}
 			known = true
 			err = g.store.Send(ctx, []store.Outgoing{{Server: g.id, Payload: wire.AppendHeartbeat(nil, nonce)}})
@@ -136,6 +135,14 @@ func (g *Gateway) heartbeat(ctx context.Context, current *atomic.Pointer[store.S
 		case <-tick.C:
 		}
 	}
+}
+
+// registerAgain writes what Redis should know of this gateway and its clients once more:
+// it may have lost that.
+func (g *Gateway) registerAgain() {
+	g.sessions.again()
+	g.lags.again()
+	g.cursors.again()
 }
 
 // heardMs is when the channel was last known to work, by Redis's clock.
@@ -183,6 +190,7 @@ func (g *Gateway) batch(m *wire.Message, size int) {
 		if m.Head.Epoch > sh.epoch {
 			// A new reign. What the old one sent last may be lost, if there was an old one.
 			lost = sh.epoch != 0 || m.Head.Seq != 1
+			g.reignBegan(m.Head.Partition)
 		} else {
 			lost = m.Head.Seq != sh.seq+1
 		}
@@ -252,8 +260,21 @@ func (g *Gateway) beat(b wire.Head) {
 		return
 	}
 	*r = rival{}
+	if b.Epoch != sh.epoch {
+		g.reignBegan(b.Partition)
+	}
 	sh.epoch, sh.seq = b.Epoch, b.Seq
 	g.reread.partition(sh)
+}
+
+// reignBegan: on a Cluster the partition's node may have lost its last writes, though the
+// channel, which is another node's, was never lost. Elsewhere a loss of the one node is a
+// loss of the channel.
+func (g *Gateway) reignBegan(partition int) {
+	if g.store.PerPartition() {
+		g.sessions.againOf(partition)
+		g.cursors.again()
+	}
 }
 
 // answer gives a client the result of its publish.

@@ -117,7 +117,7 @@ func TestDeviceAfterFlush(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, patience, "the cursors are there again", func() error {
-		if n := r.rdb.HLen(ctx, r.key("user:alice", "cursor")).Val(); n != 2 {
+		if n := r.rdb.HLen(ctx, r.key("user:alice", "cursor")+":user:alice").Val(); n != 2 {
 			return fmt.Errorf("%d cursors", n)
 		}
 		return nil

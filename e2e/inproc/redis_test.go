@@ -2,6 +2,7 @@ package inproc_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -107,6 +108,29 @@ func (r *redisServer) stop() {
 	_ = r.cmd.Process.Kill()
 	<-r.done
 	r.cmd = nil
+}
+
+// copyData keeps the data as they are now: what a replica has that lags from here on.
+func (r *redisServer) copyData(t testing.TB) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(r.dir+"/appendonlydir")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// failOver ends the server, and starts what has only the data of a copy in its place.
+func (r *redisServer) failOver(t testing.TB, data string) {
+	t.Helper()
+	r.stop()
+	own := r.dir + "/appendonlydir"
+	if err := errors.Join(os.RemoveAll(own), os.CopyFS(own, os.DirFS(data))); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.start(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (r *redisServer) signal(s os.Signal) {
