@@ -249,9 +249,11 @@ func (s *Store) Backlogs(ctx context.Context) ([]Backlog, error) {
 		b := Backlog{Partition: i + Intake, Lag: lengths[i].Val()}
 		for _, info := range g.Val() {
 			if len(info.Name) > len(groupPrefix) && info.Name[:len(groupPrefix)] == groupPrefix {
+				// Redis does not know the lag after an XDEL by somebody, and after a failover it may
+				// be wrong until the next takeover: never more than what is there.
 				b.Pending = info.Pending
-				if b.Lag -= info.Pending; info.Lag >= 0 { // nil after an XDEL by somebody
-					b.Lag = info.Lag
+				if b.Lag = max(0, b.Lag-info.Pending); info.Lag >= 0 {
+					b.Lag = min(b.Lag, info.Lag)
 				}
 			}
 		}

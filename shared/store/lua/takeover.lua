@@ -54,24 +54,20 @@ for _, g in ipairs(groups) do
       local id = string.match(fields(c)['name'], '^seen (%d+%-%d+)$')
       if id and above(id, seen) then seen = id end
     end
-    local read = f['entries-read']
     local pending = redis.call('XPENDING', KEYS[3], f['name'])
     if pending[1] > 0 then
       -- the group starts after an entry: the one before the oldest pending
       local before = redis.call('XREVRANGE', KEYS[3], '(' .. pending[2], '-', 'COUNT', 1)
-      if read then
-        read = read - #redis.call('XRANGE', KEYS[3], pending[2], start)
-      end
       start = before[1] and before[1][1] or '0-0'
     end
-    if not from or above(from.start, start) then
-      from = {start = start, read = read}
+    if not from or above(from, start) then
+      from = start
     end
     old[#old + 1] = f['name']
   end
 end
 if not from then
-  from = {start = '0-0'}
+  from = '0-0'
   -- A stream of which something was trimmed had a group: somebody has deleted it, and
   -- anything may have been seen.
   if redis.call('EXISTS', KEYS[3]) == 1 then
@@ -88,15 +84,25 @@ for _, name in ipairs(old) do
   redis.call('XGROUP', 'DESTROY', KEYS[3], name)
 end
 
--- entries-read keeps the lag that XINFO reports from becoming nil; where it is not
--- known, or the server does not know the option, the group works all the same
+-- What lies up to the start is acknowledged and trimmed, so what is left behind it is the
+-- lag. The old group's entries-read is no measure: replicas and the append-only file do
+-- not get it exactly, and after a failover its lag stays wrong. Where the server does not
+-- know the option, the group works all the same.
+local read
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  redis.call('XTRIM', KEYS[3], 'MINID', from)
+  local added = fields(redis.call('XINFO', 'STREAM', KEYS[3]))['entries-added']
+  if added then
+    read = added - redis.call('XLEN', KEYS[3]) + #redis.call('XRANGE', KEYS[3], from, from)
+  end
+end
 local created = false
-if from.read and from.start ~= '0-0' then
-  local r = redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[3], from.start, 'MKSTREAM', 'ENTRIESREAD', from.read)
+if read and read >= 0 then
+  local r = redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[3], from, 'MKSTREAM', 'ENTRIESREAD', read)
   created = not (type(r) == 'table' and r.err)
 end
 if not created then
-  redis.call('XGROUP', 'CREATE', KEYS[3], ARGV[3], from.start, 'MKSTREAM')
+  redis.call('XGROUP', 'CREATE', KEYS[3], ARGV[3], from, 'MKSTREAM')
 end
 redis.call('XGROUP', 'CREATECONSUMER', KEYS[3], ARGV[3], 'seen ' .. seen)
-return {epoch, seen, from.start}
+return {epoch, seen, from}
