@@ -9,7 +9,8 @@ import (
 	"sluice/shared/wire"
 )
 
-// idemTTL is how long an idempotency key is remembered.
+// idemTTL is how long an idempotency key is remembered, and how far apart two events with
+// one key are no repeats.
 const idemTTL = 10 * time.Minute
 
 // step is the way of a batch: validate, claim, append, route, render. What it has to
@@ -137,7 +138,7 @@ func (s *step) prepare(ctx context.Context, conn *store.Lane, items []*item) err
 	clear(s.known)
 	for _, it := range items {
 		if it.Key != "" {
-			it.claim = &store.Claim{Partition: it.source.Partition, To: it.To, Key: it.Key, Owner: it.Owner, ID: it.ID}
+			it.claim = &store.Claim{Partition: it.source.Partition, To: it.To, Key: it.Key, Owner: it.Owner, ID: it.ID, At: it.Added}
 			claims = append(claims, it.claim)
 		}
 		if it.Live {

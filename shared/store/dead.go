@@ -55,7 +55,7 @@ func (s *Store) Bury(ctx context.Context, letters []DeadLetter) error {
 		}
 		calls[i] = call{[]string{s.keys.deadMark(stream, l.ID), s.keys.dead()}, args}
 		if c := l.Claim; c != nil {
-			claims = append(claims, call{[]string{s.keys.idem(c.Partition, c.To, c.Owner, c.Key)}, []any{c.ID.String()}})
+			claims = append(claims, call{[]string{s.keys.idemOf(c)}, []any{c.ID.String()}})
 		}
 	}
 	if _, err := runAll(ctx, s.rdb, unclaim, claims); err != nil {

@@ -84,6 +84,9 @@ func (s *Store) Forward(ctx context.Context, batch []*Forwarding) error {
 					c.args = append(c.args, name, v)
 				}
 			}
+			if _, keyed := e.Fields["id"]; keyed { // the partition gives it an id, and so a time, of its own
+				c.args = append(c.args, wire.FieldAdded, e.ID.Ms)
+			}
 			c.args[n-1] = len(c.args) - n
 		}
 		calls[i] = c

@@ -72,6 +72,8 @@ func (k *keys) cursors(user string) string {
 	return k.parts[k.partition(target)] + "cursor:" + target
 }
 
+func (k *keys) idemOf(c *Claim) string { return k.idem(c.Partition, c.To, c.Owner, c.Key) }
+
 // idem writes a colon in the target's name as %3A: user:a with the key b:c and
 // user:a:b with the key c are two. A user's own keys stand apart from those of backends,
 // and of each other user.

@@ -29,7 +29,9 @@ type Claim struct {
 	To, Key   string
 	Owner     string  // user whose key it is, "": a backend's
 	ID        wire.ID // who claims
+	At        uint64  // when it was added, in Unix ms; 0: at the time in its id
 	First     wire.ID // result: who has it; ID itself if the claim is its own
+	Bad       error   // result: a *BadKey, so that nothing is known of the key, and the claim counts as its own
 }
 
 // End asks for the newest event of a target.
@@ -39,10 +41,10 @@ type End struct {
 	Newest    wire.ID // result
 }
 
-// Prepare does claims and looks up ends, in one round trip. The claims of a batch are
-// one transaction: were one refused and a later one with the same key taken, the
-// first event would count as a repeat of an event that is not there yet. Repeatable;
-// ErrFenced when the reign is over.
+// Prepare does claims and looks up ends, in one round trip, or two when a key changes its
+// holder (claim.go). The claims of a batch are one transaction: were one refused and a
+// later one with the same key taken, the first event would count as a repeat of an event
+// that is not there yet. Repeatable; ErrFenced when the reign is over.
 func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep time.Duration) error {
 	conn, err := l.watching(ctx)
 	if err != nil {
@@ -54,7 +56,7 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 	if len(claims) > 0 {
 		pipe.Do(ctx, "MULTI")
 		for _, c := range claims {
-			pipe.Do(ctx, "SET", l.s.keys.idem(c.Partition, c.To, c.Owner, c.Key), c.ID.String(), "NX", "GET", "PX", keep.Milliseconds())
+			pipe.Do(ctx, "SET", l.s.keys.idemOf(c), c.holder().String(), "NX", "GET", "PX", keep.Milliseconds())
 		}
 		claimed = pipe.Do(ctx, "EXEC")
 		epochs = l.watch(ctx, pipe) // the transaction has used the watch up
@@ -68,6 +70,7 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 	if err := l.failed(cmds, err, isWrongType); err != nil {
 		return fmt.Errorf("cannot prepare a batch: %w", err)
 	}
+	var changed holders
 	if claimed != nil {
 		first, err := claimed.Slice() // nil: the watch saw a new reign
 		if errors.Is(err, redis.Nil) || !l.mine(epochs) {
@@ -76,14 +79,7 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 		if err != nil || len(first) != len(claims) {
 			return fmt.Errorf("cannot claim idempotency keys: %d answers for %d claims: %w", len(first), len(claims), err)
 		}
-		for i, c := range claims {
-			c.First = c.ID
-			if text, ok := first[i].(string); ok {
-				if id, err := parseRedisID(text); err == nil {
-					c.First = id
-				}
-			}
-		}
+		changed = l.s.hold(claims, first, keep)
 	}
 	l.watched = true
 	for i, e := range ends {
@@ -91,7 +87,7 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 			e.Newest, _ = parseRedisID(m[0].ID)
 		}
 	}
-	return nil
+	return l.keepHolders(ctx, changed, keep)
 }
 
 // Append is an event to be added to its target's history under its own id. If it has a

@@ -1,6 +1,9 @@
 package wire
 
-import "unicode/utf8"
+import (
+	"strconv"
+	"unicode/utf8"
+)
 
 // Limits of a producer's fields other than data, in bytes. They keep the record
 // and the frame around an event small.
@@ -31,6 +34,7 @@ type Entry struct {
 	Event
 	Key   string // idempotency key, "" for none
 	Owner string // user whose key it is, "": a backend's
+	Added uint64 // when it was added to the intake, Redis's clock in Unix ms; 0: it was not
 	Reply Reply  // who waits for `published`
 }
 
@@ -74,6 +78,9 @@ func ParseEntry(id ID, fields map[string]any, maxData int) (e Entry, reason stri
 	if e.Owner, _ = get("owner"); len(e.Owner) > maxField {
 		return e, ReasonBadKey
 	}
+	if added, ok := get(FieldAdded); ok {
+		e.Added, _ = strconv.ParseUint(added, 10, 64)
+	}
 	if e.Except, _ = get("except"); len(e.Except) > maxField {
 		return e, ReasonBadExcept
 	}
@@ -85,6 +92,10 @@ func ParseEntry(id ID, fields map[string]any, maxData int) (e Entry, reason stri
 	e.Live = ok && (retain == "0" || retain == "false")
 	return e, ""
 }
+
+// FieldAdded is set by who forwards an entry with a key from the intake: the time in its
+// id there, from which the key's time counts.
+const FieldAdded = "added"
 
 // Fields are those of an entry that mean something; whoever passes an entry on
 // leaves out the others. Gateways set owner, for what clients publish.

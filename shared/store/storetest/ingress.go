@@ -105,6 +105,7 @@ func (x *suite) forwardOdd(t *testing.T) {
 	want(t, "appended", f.Appended, 2)
 	entries := x.Client.XRange(ctx, key(0, "events"), "-", "+").Val()
 	want(t, "entries", len(entries), 2)
+	all[wire.FieldAdded] = "1" // since there is a key
 	want(t, "known fields", entries[0].Values, all)
 	want(t, "of 5000 unknown fields", entries[1].Values, map[string]any{"to": to, "data": "\x00\xff"})
 	must(t, s.Forward(ctx, []*store.Forwarding{f}))

@@ -49,6 +49,56 @@ func (x *suite) prepareClaims(t *testing.T) {
 	want(t, "claim beside a list", claims[1].First, id(9, 1))
 }
 
+// claims far apart: a key's time counts from when its events were added, and whoever has had
+// it is known also when everything is done again.
+func (x *suite) prepareClaimsApart(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	a := x.own(t, s, "a", 0)
+	a.next()
+	to, keep := targetIn(0, 0), time.Minute
+	value := func() string { return x.Client.Get(ctx, key(0, "idem:"+to+":k")).Val() }
+	batch := func(pairs ...wire.ID) {
+		t.Helper()
+		var claims []*store.Claim
+		for i := 0; i < len(pairs); i += 2 {
+			claims = append(claims, &store.Claim{To: to, Key: "k", ID: pairs[i]})
+		}
+		must(t, a.lane.Prepare(ctx, claims, nil, keep))
+		for i, c := range claims {
+			want(t, "first of "+c.ID.String(), c.First, pairs[2*i+1])
+		}
+	}
+	first, repeat, second, later, third := id(1000, 0), id(50_000, 0), id(61_000, 0), id(120_999, 0), id(500_000, 0)
+	batch(first, first)
+	for range 2 { // the second time it is the next owner, whose batch begins anywhere
+		batch(repeat, first, second, second, later, second, third, third)
+		want(t, "holders", value(), "1000-0 61000-0 500000-0")
+	}
+	batch(first, first, repeat, first)
+	batch(later, second)
+	batch(id(700_000, 0), id(700_000, 0))
+	if ttl := x.Client.PTTL(ctx, key(0, "idem:"+to+":k")).Val(); ttl <= 0 || ttl > keep {
+		t.Fatalf("a key that was taken lives for %v", ttl)
+	}
+	// A dead letter gives up its own claim only.
+	dead := letter(0, second, "r", nil)
+	dead.Claim = &store.Claim{To: to, Key: "k", ID: second}
+	must(t, s.Bury(ctx, []store.DeadLetter{dead}))
+	want(t, "holders after a dead letter", value(), "1000-0 500000-0 700000-0")
+
+	// What was forwarded has an id of its own, and the time of the intake.
+	claims := []*store.Claim{
+		{To: to, Key: "f", ID: id(9_000_000, 0), At: 1000}, {To: to, Key: "f", ID: id(9_000_000, 1), At: 2000},
+		{To: to, Key: "f", ID: id(9_000_000, 2), At: 61_000}, {To: to, Key: "f", ID: id(9_000_001, 0)},
+	}
+	for range 2 {
+		must(t, a.lane.Prepare(ctx, claims, nil, keep))
+		for i, first := range []wire.ID{id(9_000_000, 0), id(9_000_000, 0), id(9_000_000, 2), id(9_000_001, 0)} {
+			want(t, fmt.Sprint("first of forwarded ", i), claims[i].First, first)
+		}
+	}
+}
+
 func (x *suite) prepareEnds(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	a := x.own(t, s, "a", 0)

@@ -66,6 +66,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Commit/several partitions", everywhere, (*suite).commitSeveral},
 
 		{"Prepare/claims", everywhere, (*suite).prepareClaims},
+		{"Prepare/claims far apart", everywhere, (*suite).prepareClaimsApart},
 		{"Prepare/ends", everywhere, (*suite).prepareEnds},
 		{"Append/fields", everywhere, (*suite).appendFields},
 		{"Append/repeat", everywhere, (*suite).appendRepeat},
