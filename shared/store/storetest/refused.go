@@ -119,7 +119,7 @@ func (x *suite) refusedReplica(t *testing.T) {
 func (x *suite) refusedLogin(t *testing.T) {
 	ctx := t.Context()
 	login := func(rule ...any) {
-		must(t, x.Client.Do(ctx, append([]any{"ACL", "SETUSER", "sluice", "on", "allkeys", "allchannels", "allcommands"}, rule...)...).Err())
+		x.each(t, append([]any{"ACL", "SETUSER", "sluice", "on", "allkeys", "allchannels", "allcommands"}, rule...)...)
 	}
 	login("resetpass", ">old")
 	s := Open(t, strings.Replace(x.URL, "redis://", "redis://sluice:old@", 1), nil)
@@ -165,7 +165,7 @@ func (x *suite) refusedLogin(t *testing.T) {
 	}
 	login("resetpass", ">new")
 	for _, w := range work {
-		must(t, x.Client.Do(ctx, "CLIENT", "KILL", "USER", "sluice").Err())
+		x.each(t, "CLIENT", "KILL", "USER", "sluice")
 		// The cut link may be the first that is seen, then the refusal of the next one.
 		Eventually(t, func() error {
 			err := w.do()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ type Replicated struct {
 	// detection is how long a node may be silent until it counts as lost.
 	detection time.Duration
 	client    redis.UniversalClient
+	mu        sync.Mutex // guards the roles: the client asks for them beside the test
 }
 
 // Shard is a master and its replica. A failover changes their roles.
@@ -55,9 +57,11 @@ func Sentinel(tb testing.TB, args ...string) *Replicated {
 	})
 	tb.Cleanup(func() { _ = r.asked.Close() })
 	r.Detect(detection)
-	// Tests lose nodes more often than it asks usually. How long it leaves an old master
-	// alone that is back stays as it is: eight seconds in which that one takes writes.
-	if err := r.sentinel.client.Do(context.Background(), "SENTINEL", "DEBUG", "INFO-PERIOD", 200).Err(); err != nil {
+	// Tests lose nodes more often than it asks usually. It promotes by command only a replica
+	// that has answered within three of these periods, and asks one that lags once a second.
+	// How long it leaves an old master alone that is back stays as it is: eight seconds in
+	// which that one takes writes.
+	if err := r.sentinel.client.Do(context.Background(), "SENTINEL", "DEBUG", "INFO-PERIOD", 500).Err(); err != nil {
 		tb.Fatal(err)
 	}
 	r.shards[0].awaitSentinel()
@@ -160,7 +164,7 @@ func (r *Replicated) slots(context.Context) ([]redis.ClusterSlot, error) {
 	all := make([]redis.ClusterSlot, n)
 	for i, s := range r.shards {
 		all[i] = redis.ClusterSlot{
-			Start: i * clusterSlots / n, End: (i+1)*clusterSlots/n - 1, Nodes: []redis.ClusterNode{{Addr: s.master.Addr()}},
+			Start: i * clusterSlots / n, End: (i+1)*clusterSlots/n - 1, Nodes: []redis.ClusterNode{{Addr: s.Master().Addr()}},
 		}
 	}
 	return all, nil
@@ -196,10 +200,18 @@ func (r *Replicated) nodes() (all []*Server) {
 }
 
 // Master is the node that is the master now.
-func (s *Shard) Master() *Server { return s.master }
+func (s *Shard) Master() *Server {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	return s.master
+}
 
 // Replica is the other node; after a failover the old master, in whatever state it is.
-func (s *Shard) Replica() *Server { return s.replica }
+func (s *Shard) Replica() *Server {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	return s.replica
+}
 
 // Lag cuts the replica's link, until CatchUp: what the master takes from here on is lost
 // by a failover. Everything before it is there.
@@ -254,11 +266,13 @@ func (s *Shard) Failover() {
 	}
 	var given time.Time
 	s.await("the failover by command", func() error {
-		var refused error
 		if time.Since(given) > commandFor { // it is given up silently when the replica was not ready
-			given, refused = time.Now(), command()
+			if err := command(); err != nil {
+				return err
+			}
+			given = time.Now()
 		}
-		return errors.Join(refused, promoted(s.replica))
+		return promoted(s.replica)
 	})
 	s.Promoted()
 }
@@ -273,7 +287,9 @@ func (s *Shard) Promoted() {
 	r := s.of
 	r.tb.Helper()
 	s.await("the replica to be promoted", func() error { return promoted(s.replica) })
+	r.mu.Lock()
 	s.master, s.replica = s.replica, s.master
+	r.mu.Unlock()
 	s.master.promoted = time.Now()
 	if r.sentinel == nil {
 		for _, other := range r.shards {

@@ -137,6 +137,9 @@ func Move(tb testing.TB, nodes []*Server, key string) {
 // Addr is the server's address.
 func (s *Server) Addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
 
+// Dir is the directory of the server's files.
+func (s *Server) Dir() string { return s.dir }
+
 // URL is the server's value for SLUICE_REDIS_URL.
 func (s *Server) URL() string {
 	if s.cluster {
