@@ -15,6 +15,7 @@ type catchup struct {
 
 	answer  [][]byte // `gap` and `subscribed`, to be queued before everything else
 	cursor  bool     // the device's cursor must be there before the answer
+	begins  wire.ID  // where that begins: before a gap, which the client may never hear of
 	records []wire.Record
 	ended   bool  // behind the records there was nothing when they were read
 	readAt  int64 // when that was, Redis's clock in ms
@@ -125,7 +126,10 @@ func (k *catchup) accept(q *reading, got *piece, reason string, c clock, m *metr
 		k.answer = append(k.answer, wire.Frame(wire.Subscribed{
 			Ref: k.ask.ref, To: k.s.target.name, Position: k.s.last, Recovered: reason == "",
 		}))
-		k.cursor = k.s.conn.device != ""
+		k.cursor, k.begins = k.s.conn.device != "", k.s.last
+		if k.ask.start.kind == startOwn {
+			k.begins = k.ask.start.id
+		}
 		k.ask = nil
 	}
 }

@@ -14,7 +14,7 @@ func (c *conn) beginCursors(ctx context.Context, replays []replay) error {
 	for _, r := range replays {
 		for _, k := range r {
 			if k.cursor {
-				begun[k.s.target.name] = k.s.last
+				begun[k.s.target.name] = k.begins
 			}
 		}
 	}

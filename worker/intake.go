@@ -36,11 +36,20 @@ var errHeldBack = errors.New("partitions cannot take what the intake has for the
 // for forwarded.
 func (i *intake) begin(ctx context.Context, r store.Reign) error {
 	i.epoch, i.tried, i.held = r.Epoch, r.Seen, nil
+	if !r.Seen.IsZero() {
+		// A failover may have lost what was noted of the last reads. What is there now may have
+		// been forwarded, whatever the group says; only what comes from now on is new.
+		newest, err := i.w.store.NewestIntake(ctx)
+		if err != nil {
+			return err
+		}
+		i.tried = wire.Later(i.tried, newest)
+	}
 	all := make([]int, i.w.store.Config().Partitions)
 	for p := range all {
 		all[p] = p
 	}
-	kept, err := i.rewind(ctx, r.Seen, all)
+	kept, err := i.rewind(ctx, i.tried, all)
 	i.tried = wire.Later(i.tried, kept)
 	return err
 }

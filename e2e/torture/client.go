@@ -223,6 +223,9 @@ func (v *viewer) subscribed(w *view, f *Frame) {
 		}
 	}
 	v.stands(w, f)
+	if w.device && f.ID.IsZero() {
+		w.drop(len(w.history), f.At) // its cursor is "0": what has come and gone cannot be told
+	}
 	if w.pos.IsZero() {
 		w.before, w.claim = true, f.At
 	}
@@ -248,7 +251,12 @@ func (v *viewer) stands(w *view, f *Frame) {
 	}
 	if v.log.Config.Rules.Devices && v.client.Device && (w.began.IsZero() || (w.device && w.unheard)) {
 		w.began, w.acked = f.At, wire.Later(w.acked, f.ID)
-		w.unheard = w.unheard && !w.device
+		if w.device && w.unheard {
+			w.unheard = false
+			if w.pos.Less(f.ID) {
+				w.moveTo(f.ID)
+			}
+		}
 	}
 }
 

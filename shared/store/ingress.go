@@ -138,6 +138,18 @@ type refusal string
 func (r refusal) Error() string { return string(r) }
 func (refusal) RedisError()     {}
 
+// NewestIntake is the newest entry of the intake, zero if there is none.
+func (s *Store) NewestIntake(ctx context.Context) (wire.ID, error) {
+	newest, err := s.rdb.XRevRangeN(ctx, s.keys.intake(), "+", "-", 1).Result()
+	if err != nil || len(newest) == 0 {
+		if err != nil {
+			err = fmt.Errorf("cannot read the end of the intake: %w", err)
+		}
+		return wire.ID{}, err
+	}
+	return parseRedisID(newest[0].ID)
+}
+
 // Rewind lowers the partitions' marks of what was forwarded to the intake's entry base,
 // where they are above it: entries beyond base were never read, so a higher mark is one of
 // an intake that was deleted, or whose end Redis has lost, and entries below it would

@@ -138,6 +138,9 @@ func (l *Lane) AppendAndRoute(ctx context.Context, appends []*Append, routes []*
 		if to := a.Event.To; !anew[to] {
 			anew[to] = true
 			a.Event.First, a.Touch = true, true
+			if !a.Event.Prev.Less(a.Event.ID) { // appended before, and the history has gone since
+				a.Event.Prev = wire.ID{}
+			}
 		}
 	}
 	var again []*Route // who has come since the first look may have read a history without them
