@@ -44,9 +44,9 @@ compose: ## Run the end-to-end tests in containers only, and show what they did 
 	@infra/tools/need.sh cc
 	$(GOTEST) -v ./e2e/compose
 
-torture: ## Break everything while events flow and check what arrives (SEED=number, DURATION=30m, FAULTS=worker,link-cut,...)
+torture: ## Break everything while events flow and check what arrives (SEED=number, DURATION=30m, FAULTS=worker,link-cut,..., REDIS=sentinel|cluster)
 	@infra/tools/need.sh redis-server cc
-	SLUICE_TORTURE_SEED="$(or $(SEED),$(shell date +%s))" SLUICE_TORTURE_DURATION="$(DURATION)" SLUICE_TORTURE_FAULTS="$(FAULTS)" \
+	SLUICE_TORTURE_SEED="$(or $(SEED),$(shell date +%s))" SLUICE_TORTURE_DURATION="$(DURATION)" SLUICE_TORTURE_FAULTS="$(FAULTS)" SLUICE_TORTURE_REDIS="$(REDIS)" \
 		$(GOTEST) -timeout 0 -v -run '^TestTorture$$' ./e2e/torture
 
 bench: ## Run the benchmarks (BENCH=pattern, PKG=./package; BASE=commit compares with that commit, COUNT=10 runs)

@@ -54,7 +54,9 @@ func TestFailover(t *testing.T) {
 					"freeze":  func() { shard.Master().Pause(); shard.Promoted() },
 				} {
 					if lags && name == "freeze" && nodes.Sentinel() == nil {
-						continue // the flow was not always back within five seconds: not yet understood
+						// The time limit of a command on the frozen node, 3 s, passes just before the
+						// replica is promoted, and the next try waits for the frozen node as long again.
+						continue
 					}
 					x.lose(g1, shard, fmt.Sprintf("%s, a replica that lags: %v", name, lags), lags, lose)
 				}
@@ -133,11 +135,11 @@ func (x *failover) judge(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, c := range x.clients {
-				eventually(t, patience, c.name, func() error { return hasWhatIsRetained(c.all(s.target), retained, "0", lostTailIsTold) })
+				eventually(t, patience, c.name, func() error { return hasWhatIsRetained(c.all(s.target), retained, "0") })
 			}
 			for _, v := range x.visitors {
 				eventually(t, patience, v.name, func() error {
-					return hasWhatIsRetained(v.all(s.target), retained, v.positions[s.target], lostTailIsTold)
+					return hasWhatIsRetained(v.all(s.target), retained, v.positions[s.target])
 				})
 			}
 		})
@@ -170,15 +172,10 @@ func (x *failover) workedOff(s source) error {
 	return nil
 }
 
-// lostTailIsTold: a client that had an event which the new master has not is told with a gap.
-// Not yet: an event that comes after it, under a later id, is taken for the next one.
-const lostTailIsTold = true
-
 // hasWhatIsRetained checks the frames of one target of a client that began behind a
 // position: all that is retained came, once and in order, from there or from a gap's
-// position on; and, if told, between something that is not retained any more and what is
-// stands a gap.
-func hasWhatIsRetained(frames []frame, retained []redis.XMessage, position string, told bool) error {
+// position on; and between something that is not retained any more and what is stands a gap.
+func hasWhatIsRetained(frames []frame, retained []redis.XMessage, position string) error {
 	at := make(map[string]int)
 	for i, m := range retained {
 		at[m.ID] = i
@@ -206,7 +203,7 @@ func hasWhatIsRetained(frames []frame, retained []redis.XMessage, position strin
 				return fmt.Errorf("event %s came twice", f.ID)
 			case !kept:
 				lost = f.ID
-			case lost != "" && told:
+			case lost != "":
 				return fmt.Errorf("event %s (prev %s) came after %s, which was lost, and no gap was told", f.ID, f.Prev, lost)
 			case i != next:
 				return fmt.Errorf("event %s came, the %dth that is retained, when the %dth was next", f.ID, i, next)
@@ -249,7 +246,7 @@ func TestHelperHasWhatIsRetained(t *testing.T) {
 		"twice":               {"0", []frame{event("1-0"), event("2-0"), event("2-0"), event("5-0")}, false},
 		"not all":             {"0", []frame{event("1-0"), event("2-0")}, false},
 	} {
-		if err := hasWhatIsRetained(tc.frames, retained, tc.position, true); (err == nil) != tc.good {
+		if err := hasWhatIsRetained(tc.frames, retained, tc.position); (err == nil) != tc.good {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

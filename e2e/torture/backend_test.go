@@ -4,15 +4,19 @@ import (
 	"context"
 	"net"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/wire"
 )
 
-// backend is the Redis under torture: here a single server. What has replicas, and loses its masters, is another one.
+// backend is the Redis under torture: here a single server, in replicated_test.go one that loses its masters.
 type backend interface {
 	// client speaks with the servers that take writes, past all links, and repeats nothing by itself. It ends with the
 	// backend.
@@ -23,21 +27,44 @@ type backend interface {
 	dial(l *link) redis.UniversalClient
 	// each calls f for every server that takes writes.
 	each(ctx context.Context, f func(ctx context.Context, rdb *redis.Client) error) error
-	// files is the directory of the append-only files from which the ledger is kept.
-	files() string
+	// accounts begin to be kept.
+	accounts() accounts
+	close()
+}
+
+// accounts tell what Redis retained: a ledger that follows every change, or less where a master may be lost.
+type accounts interface {
+	// catchUp waits until they are as new as now.
+	catchUp(ctx context.Context) error
+	// newest is the last event of a target's history, and whether that is empty now.
+	newest(to string) (id wire.ID, empty bool)
+	// emptied reports whether any history was taken away as a whole.
+	emptied() bool
+	// fill writes them into the log of a run that is over, after catchUp.
+	fill(log *Log)
 	close()
 }
 
 // shape is a kind of backend: how it is started, in a directory of its own and with its clock ahead by what the
 // environment says, and the faults that only it can take.
 type shape struct {
-	name  string
-	start func(s *system, env []string) backend
-	kinds []*faultKind
+	name    string
+	start   func(s *system, env []string) backend
+	kinds   []*faultKind
+	without []string    // faults for all that it cannot take, or not be judged by: the begin of their names
+	adapt   func(*plan) // nil: as it is
+}
+
+// faults are all kinds that it can take.
+func (s *shape) faults() []*faultKind {
+	all := slices.Concat(kinds, s.kinds)
+	return slices.DeleteFunc(all, func(k *faultKind) bool {
+		return slices.ContainsFunc(s.without, func(name string) bool { return strings.HasPrefix(k.name, name) })
+	})
 }
 
 // alone is one server that writes everything to its disk before it answers.
-var alone = shape{"alone", startSingle, []*faultKind{
+var alone = shape{name: "alone", start: startSingle, kinds: []*faultKind{
 	{name: "redis-kill", holds: "redis", from: 20 * time.Millisecond, to: time.Second, do: (*damage).redisKill},
 	{name: "redis-restart", holds: "redis", from: 20 * time.Millisecond, to: time.Second, do: (*damage).redisRestart},
 	{name: "redis-stop", holds: "redis", from: 500 * time.Millisecond, to: 5 * time.Second, do: (*damage).redisStop},
@@ -45,7 +72,7 @@ var alone = shape{"alone", startSingle, []*faultKind{
 }}
 
 // shapes are all of them: SLUICE_TORTURE_REDIS chooses one by its name.
-var shapes = []shape{alone}
+var shapes = []shape{alone, withSentinel, withCluster}
 
 // single is one server.
 type single struct {
@@ -75,7 +102,7 @@ func straight(addr string) *redis.Client {
 
 func (b *single) client() redis.UniversalClient      { return b.rdb }
 func (b *single) dial(l *link) redis.UniversalClient { return straight(l.addr()) }
-func (b *single) files() string                      { return b.system.dir }
+func (b *single) accounts() accounts                 { return newLedger(b.system.dir, b.rdb) }
 func (b *single) close()                             { _ = b.rdb.Close() }
 
 func (b *single) through(l *link) string {
@@ -93,7 +120,7 @@ func (b *single) run() {
 	s := b.system
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(b.addr)
-	p := s.run("redis", redisServer(s.t), []string{"--bind", host, "--port", port, "--dir", b.files(), "--save", "",
+	p := s.run("redis", redisServer(s.t), []string{"--bind", host, "--port", port, "--dir", b.system.dir, "--save", "",
 		"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"}, b.env...)
 	b.mu.Lock()
 	b.process = p

@@ -82,10 +82,9 @@ func micros(text string) time.Time {
 	return time.UnixMicro(n)
 }
 
-// added books an XADD: an event in a history, an entry of an ingress stream, or a dead letter.
-func (l *ledger) added(key string, args [][]byte) {
+// entryOf takes an XADD apart: the entry, and the bound that it sets, nil for none.
+func entryOf(args [][]byte) (m redis.XMessage, id wire.ID, bound []string, err error) {
 	i := 2
-	var bound []string
 	for ; i < len(args); i++ {
 		switch word := strings.ToLower(string(args[i])); word {
 		case "nomkstream":
@@ -103,11 +102,28 @@ func (l *ledger) added(key string, args [][]byte) {
 		}
 		break
 	}
-	m := redis.XMessage{ID: string(args[i]), Values: map[string]any{}}
+	m = redis.XMessage{ID: string(args[i]), Values: map[string]any{}}
 	for i++; i+1 < len(args); i += 2 {
 		m.Values[string(args[i])] = string(args[i+1])
 	}
-	id, err := wire.ParseID(m.ID)
+	id, err = wire.ParseID(m.ID)
+	return m, id, bound, err
+}
+
+// storedOf is an entry of a history.
+func storedOf(m redis.XMessage, id wire.ID) Stored {
+	prev, _ := m.Values["prev"].(string)
+	s := Stored{ID: id, N: numberOf(m, "")}
+	s.Prev, _ = wire.ParseID(prev)
+	return s
+}
+
+// isIngress: of a partition, or the intake.
+func isIngress(key string) bool { return key == intakeStream || strings.HasSuffix(key, "}:events") }
+
+// added books an XADD: an event in a history, an entry of an ingress stream, or a dead letter.
+func (l *ledger) added(key string, args [][]byte) {
+	m, id, bound, err := entryOf(args)
 	if err != nil {
 		return
 	}
@@ -115,9 +131,8 @@ func (l *ledger) added(key string, args [][]byte) {
 	switch {
 	case history:
 		b := l.book(to)
-		prev, _ := m.Values["prev"].(string)
-		s := Stored{ID: id, N: numberOf(m, ""), Life: b.life, Era: len(l.flushes)}
-		s.Prev, _ = wire.ParseID(prev)
+		s := storedOf(m, id)
+		s.Life, s.Era = b.life, len(l.flushes)
 		b.add(s)
 		if bound != nil {
 			b.bound(l, bound)
@@ -126,7 +141,7 @@ func (l *ledger) added(key string, args [][]byte) {
 		if letters, err := deadLetters([]redis.XMessage{m}); err == nil {
 			l.dead = append(l.dead, letters...)
 		}
-	case key == intakeStream || strings.HasSuffix(key, "}:events"):
+	case isIngress(key):
 		l.queues[key] = append(l.queues[key], queued{id, numberOf(m, "")})
 	}
 }

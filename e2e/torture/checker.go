@@ -83,6 +83,12 @@ func (c *checker) histories() {
 	for to, history := range c.log.Histories {
 		var last wire.ID
 		for i, s := range history {
+			if s.Lost {
+				if c.events[s.N] == nil {
+					c.violation(Wrong, to, s.ID, s.N, "nobody has appended this event, which a lost master had")
+				}
+				continue
+			}
 			if !last.Less(s.ID) {
 				c.violation(Reordered, to, s.ID, s.N, "the history's ids do not grow: it stands behind %v", last)
 			}
@@ -93,7 +99,7 @@ func (c *checker) histories() {
 				c.violation(UnexplainedGap, to, s.ID, s.N, "the history says prev %v, but the entry before is %v", s.Prev, last)
 			}
 			last = s.ID
-			if s.Wiped != Kept {
+			if s.Wiped == Evicted || s.Wiped == Flushed {
 				c.ends[life{to, s.Life}] = s.Trimmed
 			}
 			e := c.events[s.N]

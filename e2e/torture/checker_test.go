@@ -247,6 +247,26 @@ func TestCheck(t *testing.T) {
 			l.alice().Cursors = l.alice().Acked
 		}, ""},
 
+		// masters that were lost
+		{"a tail was lost with its master, and all were told", func(l *Log) { l.failed(at(40)) }, ""},
+		{"one was not told", func(l *Log) { l.failed(at(40)); l.alice().drop(11, 12) }, "unexplained gaps: its prev"},
+		{"one has nothing of what came after", func(l *Log) { l.failed(at(40)); l.alice().drop(12, 13) }, "lost: never got it"},
+		{"told before the master was lost", func(l *Log) { l.failed(at(60)) }, "unexplained gaps: what follows was retained"},
+		{"what follows stands behind what was lost", func(l *Log) { l.failed(at(40)); l.Histories[room][4].Prev = id(4) }, "unexplained gaps: the history says prev"},
+		{"what was lost was of nobody", func(l *Log) { l.failed(at(40)); l.Appends = slices.Delete(l.Appends, 2, 3) }, "otherwise wrong: nobody has appended"},
+		{"lost, and its producer tried again", func(l *Log) {
+			l.failed(at(40))
+			l.Histories[hall] = append(l.Histories[hall], Stored{ID: id(12), Prev: id(11), N: 3})
+			l.Appends[2].To, l.Appends[2].Key = hall, "k"
+			l.Appends = append(l.Appends, Append{N: 3, To: hall, Way: Direct, Key: "k", Outcome: Acked, ID: id(12)})
+			delete(l.bob().At, hall)
+		}, ""},
+
+		// what is to follow a gap
+		{"goes on before the oldest", func(l *Log) { l.asksRetained(id(2)) }, ""},
+		{"goes on live, though what is retained was asked for", func(l *Log) { l.asksRetained(id(5)) }, "lost: a gap after"},
+		{"goes on too early", func(l *Log) { l.asksRetained(id(1)) }, "otherwise wrong: what is before the oldest"},
+
 		// histories that were wiped
 		{"everything was flushed, and all were told", func(l *Log) { l.wipe(Flushed, at(40)); l.told() }, ""},
 		{"flushed, and the history goes on", func(l *Log) {

@@ -412,7 +412,7 @@ func (v *viewer) end(to string, w *view) {
 		if w.pos.IsZero() && (!s.heldAt(w.claim) || v.troubled(w, s)) {
 			continue
 		}
-		if w.got[i] == owed {
+		if w.got[i] == owed && !s.Lost {
 			v.violation(Lost, to, s.ID, s.N, "the client never got it, it is at %v", w.pos)
 		}
 	}

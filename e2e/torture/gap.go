@@ -43,7 +43,11 @@ func (v *viewer) gap(w *view, f *Frame) {
 		}
 	}
 	v.belied(w, f)
+	v.keeps(w, f)
 	w.told, w.before = true, true
+	if f.ID.Less(w.stand) { // it went back: what is retained from there on comes
+		w.stand = f.ID
+	}
 	switch {
 	case !f.ID.Less(w.pos):
 		w.moveTo(f.ID)
@@ -85,8 +89,27 @@ func (v *viewer) unknowable(w *view, f *Frame) bool {
 	if f.Text == wire.GapTrimmed || !v.wiped(w, f.Prev, f.At) {
 		return false
 	}
+	if at, _ := w.index(f.Prev); w.history[at].Wiped == Failed {
+		return true // on the new master other events stand where those that followed it stood
+	}
 	oldest, found := w.index(f.Oldest)
 	return f.Oldest.Less(f.Prev) || (found && w.history[oldest].Prev.IsZero())
+}
+
+// keeps checks that a client that asked for what is retained is passed over nothing of it: it goes on behind what it had,
+// or right before the oldest event.
+func (v *viewer) keeps(w *view, f *Frame) {
+	if !v.client.Retained {
+		return
+	}
+	for i, to := w.covered(f); i < to && !f.ID.IsZero(); i++ {
+		if s := w.history[i]; s.heldAt(f.At) && w.got[i] == owed {
+			v.violation(Lost, f.To, s.ID, s.N, "a gap after %v goes on behind it, though the client asked for what is retained", f.Prev)
+		}
+	}
+	if oldest, found := w.index(f.Oldest); found && f.ID.Less(f.Oldest) && f.ID != w.history[oldest].Prev {
+		v.violation(Wrong, f.To, f.ID, -1, "a gap goes on behind it, but what is before the oldest, %v, is %v", f.Oldest, w.history[oldest].Prev)
+	}
 }
 
 // belied checks that what a gap says to have gone was not retained: what is older than the oldest, in the same history.

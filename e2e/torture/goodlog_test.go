@@ -96,6 +96,38 @@ func (l *Log) wipe(how Wipe, when time.Time) {
 	}
 }
 
+// failed has the master lost that had events 3 and 4, and both clients told of it before the fifth event comes.
+func (l *Log) failed(when time.Time) {
+	for i := 2; i < 4; i++ {
+		s := &l.Histories[room][i]
+		s.Lost, s.Wiped, s.Trimmed, s.Gone = true, Failed, when, when
+		l.Flushed = map[int]bool{3: true, 4: true}
+	}
+	l.Histories[room][4].Prev = id(2)
+	for _, c := range l.Clients {
+		c.Frames = append(c.Frames[:len(c.Frames)-1],
+			Frame{Kind: Gap, To: room, Prev: id(4), ID: id(2), Oldest: id(1), Text: wire.GapUnknown, At: at(50)},
+			Frame{Kind: Event, To: room, ID: id(5), Prev: id(2), N: 5, At: at(61)})
+	}
+}
+
+// asksRetained has alice, who asks for what is retained, come back after event 1, when 1 and 2 are trimmed: she is told of
+// a gap with a position, and gets what follows it.
+func (l *Log) asksRetained(position wire.ID) {
+	l.trim(2, at(3))
+	frames := []Frame{
+		connected("a1"), asked(room), subscribed(room, 0), got(1), {Kind: Closed}, connected("a2"), askedAfter(room, 1),
+		{Kind: Gap, To: room, Prev: id(1), ID: position, Oldest: id(3), Text: wire.GapTrimmed, At: at(50)},
+		{Kind: Subscribed, To: room, ID: position},
+	}
+	for n := 3; n <= 5; n++ {
+		if position.Less(id(n)) {
+			frames = append(frames, got(n))
+		}
+	}
+	l.alice().Retained, l.alice().Frames = true, frames
+}
+
 // device has alice acknowledge an event on a third connection, and come back by her device, whose cursor was seen at
 // another: she gets 2 to 5 once more.
 func (l *Log) device(acked, seen int) {

@@ -14,6 +14,7 @@ import (
 // TestLedger has Redis take entries away in every way, restarts it in the middle, and compares the ledger with it.
 func TestLedger(t *testing.T) {
 	s := newRedis(t, alone, 0)
+	ledger := s.ledger.(*ledger)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	do := func(args ...any) {
@@ -36,7 +37,7 @@ func TestLedger(t *testing.T) {
 		}
 	}
 	before := time.Now()
-	if err := s.ledger.catchUp(ctx); err != nil {
+	if err := ledger.catchUp(ctx); err != nil {
 		t.Fatal(err)
 	}
 	do("XTRIM", historyKey(names[1]), "MINID", "=", "11")
@@ -60,7 +61,7 @@ func TestLedger(t *testing.T) {
 		}
 		return nil
 	})
-	if err := s.ledger.catchUp(ctx); err != nil {
+	if err := ledger.catchUp(ctx); err != nil {
 		t.Fatal(err)
 	}
 	after := time.Now()
@@ -68,7 +69,7 @@ func TestLedger(t *testing.T) {
 		gone int // of 300
 		how  Wipe
 	}{{0, Kept}, {10, Kept}, {300, Evicted}, {300, Evicted}, {300, Evicted}} {
-		history := s.ledger.histories()[names[i]]
+		history := ledger.histories()[names[i]]
 		if len(history) != 300 {
 			t.Fatalf("%s: %d entries", names[i], len(history))
 		}
@@ -86,7 +87,7 @@ func TestLedger(t *testing.T) {
 			}
 		}
 	}
-	if last := s.ledger.histories()[names[4]][299]; last.Life != 1 || last.Trimmed.IsZero() {
+	if last := ledger.histories()[names[4]][299]; last.Life != 1 || last.Trimmed.IsZero() {
 		t.Errorf("appended again: %+v", last)
 	}
 
@@ -103,17 +104,17 @@ func TestLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	add(names[5], 2)
-	if err := s.ledger.catchUp(ctx); err != nil {
+	if err := ledger.catchUp(ctx); err != nil {
 		t.Fatal(err)
 	}
-	history := s.ledger.histories()[names[5]]
+	history := ledger.histories()[names[5]]
 	if len(history) != 2 || history[0].Wiped != Flushed || history[1].Era != 1 || history[1].Life != 1 {
 		t.Errorf("flushed: %+v", history)
 	}
-	if l := s.ledger; len(l.flushes) != 1 || l.flushed[8] || !l.flushed[7] || !l.flushed[9] || len(l.dead) != 1 || l.dead[0].N != 7 {
+	if l := ledger; len(l.flushes) != 1 || l.flushed[8] || !l.flushed[7] || !l.flushed[9] || len(l.dead) != 1 || l.dead[0].N != 7 {
 		t.Errorf("flushed at %v, with %v, dead letters %v", l.flushes, l.flushed, l.dead)
 	}
-	if newest, empty := s.ledger.newest(names[5]); newest != history[1].ID || empty {
+	if newest, empty := ledger.newest(names[5]); newest != history[1].ID || empty {
 		t.Errorf("the newest is %v, empty %v", newest, empty)
 	}
 }

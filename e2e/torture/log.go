@@ -59,6 +59,7 @@ type Stored struct {
 	Life  int     `json:"life,omitzero"` // histories of the target that were taken away as a whole before it was appended
 	Era   int     `json:"era,omitzero"`  // the same of everything in Redis: of Flushes
 	Wiped Wipe    `json:"wiped,omitzero"`
+	Lost  bool    `json:"lost,omitzero"` // Failed, and not appended again: what comes next does not follow it
 
 	// It went after Trimmed and before Gone; zero if it is still there, and if nobody knows. One that went and was
 	// appended again has the times when it went first.
@@ -80,6 +81,7 @@ const (
 	Kept    Wipe = iota // by itself, or not at all: what follows it stays
 	Evicted             // the history's key expired or was deleted
 	Flushed             // and everything else with it
+	Failed              // its master was lost, and the replica that was promoted had not got it
 )
 
 // DeadLetter is an entry of the stream of dead letters.
@@ -110,7 +112,7 @@ const (
 
 var (
 	outcomes   = []string{"open", "acked", "refused"}
-	wipes      = []string{"kept", "evicted", "flushed"}
+	wipes      = []string{"kept", "evicted", "flushed", "failed"}
 	frameKinds = []string{"connected", "asked", "ack", "closed", "subscribed", "unsubscribed", "event", "skip", "live-only", "gap"}
 )
 
@@ -173,6 +175,9 @@ type Client struct {
 	At     map[string]bool `json:"at,omitempty"` // targets that it was subscribed to at the end
 	Device bool            `json:"device,omitzero"`
 
+	// Retained: it asks for what is retained after a gap (on_gap).
+	Retained bool `json:"retained,omitzero"`
+
 	Cursors map[string]wire.ID `json:"cursors,omitempty"` // of its device, at the end
 	Acked   map[string]wire.ID `json:"acked,omitempty"`   // what it had acknowledged on the connection that it had at the end
 }
@@ -222,7 +227,7 @@ type Log struct {
 	Histories map[string][]Stored // per target all that was ever retained, in the order of ids
 	Dead      []DeadLetter
 	Flushes   []time.Time  // of everything in Redis; it happened soon after
-	Flushed   map[int]bool // numbers of the entries that they found in the ingress streams
+	Flushed   map[int]bool // numbers of the entries that they found in the ingress streams, and of those that a lost master took
 	Clients   []*Client
 	Faults    []Fault
 }

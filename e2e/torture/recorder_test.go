@@ -26,6 +26,7 @@ type recorder struct {
 	publisher  bool
 	mute       bool   // it acknowledges nothing
 	device     string // that it acknowledges for; empty: it does not
+	retained   bool   // it asks for what is retained after a gap
 
 	mu      sync.Mutex // guards what follows
 	frames  []Frame
@@ -100,7 +101,8 @@ func newRecorder(r *run, i int) *recorder {
 		asks: make(chan ask, 16), publisher: i%3 == 0,
 		wants: map[string]*want{}, waiting: map[int]time.Time{},
 	}
-	if i%2 == 1 {
+	c.retained = i%4 >= 2
+	if r.plan.devices && i%2 == 1 {
 		c.device, c.mute = "phone-"+c.name, i%10 == 3
 	}
 	c.want(wire.UserTarget(c.user))
@@ -234,7 +236,9 @@ func (c *recorder) opening(cursors map[string]wire.ID) (first map[string]any, q 
 				c.record(Frame{Kind: Asked, To: to, Device: true, ID: at})
 			}
 		}
-		return map[string]any{"type": "connect", "token": "dev:" + c.user, "device": c.device, "resume": "device"}, q, header
+		first = map[string]any{"type": "connect", "token": "dev:" + c.user, "device": c.device, "resume": "device"}
+		c.chooseOnGap(first, q)
+		return first, q, header
 	}
 	for to, w := range c.wants {
 		switch {
@@ -254,13 +258,26 @@ func (c *recorder) opening(cursors map[string]wire.ID) (first map[string]any, q 
 		if c.device != "" {
 			first["device"] = c.device
 		}
+		c.chooseOnGap(first, q)
 		return first, q, header
 	}
 	header.Set("Authorization", "Bearer "+token)
 	if len(positions) > 0 {
 		q.Set("last_event_id", wire.Cursor(positions))
 	}
+	c.chooseOnGap(nil, q)
 	return nil, q, header
+}
+
+// chooseOnGap says what is to follow a gap: in the frame `connect`, if there is one, or in the query.
+func (c *recorder) chooseOnGap(first map[string]any, q url.Values) {
+	switch {
+	case !c.retained:
+	case first != nil && c.rng.IntN(2) == 0:
+		first["on_gap"] = wire.OnGapRetained
+	default:
+		q.Set("on_gap", wire.OnGapRetained)
+	}
 }
 
 // send writes a frame; an error shows to the reader as the end of the connection. Frames are written by the actor only,

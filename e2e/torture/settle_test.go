@@ -102,11 +102,12 @@ func (r *run) unmoved(ctx context.Context) string {
 // collect makes the log of the run.
 func (r *run) collect() *Log {
 	l := r.system.ledger
-	r.system.must("read the append-only file to its end", l.catchUp)
-	log := &Log{Appends: r.appends, Faults: r.journal.faults, Dead: l.dead, Flushes: l.flushes, Flushed: l.flushed, Histories: l.histories()}
+	r.system.must("read what was retained", l.catchUp)
+	log := &Log{Appends: r.appends, Faults: r.journal.faults}
+	l.fill(log)
 	r.system.must("compare the histories", func(ctx context.Context) error { return r.compare(ctx, log) })
 	for _, c := range r.recorders {
-		client := &Client{Name: c.name, Frames: c.frames, At: r.there[c.name], Acked: r.acked[c.name], Device: c.device != ""}
+		client := &Client{Name: c.name, Frames: c.frames, At: r.there[c.name], Acked: r.acked[c.name], Device: c.device != "", Retained: c.retained}
 		r.system.must("read the cursors", func(ctx context.Context) (err error) {
 			client.Cursors, err = c.readCursors(ctx)
 			return err

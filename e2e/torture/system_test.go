@@ -54,7 +54,7 @@ type system struct {
 	gateways  []*slot
 	workers   []*slot
 	producers *link // from producers to Redis
-	ledger    *ledger
+	ledger    accounts
 
 	mu        sync.Mutex // guards what follows
 	processes []*process
@@ -114,8 +114,8 @@ func newRedis(t testing.TB, kind shape, ahead time.Duration) *system {
 	t.Cleanup(s.close)
 	s.backend = kind.start(s, clock.Shift(t, dir, ahead))
 	s.rdb = s.backend.client()
-	s.ledger = newLedger(s.backend.files(), s.rdb)
-	s.must("read the append-only file", s.ledger.catchUp)
+	s.ledger = s.backend.accounts()
+	s.must("read what is retained", s.ledger.catchUp)
 	return s
 }
 

@@ -57,6 +57,7 @@ type plan struct {
 	away     time.Duration    // between two connections at most
 	hosts    int              // of rendezvous
 	life     bool             // what is ordinary: see life_test.go
+	devices  bool             // half of the clients acknowledge
 	ttl      time.Duration    // of histories
 	rules    Rules            // that it is held to besides the others
 	delay    [2]time.Duration // on the links to Redis of gateways and of workers
@@ -73,7 +74,7 @@ func usual() plan {
 	return plan{
 		seed: usualSeed, duration: 50 * time.Second, redis: alone, every: every,
 		clients: 10, rate: 25, stay: 4 * time.Second, away: 2 * time.Second,
-		hosts: 1, life: true, ttl: 8 * time.Second, rules: Rules{Positions: true, Devices: true, Keys: true}, patience: patience,
+		hosts: 1, life: true, devices: true, ttl: 8 * time.Second, rules: Rules{Positions: true, Devices: true, Keys: true}, patience: patience,
 	}
 }
 
@@ -202,16 +203,19 @@ func TestTorture(t *testing.T) {
 	if name := os.Getenv("SLUICE_TORTURE_REDIS"); name != "" {
 		i := slices.IndexFunc(shapes, func(s shape) bool { return s.name == name })
 		if i < 0 {
-			t.Fatalf("SLUICE_TORTURE_REDIS=%q: there is no such shape", name)
+			t.Fatalf("SLUICE_TORTURE_REDIS=%q: want alone, sentinel or cluster", name)
 		}
 		p.redis = shapes[i]
 	}
-	if p.kinds, err = choose(p.words, slices.Concat(kinds, p.redis.kinds)); err != nil {
+	if p.redis.adapt != nil {
+		p.redis.adapt(&p)
+	}
+	if p.kinds, err = choose(p.words, p.redis.faults()); err != nil {
 		t.Fatalf("SLUICE_TORTURE_FAULTS: %v", err)
 	}
 	v := torture(t, p)
 	if !v.OK() {
-		t.Errorf("seed %d breaks promises:\n%s\n(again: make torture SEED=%d DURATION=%v FAULTS=%s)",
-			p.seed, v.Explain(), p.seed, p.duration, p.words)
+		t.Errorf("seed %d breaks promises:\n%s\n(again: make torture SEED=%d DURATION=%v FAULTS=%s REDIS=%s)",
+			p.seed, v.Explain(), p.seed, p.duration, p.words, p.redis.name)
 	}
 }
