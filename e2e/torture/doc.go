@@ -17,6 +17,9 @@
 //	process_test.go   binaries, signals, what they print
 //	system_test.go    Redis, gateways and workers, with a link between every two parts
 //	backend_test.go   Redis, as one server, and the faults that only one server can take
+//	replicated_test.go Redis with Sentinel, and as a Cluster with replicas: its masters are lost
+//	losses_test.go    what was lost with them: the append-only files of both nodes, compared
+//	aof_test.go       append-only files, read while they are written
 //	ledger_test.go    what Redis retained when: its append-only file, read while it is written
 //	books_test.go     and what is booked of it
 //	link_test.go      a TCP proxy that cuts, delays, stalls, falls silent, and splits
@@ -36,5 +39,5 @@
 // Without a seed the tests take always the same one, and `make torture` takes another one each time. A failure prints
 // its seed, which draws the same schedule again. In which moment a fault meets which process is not drawn, so one seed
 // may need several runs. SLUICE_TORTURE_RULES=positions,devices,keys holds the run to rules that not every version keeps,
-// SLUICE_TORTURE_REDIS chooses the shape of Redis, and SLUICE_TORTURE_HISTORY a file to be judged again (TestHistories).
+// SLUICE_TORTURE_REDIS chooses the shape of Redis (alone, sentinel, cluster: `make torture REDIS=`), and SLUICE_TORTURE_HISTORY a file to be judged again (TestHistories).
 package torture
