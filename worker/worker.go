@@ -172,6 +172,20 @@ func (w *Worker) announce(ctx context.Context) error {
 	}
 }
 
+// mendDead says while the key of the dead letters holds something else, and brings those that
+// waited where they belong.
+func (w *Worker) mendDead(ctx context.Context) {
+	const what = "dead letters"
+	_, err := w.store.MendDead(ctx)
+	var bad *store.BadKey
+	switch {
+	case err == nil:
+		w.apart.clear(what)
+	case errors.As(err, &bad):
+		w.apart.set(what, err)
+	}
+}
+
 // measure keeps the gauges of the backlog.
 func (w *Worker) measure(ctx context.Context) error {
 	tick := time.NewTicker(5 * time.Second)
@@ -180,6 +194,7 @@ func (w *Worker) measure(ctx context.Context) error {
 		if backlog, err := w.store.Backlogs(ctx); err == nil {
 			w.metrics.backlog(backlog)
 		}
+		w.mendDead(ctx)
 		_ = w.apart.err() // forgets what others look after
 		select {
 		case <-ctx.Done():

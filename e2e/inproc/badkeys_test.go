@@ -118,3 +118,36 @@ func TestFullPartition(t *testing.T) {
 		return nil
 	})
 }
+
+// TestBadDeadLetters: the key of the dead letters holds something else. Entries that cannot be
+// processed stop nobody, and are dead letters when it is deleted; until then the worker says it.
+func TestBadDeadLetters(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, onePartition)
+	if err := r.rdb.Set(ctx, "sluice:dead", "x", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	g, w := r.gateway(), r.worker()
+	c := join(t, g, "alice", topics("x"))
+	for _, stream := range []string{r.intake(), r.key("topic:x", "events")} {
+		if err := r.rdb.XAdd(ctx, &redis.XAddArgs{Stream: stream, Values: []any{"to", "nobody", "data", "1"}}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.add("direct", "topic:x", 0, 3)
+	r.add("intake", "topic:x", 3, 3)
+	c.mustHave(patience, "topic:x", 0, 6)
+	eventually(t, patience, "the worker says it", func() error {
+		if w.metric("sluice_worker_set_apart", "what", "dead letters") != 1 {
+			return fmt.Errorf("it does not")
+		}
+		return nil
+	})
+	r.rdb.Del(ctx, "sluice:dead")
+	eventually(t, patience, "both are dead letters", func() error {
+		if dead := r.dead(); dead["bad_to"] != 2 {
+			return fmt.Errorf("%v", dead)
+		}
+		return nil
+	})
+}

@@ -21,6 +21,8 @@ const (
 	deadMarkTTL = 10 * time.Minute
 	// deadArgs bounds a dead letter's fields and values: Lua unpacks at most 8,000.
 	deadArgs = 4000
+	// buryBytes bounds what goes out in one pipeline.
+	buryBytes = 4 << 20
 )
 
 // DeadLetter is an entry that cannot be processed.
@@ -30,8 +32,24 @@ type DeadLetter struct {
 	Claim  *Claim // that the entry holds, if any: it is given up
 }
 
-// Bury adds dead letters, each entry once. Repeatable.
+// Bury adds dead letters, each entry once, in pipelines of about 4 MiB. Where the key of the
+// dead letters holds another type they wait beside it, until MendDead. Repeatable.
 func (s *Store) Bury(ctx context.Context, letters []DeadLetter) error {
+	for len(letters) > 0 {
+		n, size := 0, 0
+		for n < len(letters) && (n == 0 || size+letters[n].Size() <= buryBytes) {
+			size += letters[n].Size()
+			n++
+		}
+		if err := s.bury(ctx, letters[:n]); err != nil {
+			return err
+		}
+		letters = letters[n:]
+	}
+	return nil
+}
+
+func (s *Store) bury(ctx context.Context, letters []DeadLetter) error {
 	calls := make([]call, len(letters))
 	var claims []call
 	for i, l := range letters {
@@ -53,7 +71,7 @@ func (s *Store) Bury(ctx context.Context, letters []DeadLetter) error {
 			}
 			args = append(args, "f:"+name, value)
 		}
-		calls[i] = call{[]string{s.keys.deadMark(stream, l.ID), s.keys.dead()}, args}
+		calls[i] = call{[]string{s.keys.deadMark(stream, l.ID), s.keys.dead(), s.keys.deadWaiting()}, args}
 		if c := l.Claim; c != nil {
 			claims = append(claims, call{[]string{s.keys.idemOf(c)}, []any{c.ID.String()}})
 		}
@@ -65,6 +83,29 @@ func (s *Store) Bury(ctx context.Context, letters []DeadLetter) error {
 		return fmt.Errorf("cannot add dead letters: %w", err)
 	}
 	return nil
+}
+
+// MendDead brings dead letters that waited to where they belong. A *BadKey says that the
+// key of the dead letters holds another type still.
+func (s *Store) MendDead(ctx context.Context) (moved int, err error) {
+	const piece = 10 // of up to a batch's size each
+	for {
+		cmds, err := runAll(ctx, s.rdb, undelay, []call{{[]string{s.keys.dead(), s.keys.deadWaiting()}, []any{deadKept, piece}}})
+		if err != nil {
+			return moved, fmt.Errorf("cannot look after dead letters: %w", err)
+		}
+		res, err := cmds[0].Slice()
+		if err != nil || len(res) != 2 {
+			return moved, fmt.Errorf("cannot look after dead letters: the script answered %v: %w", res, err)
+		}
+		if holds, _ := res[1].(string); holds != "none" && holds != "stream" {
+			return moved, &BadKey{s.keys.dead(), "it holds a " + holds + "; dead letters wait in " + s.keys.deadWaiting() + " until it is deleted"}
+		}
+		n, _ := res[0].(int64)
+		if moved += int(n); n < piece {
+			return moved, nil
+		}
+	}
 }
 
 // Buried is a dead letter as it lies in Redis.

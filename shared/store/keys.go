@@ -72,6 +72,9 @@ func (k *keys) cursors(user string) string {
 	return k.parts[k.partition(target)] + "cursor:" + target
 }
 
+// deadWaiting is where dead letters wait while dead holds something else. It lies in one slot with it.
+func (k *keys) deadWaiting() string { return k.prefix + "{" + k.dead() + "}:waiting" }
+
 func (k *keys) idemOf(c *Claim) string { return k.idem(c.Partition, c.To, c.Owner, c.Key) }
 
 // idem writes a colon in the target's name as %3A: user:a with the key b:c and

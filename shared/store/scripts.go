@@ -23,6 +23,8 @@ var (
 	rewindLua string
 	//go:embed lua/dead.lua
 	deadLua string
+	//go:embed lua/undelay.lua
+	undelayLua string
 	//go:embed lua/unregister.lua
 	unregisterLua string
 	//go:embed lua/sweep.lua
@@ -40,6 +42,7 @@ var (
 	forward    = redis.NewScript(idsLua + forwardLua)
 	rewind     = redis.NewScript(rewindLua)
 	dead       = redis.NewScript(deadLua)
+	undelay    = redis.NewScript(undelayLua)
 	unregister = redis.NewScript(unregisterLua)
 	sweep      = redis.NewScript(sweepLua)
 	unclaim    = redis.NewScript(unclaimLua)

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,9 +61,10 @@ func (x *suite) buryManyFields(t *testing.T) {
 func (x *suite) buryFailure(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	must(t, x.Client.Set(ctx, "sluice:dead", "no stream", 0).Err())
+	must(t, x.Client.Set(ctx, "sluice:{sluice:dead}:waiting", "no stream", 0).Err())
 	letters := []store.DeadLetter{letter(0, id(1, 1), "r", map[string]any{"to": "x"})}
 	wantReply(t, "Bury", s.Bury(ctx, letters), "WRONGTYPE")
-	must(t, x.Client.Del(ctx, "sluice:dead").Err())
+	must(t, x.Client.Del(ctx, "sluice:dead", "sluice:{sluice:dead}:waiting").Err())
 	for range 2 {
 		must(t, s.Bury(ctx, letters))
 		want(t, "dead letters", x.Client.XLen(ctx, "sluice:dead").Val(), 1)
@@ -83,6 +85,36 @@ func (x *suite) buryClaims(t *testing.T) {
 	must(t, s.Bury(ctx, []store.DeadLetter{first, second}))
 	want(t, "own claim", x.Client.Exists(ctx, key(0, "idem:"+to+":mine")).Val(), 0)
 	want(t, "claim of another event", x.Client.Get(ctx, key(0, "idem:"+to+":other")).Val(), "1-1")
+}
+
+// bad key: while the key of the dead letters holds something else they wait, and come to where
+// they belong when it is deleted. Nothing is lost, and nothing stops.
+func (x *suite) buryBad(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	must(t, x.Client.Set(ctx, "sluice:dead", "no stream", 0).Err())
+	var letters []store.DeadLetter
+	for i := range 25 {
+		letters = append(letters, letter(0, id(uint64(i), 1), fmt.Sprint(i), map[string]any{"to": "topic:x", "data": strings.Repeat("x", 300_000)}))
+	}
+	for range 2 { // a repeat adds nothing; more than what goes out at once
+		must(t, s.Bury(ctx, letters))
+		_, err := s.MendDead(ctx)
+		wantBad(t, "dead letters", err)
+	}
+	must(t, x.Client.Del(ctx, "sluice:dead").Err())
+	moved, err := s.MendDead(ctx)
+	must(t, err)
+	want(t, "moved", moved, len(letters))
+	moved, err = s.MendDead(ctx)
+	must(t, err)
+	want(t, "moved by a repeat", moved, 0)
+	buried, err := s.DeadLetters(ctx, "", 100)
+	must(t, err)
+	want(t, "dead letters", len(buried), len(letters))
+	for i, b := range buried {
+		want(t, "reason", b.Reason, fmt.Sprint(i))
+		want(t, "data", len(b.Fields["data"]), 300_000)
+	}
 }
 
 func (x *suite) deadLetters(t *testing.T) {

@@ -93,6 +93,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Bury", everywhere, (*suite).bury},
 		{"Bury/many fields", everywhere, (*suite).buryManyFields},
 		{"Bury/failure", everywhere, (*suite).buryFailure},
+		{"Bury/bad key", everywhere, (*suite).buryBad},
 		{"Bury/claims", everywhere, (*suite).buryClaims},
 		{"DeadLetters", everywhere, (*suite).deadLetters},
 		{"Requeue", everywhere, (*suite).requeue},
