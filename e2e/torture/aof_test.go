@@ -51,7 +51,7 @@ func (a *aof) read(take func(commands [][][]byte)) error {
 		a.close()
 		if a.file, err = os.Open(next); err != nil {
 			a.file = nil
-			return nil // not there yet, or not any more
+			return nil //nolint:nilerr // not there yet, or not any more
 		}
 		a.at = 0
 	}

@@ -49,6 +49,8 @@ func (v *viewer) gap(w *view, f *Frame) {
 		w.stand = f.ID
 	}
 	switch {
+	case inReplay && f.ID.Less(w.pos): // what comes again goes on from there
+		w.again, w.back = true, f.ID
 	case !f.ID.Less(w.pos):
 		w.moveTo(f.ID)
 	case v.wiped(w, w.pos, f.At):

@@ -321,6 +321,7 @@ func (c *recorder) see(m *message) {
 	case "unsubscribed":
 		c.record(Frame{Kind: Unsubscribed, To: m.To})
 		w.ready, w.leaving = false, false
+		w.got, w.acked, w.cursor = wire.ID{}, wire.ID{}, false // the cursor has ended
 	case "event", "skip":
 		kind := Event
 		switch {
