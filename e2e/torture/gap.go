@@ -50,7 +50,7 @@ func (v *viewer) gap(w *view, f *Frame) {
 	}
 	switch {
 	case inReplay && f.ID.Less(w.pos): // what comes again goes on from there
-		w.again, w.back = true, f.ID
+		w.again, w.pos = false, f.ID
 	case !f.ID.Less(w.pos):
 		w.moveTo(f.ID)
 	case v.wiped(w, w.pos, f.At):
