@@ -65,7 +65,7 @@ func (c *checker) client(client *Client) {
 	for to, id := range client.Cursors {
 		w := v.view(to)
 		v.rewritten(w, forever)
-		if w.acked.Less(id) {
+		if w.acked.Less(id) && !w.unheard {
 			v.violation(Lost, to, id, -1, "its device's cursor is above %v, the highest that it has acknowledged", w.acked)
 		}
 	}

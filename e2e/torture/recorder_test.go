@@ -51,6 +51,7 @@ type want struct {
 	leaving  bool // asked to be unsubscribed
 	byCursor bool // asked by the device's cursor, which may be lost by now, or not be there yet
 	cursor   bool // acknowledged at some time: there may be a cursor
+	unheard  bool // a subscription had no answer: there may be a cursor
 
 	got, acked wire.ID // on this connection: the last event that came, and that was acknowledged
 }
@@ -144,6 +145,7 @@ func (c *recorder) live(ctx context.Context) {
 		c.mu.Lock()
 		c.ws, c.conn = nil, ""
 		for _, w := range c.wants {
+			w.unheard = w.unheard || w.asked
 			w.asked, w.ready, w.leaving, w.byCursor = false, false, false, false
 			w.got, w.acked = wire.ID{}, wire.ID{}
 		}
@@ -231,7 +233,8 @@ func (c *recorder) opening(cursors map[string]wire.ID) (first map[string]any, q 
 		}
 		for to, w := range c.wants {
 			at, there := cursors[to]
-			if w.on && w.has && (there || w.cursor) { // what was acknowledged just now may have become one meanwhile
+			// What was acknowledged just now may have become one meanwhile, and so may a subscription without an answer.
+			if w.on && (there || (w.has && w.cursor) || w.unheard) {
 				w.asked, w.now, w.byCursor = true, false, true
 				c.record(Frame{Kind: Asked, To: to, Device: true, ID: at})
 			}
@@ -317,7 +320,7 @@ func (c *recorder) see(m *message) {
 			w.has, w.pos = true, m.Position
 		}
 		w.all = false
-		w.asked, w.ready, w.byCursor = false, true, false
+		w.asked, w.ready, w.byCursor, w.unheard = false, true, false, false
 	case "unsubscribed":
 		c.record(Frame{Kind: Unsubscribed, To: m.To})
 		w.ready, w.leaving = false, false
