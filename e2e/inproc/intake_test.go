@@ -85,3 +85,45 @@ func TestIntakeGroupLost(t *testing.T) {
 	}
 	r.noDead()
 }
+
+// TestIntakeAfterAFailover: a new master has entries of the intake, but neither the last one
+// nor that they were read. They have been forwarded, and are not again; what comes is.
+func TestIntakeAfterAFailover(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, onePartition)
+	g := r.gateway()
+	w := r.worker()
+	const target = "topic:x"
+	c := join(t, g, "alice", topics("x"))
+	var ids []string
+	for n := range 5 {
+		id, err := r.rdb.XAdd(ctx, &redis.XAddArgs{Stream: r.intake(), Values: []any{"to", target, "data", n}}).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	c.mustHave(patience, target, 0, 5)
+	eventually(t, patience, "all is acknowledged", func() error { return pendingOf(r) })
+	w.stop()
+	groups, err := r.rdb.XInfoGroups(ctx, r.intake()).Result()
+	if err != nil || len(groups) != 1 {
+		t.Fatal(groups, err)
+	}
+	r.rdb.Del(ctx, r.intake())
+	for n, id := range ids[:4] { // the last one is lost
+		if err := r.rdb.XAdd(ctx, &redis.XAddArgs{Stream: r.intake(), ID: id, Values: []any{"to", target, "data", n}}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.rdb.XGroupCreate(ctx, r.intake(), groups[0].Name, ids[1]).Err(); err != nil {
+		t.Fatal(err)
+	}
+	r.worker()
+	r.add("intake", target, 5, 3)
+	c.mustHave(patience, target, 0, 8)
+	if n := r.rdb.XLen(ctx, r.key(target, "history")).Val(); n != 8 {
+		t.Errorf("%d events in the history, want 8", n)
+	}
+	r.noDead()
+}

@@ -155,7 +155,7 @@ func TestQuietTopicForgotten(t *testing.T) {
 	c := join(t, g, "alice", topics("x"))
 	for n := range 3 {
 		r.add("direct", target, 2*n, 2)
-		c.mustHave(patience, target, 0, 2*n+2)
+		c.waitEvents(patience, target, 2*n+2)
 		eventually(t, patience, "the history expires", func() error {
 			if r.rdb.Exists(ctx, r.key(target, "history")).Val() > 0 {
 				return fmt.Errorf("it is there")
@@ -166,7 +166,8 @@ func TestQuietTopicForgotten(t *testing.T) {
 		w = r.worker()
 	}
 	r.add("direct", target, 6, 2)
-	c.mustHave(patience, target, 0, 8)
+	c.waitEvents(patience, target, 8)
+	c.inOrder(target, 0, 8)
 	if n := g.metric("sluice_gateway_gaps_total"); n != 0 {
 		t.Errorf("%v gaps were told", n)
 	}
