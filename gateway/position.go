@@ -76,10 +76,10 @@ func (p position) gap(got *piece, since int64, c clock) (reason string) {
 		switch {
 		case p.follows(first):
 			return ""
-		case first.Prev.IsZero() || first.First:
-			return p.ended(since, c)
 		case p.last.Less(first.Prev):
 			return wire.GapTrimmed
+		case first.Prev.IsZero() || first.First:
+			return p.ended(since, c)
 		}
 		return wire.GapUnknown // no event of this history
 	}

@@ -83,7 +83,7 @@ func TestPositionGap(t *testing.T) {
 		{"young, begun anew", at(ms(940_000)), 940_000, page(950_000, 0, false), wire.GapUnknown},
 		{"old, begun anew", at(ms(5)), 5, page(950_000, 0, false), wire.GapExpired},
 		{"old, begun anew, but heard until lately", at(ms(5)), now, page(950_000, 0, false), ""},
-		{"old, begun anew behind an event that it has not", at(ms(5)), 5, page(950_000, 6, true), wire.GapExpired},
+		{"begun anew behind an event that it has not", at(ms(5)), 5, page(950_000, 6, true), wire.GapTrimmed},
 		{"begun anew behind what it has", at(ms(5)), 5, page(950_000, 5, true), ""},
 		{"in the far future, nothing there", at(wire.ID{Ms: top, Seq: top}), 0, nothing(0), wire.GapUnknown},
 		{"beyond int64, nothing there", at(ms(math.MaxInt64 + 1)), 0, nothing(0), wire.GapUnknown},

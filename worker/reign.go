@@ -153,7 +153,7 @@ func (l *lane) count(last []store.Entry) int {
 		for i := range last {
 			size += last[i].Size()
 		}
-		l.entrySize = max(size/len(last), l.entrySize/2) // what grows is believed at once
+		l.entrySize = max(size/len(last), l.entrySize/8) // what grows is believed at once
 	}
 	all := min(batchEntries, batchBytes/max(1, l.entrySize), readBytes/l.w.store.Config().MaxData)
 	return max(1, all/max(1, len(l.owned)))

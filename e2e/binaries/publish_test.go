@@ -72,7 +72,7 @@ func TestPublishToEachKind(t *testing.T) {
 	}
 }
 
-// TestPublishTwice: a second publish with the key is a duplicate with the first one's id, from whatever connection.
+// TestPublishTwice: a user's second publish with the key is a duplicate with the first one's id, from whatever connection.
 func TestPublishTwice(t *testing.T) {
 	t.Parallel()
 	c := sharedCluster(t)
@@ -89,11 +89,15 @@ func TestPublishTwice(t *testing.T) {
 			t.Errorf("want a duplicate with the id %s: %s", first.ID, f)
 		}
 	}
-	// The key counts for XADD as well.
-	c.sendDirect(t, topic, number(2), "id", "order-7")
-	author.must(author.ask(msg{"type": "publish", "to": topic, "data": msg{"n": 1}}), "published")
-	requireNumbers(t, topic, author.waitEvents(topic, 2), 0, 2)
-	requireNumbers(t, topic, author.syncEvents(topic), 0, 2)
+	// The key is the user's own: those of backends and of other users are others.
+	c.sendDirect(t, topic, number(1), "id", "order-7")
+	other := join(t, c.gateways[0], unique("author"))
+	if f := other.must(other.ask(v(2)), "published"); f.Duplicate {
+		t.Errorf("another user's key counts: %s", f)
+	}
+	author.must(author.ask(msg{"type": "publish", "to": topic, "data": msg{"n": 3}}), "published")
+	requireNumbers(t, topic, author.waitEvents(topic, 4), 0, 4)
+	requireNumbers(t, topic, author.syncEvents(topic), 0, 4)
 }
 
 // TestPublishLiveOnly: retain 0 and JSON false mean the same.

@@ -50,8 +50,8 @@ func TestResume(t *testing.T) {
 			second := way.back(t, c.gateways[(i+1)%2], user, topic, at)
 			for _, target := range targets {
 				sub := second.waitSubscribed(target)
-				if !sub.recovered() || sub.Position != newest[target] {
-					t.Errorf("want recovered, at %s: %s", newest[target], sub)
+				if !sub.recovered() || sub.Position != at[target] {
+					t.Errorf("want recovered, at %s: %s", at[target], sub)
 				}
 				second.waitEvents(target, 3)
 				events := second.syncEvents(target)
@@ -147,16 +147,17 @@ func TestSubscribeAfter(t *testing.T) {
 
 	cases := []struct {
 		after string
-		from  int // the first event that comes
+		at    string // where the subscription stands
+		from  int    // the first event that comes
 	}{
-		{"", 6}, {"0", 0}, {"earliest", 0}, {ids[0], 1}, {ids[3], 4}, {newest, 6},
+		{"", newest, 6}, {"0", "0", 0}, {"earliest", "0", 0}, {ids[0], ids[0], 1}, {ids[3], ids[3], 4}, {newest, newest, 6},
 	}
 	for i, tc := range cases {
 		t.Run("after "+tc.after, func(t *testing.T) {
 			s := join(t, c.gateways[i%2], unique("reader"))
 			sub := s.subscribe(topic, tc.after)
-			if sub.Position != newest {
-				t.Errorf("position is not %s: %s", newest, sub)
+			if sub.Position != tc.at {
+				t.Errorf("position is not %s: %s", tc.at, sub)
 			}
 			if tc.after != "" && !sub.recovered() {
 				t.Errorf("not recovered: %s", sub)

@@ -132,9 +132,15 @@ func TestSessionOfLeaver(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	g := r.gateway()
-	l := g.via.on(loseReply, isSession)
-	c := dial(t, g, "alice")
-	c.kill()
+	leaver := make(chan *client, 1)
+	l := g.via.on(loseReply, func(f flight) bool {
+		if !isSession(f) {
+			return false
+		}
+		(<-leaver).kill()
+		return true
+	})
+	leaver <- dial(t, g, "alice")
 	l.wait(t)
 	eventually(t, patience, "the connection ends", func() error {
 		if n := g.metric("sluice_gateway_connections"); n != 0 {
