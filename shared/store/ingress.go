@@ -227,12 +227,11 @@ func (s *Store) Trim(ctx context.Context, acked map[int]wire.ID) error {
 	if len(acked) == 0 {
 		return nil
 	}
-	pipe := s.rdb.Pipeline()
+	calls := make([]call, 0, len(acked))
 	for p, id := range acked {
-		pipe.XTrimMinID(ctx, s.keys.events(p), id.Next().String())
+		calls = append(calls, call{[]string{s.keys.events(p)}, []any{id.String(), id.Next().String()}})
 	}
-	cmds, err := exec(ctx, pipe)
-	if err := firstFailure(cmds, err, isWrongType); err != nil { // its lane sets it apart
+	if _, err := runAll(ctx, s.rdb, trim, calls, isWrongType); err != nil { // its lane sets it apart
 		return fmt.Errorf("cannot trim ingress streams: %w", err)
 	}
 	return nil

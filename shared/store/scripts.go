@@ -33,6 +33,8 @@ var (
 	unclaimLua string
 	//go:embed lua/cursor.lua
 	cursorLua string
+	//go:embed lua/trim.lua
+	trimLua string
 	//go:embed lua/trimacks.lua
 	trimAcksLua string
 
@@ -48,6 +50,7 @@ var (
 	unclaim    = redis.NewScript(unclaimLua)
 
 	cursors  = redis.NewScript(idsLua + cursorLua)
+	trim     = redis.NewScript(idsLua + trimLua)
 	trimAcks = redis.NewScript(idsLua + trimAcksLua)
 )
 
