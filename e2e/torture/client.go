@@ -49,6 +49,7 @@ type view struct {
 	acked  wire.ID   // the highest
 	device bool      // events up to its position may come again, from its cursor on
 	cursor wire.ID   // it is at least there
+	from   wire.ID   // the position that it asked from: a new cursor begins there, before a gap
 	since  time.Time // it asked
 	again  bool      // they do, and have come to
 	back   wire.ID
@@ -129,6 +130,9 @@ func (v *viewer) frame(f *Frame) {
 	case Asked:
 		w.asked, w.now, w.told = true, !f.After && !f.Earliest && !f.Device, false
 		w.device, w.cursor, w.again, w.since = f.Device, f.ID, false, f.At
+		if w.from = (wire.ID{}); f.After {
+			w.from = f.ID
+		}
 		w.before, w.all, w.stand = w.now || f.Earliest, f.Earliest, wire.ID{}
 		if f.Device {
 			v.verdict.Resumed++
@@ -250,7 +254,7 @@ func (v *viewer) stands(w *view, f *Frame) {
 		w.all = false
 	}
 	if v.log.Config.Rules.Devices && v.client.Device && (w.began.IsZero() || (w.device && w.unheard)) {
-		w.began, w.acked = f.At, wire.Later(w.acked, f.ID)
+		w.began, w.acked = f.At, wire.Later(w.acked, wire.Later(f.ID, w.from))
 		if w.device && w.unheard {
 			w.unheard = false
 			if w.pos.Less(f.ID) {
