@@ -136,6 +136,9 @@ func (v *viewer) frame(f *Frame) {
 		w.before, w.all, w.stand = w.now || f.Earliest, f.Earliest, wire.ID{}
 		if f.Device {
 			v.verdict.Resumed++
+			if w.unheard {
+				w.acked = wire.Later(w.acked, f.ID)
+			}
 			v.rewritten(w, f.At)
 		}
 		switch {
