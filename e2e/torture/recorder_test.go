@@ -144,8 +144,12 @@ func (c *recorder) live(ctx context.Context) {
 		reason := c.visit(ctx, c.rng.IntN(gateways))
 		c.mu.Lock()
 		c.ws, c.conn = nil, ""
-		for _, w := range c.wants {
-			w.unheard = w.unheard || w.asked
+		for to, w := range c.wants {
+			if w.leaving { // that may have been done, and its answer lost: then the device's cursor has ended
+				c.record(Frame{Kind: Unsubscribed, To: to})
+				w.cursor = false
+			}
+			w.unheard = w.unheard || w.asked || w.leaving
 			w.asked, w.ready, w.leaving, w.byCursor = false, false, false, false
 			w.got, w.acked = wire.ID{}, wire.ID{}
 		}
