@@ -28,7 +28,9 @@ var (
 	isRenew = func(f flight) bool {
 		return f.has(func(c command) bool { return c.script(":lease") && !c.script(":epoch") })
 	}
-	isTrim    = func(f flight) bool { return f.hasName("XTRIM") && !isAppend(f) }
+	isTrim    = func(f flight) bool { // a script whose only key is a stream
+		return f.has(func(c command) bool { return c.script("events") && c.args[2] == "1" })
+	}
 	isPublish = func(f flight) bool {
 		return f.has(func(c command) bool { return c.is("XADD") && strings.HasSuffix(c.args[1], ":events") })
 	}
