@@ -28,7 +28,7 @@ var (
 	isRenew = func(f flight) bool {
 		return f.has(func(c command) bool { return c.script(":lease") && !c.script(":epoch") })
 	}
-	isTrim    = func(f flight) bool { // a script whose only key is a stream
+	isTrim = func(f flight) bool { // a script whose only key is a stream
 		return f.has(func(c command) bool { return c.script("events") && c.args[2] == "1" })
 	}
 	isPublish = func(f flight) bool {
