@@ -119,10 +119,10 @@ func TestPage(t *testing.T) {
 	})
 	step("moves its position by skip and gap", func(t *testing.T) {
 		server.do(func() {
-			at["all"] = "1700000050000-0"
+			at["all"] = fmt.Sprintf("%d-99999", time.Now().UnixMilli())
 			server.send(frame{"type": "skip", "to": "all", "id": at["all"], "prev": server.newest("all")})
 		})
-		v.Wait(`[...document.querySelectorAll("#positions .id")].some(td => td.textContent === "1700000050000-0")`)
+		v.Wait(`[...document.querySelectorAll("#positions .id")].some(td => td.textContent === "` + at["all"].(string) + `")`)
 		v.Click("#toggle")
 		v.State("away")
 		server.add(alice, "gone")

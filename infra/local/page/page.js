@@ -76,7 +76,8 @@ function forget(to) {
 let socket = null, attempts = 0, goaway = null, retry = 0, watcher = 0;
 let welcomedAt = 0, heardAt = 0, pingedAt = 0, pingMs = WELCOME_MS;
 let replayed = 0, faults = 0; // on this connection: missed events that came; events out of order
-const subscribed = new Map(); // target -> its newest id when this connection subscribed
+const subscribed = new Set(); // targets
+let since = ""; // when this connection was opened, as an id: the events before it were missed
 const outbox = new Map(); // ref -> {frame, madeAt, sentAt}: published, but not yet answered
 
 const isOff = () => ["away", "stopped"].includes(document.body.dataset.state);
@@ -95,6 +96,7 @@ function open() {
   welcomedAt = replayed = faults = 0;
   pingMs = WELCOME_MS;
   pingedAt = Date.now();
+  since = pingedAt + "-0"; // an id begins with the time in ms of Redis, which runs on this machine
   watcher = setInterval(watch, 1000);
   setState("connecting", "Connecting as " + user + ".");
   const mine = (handle) => (e) => { if (s === socket) handle(e); }; // a socket that was left has nothing more to say
@@ -176,7 +178,7 @@ const on = {
     for (const entry of outbox.values()) sendPublish(entry);
   },
   subscribed(f) {
-    subscribed.set(f.to, f.position);
+    subscribed.add(f.to);
     if (!positions.has(f.to)) setPosition(f.to, f.position); // an own id is kept until events replace it
     changed();
   },
@@ -204,8 +206,7 @@ function move(f) {
   const hole = last !== undefined && isId(f.prev) && after(f.prev, last);
   if (hole) faults++;
   setPosition(f.to, f.id);
-  const newest = subscribed.get(f.to);
-  const missed = isId(newest) && !after(f.id, newest);
+  const missed = !after(f.id, since);
   if (f.type === "event") {
     if (missed) { replayed++; step(4); } else { step(1); step(2); }
   }

@@ -115,10 +115,11 @@ func (s *toy) newest(to string) string {
 	return "0"
 }
 
-// append adds an event and delivers it to the living connection. All ids have one length, so text compares as numbers do.
+// append adds an event and delivers it to the living connection. Its id holds the time, as Redis makes them; all ids
+// have one length, so text compares as numbers do.
 func (s *toy) append(to string, data any, more frame) string {
 	s.seq++
-	e := frame{"type": "event", "to": to, "id": fmt.Sprintf("17000000%05d-0", s.seq), "prev": s.newest(to), "event": "message", "data": data}
+	e := frame{"type": "event", "to": to, "id": fmt.Sprintf("%d-%05d", time.Now().UnixMilli(), s.seq), "prev": s.newest(to), "event": "message", "data": data}
 	for k, v := range more {
 		e[k] = v
 	}
