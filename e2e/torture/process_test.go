@@ -2,10 +2,7 @@ package torture
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/shared/store/storetest"
 )
 
 // builds are the directories of the binaries under test, by build tag.
@@ -135,29 +134,7 @@ func (p *process) crash() string {
 	return ""
 }
 
-// ports hands out loopback ports below the range from which the kernel takes the ports of outgoing connections: a port
-// of that range could be taken again between its choice here and the start of the server that is told to use it.
-var ports = struct {
-	sync.Mutex
-	next int
-}{next: 10000 + rand.IntN(8000)}
-
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	ports.Lock()
-	defer ports.Unlock()
-	for range 4000 {
-		ports.next++
-		addr := fmt.Sprintf("127.0.0.1:%d", ports.next)
-		l, err := net.Listen("tcp", addr)
-		if err == nil {
-			_ = l.Close()
-			return addr
-		}
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			t.Fatalf("cannot listen on loopback: %v", err)
-		}
-	}
-	t.Fatal("no free loopback port")
-	return ""
+	return fmt.Sprintf("127.0.0.1:%d", storetest.FreePort(t))
 }
