@@ -11,8 +11,10 @@ TIMEOUT ?= 20m
 GOTEST   = CGO_ENABLED=1 go test -race -count=1 -p 1 -timeout $(TIMEOUT) $(TESTFLAGS)
 
 # The version is part of the file's name, so that a new version is installed and the present one is not built again.
-LINT_VERSION = v2.15.0
-LINT         = bin/tools/golangci-lint-$(LINT_VERSION)
+LINT_VERSION   = v2.15.0
+LINT           = bin/tools/golangci-lint-$(LINT_VERSION)
+REPORT_VERSION = v1.13.0
+REPORT         = bin/tools/gotestsum-$(REPORT_VERSION)
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test again lint fmt bench load e2e compose torture tools
@@ -66,8 +68,12 @@ lint: $(LINT) ## Check formatting, go vet, and golangci-lint with the import rul
 fmt: ## Format all Go code
 	gofmt -s -w .
 
-tools: $(LINT)
+tools: $(LINT) $(REPORT)
 
 $(LINT):
 	GOBIN="$(CURDIR)/bin/tools" CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	mv bin/tools/golangci-lint $@
+
+$(REPORT):
+	GOBIN="$(CURDIR)/bin/tools" CGO_ENABLED=0 go install gotest.tools/gotestsum@$(REPORT_VERSION)
+	mv bin/tools/gotestsum $@
