@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -9,11 +11,12 @@ import (
 // first the answer to what the client asked for. The connection's feeder owns it.
 type catchup struct {
 	s     *sub
-	ask   *want // asked for by the client, and not yet read
-	next  *want // asked for meanwhile; the shard's lock guards it
-	since int64 // when it was last known to lack nothing, Redis's clock in ms; 0: not here
+	ask   *want   // asked for by the client, and not yet read; set under the shard's lock
+	next  []*want // asked for meanwhile, at most maxAsked; the shard's lock guards it
+	since int64   // when it was last known to lack nothing, Redis's clock in ms; 0: not here
 
 	answer  [][]byte // `gap` and `subscribed`, to be queued before everything else
+	ref     string   // of the request that it answers; the shard's lock guards it
 	cursor  bool     // the device's cursor must be there before the answer
 	begins  wire.ID  // where that begins: before a gap, which the client may never hear of
 	records []wire.Record
@@ -59,13 +62,50 @@ func (k *catchup) query(most int) *reading {
 	return q
 }
 
-// takeNext begins with what the client has asked for meanwhile. The shard's lock is held.
+// maxAsked bounds how many moves of a subscription may wait for their answers.
+const maxAsked = 16
+
+// takeNext begins with what the client has asked for meanwhile, when what it asked for
+// before has its answer. The shard's lock is held.
 func (k *catchup) takeNext() {
-	if k.next != nil {
-		k.ask, k.next = k.next, nil
-		k.answer, k.cursor = nil, false
-		k.forget()
+	if len(k.next) == 0 || k.ask != nil || len(k.answer) > 0 {
+		return
 	}
+	w := k.next[0]
+	k.next = k.next[1:]
+	k.s.retained = w.retained
+	if w.start.kind == startNow { // it goes on from where it stands
+		k.ref, k.answer = w.ref, [][]byte{wire.Frame(k.s.stands(w))}
+		return
+	}
+	k.ask = w
+	k.forget()
+}
+
+// stands is the answer to a client that asks where its subscription stands. The shard's
+// lock is held.
+func (s *sub) stands(w *want) wire.Subscribed {
+	return wire.Subscribed{Ref: w.ref, To: w.target, Position: s.last, Recovered: true}
+}
+
+// unanswered are the refs of what was asked for and will not be answered any more, since
+// the subscription has ended.
+func (s *sub) unanswered() (refs []string) {
+	s.target.shard.mu.Lock()
+	defer s.target.shard.mu.Unlock()
+	k := s.catchup
+	switch {
+	case k == nil:
+		return nil
+	case k.ask != nil:
+		refs = append(refs, k.ask.ref)
+	default:
+		refs = append(refs, k.ref)
+	}
+	for _, w := range k.next {
+		refs = append(refs, w.ref)
+	}
+	return slices.DeleteFunc(refs, func(ref string) bool { return ref == "" })
 }
 
 // forget gives up what was read: it is read again, or found in the cache.
@@ -98,7 +138,7 @@ func (k *catchup) take(q *reading, c clock, m *metrics) bool {
 		return false
 	}
 	k.s.ifThere(func() {
-		if k.next == nil {
+		if k.ask != nil || len(k.next) == 0 {
 			k.accept(q, got, reason, c, m)
 		}
 	})
@@ -126,6 +166,7 @@ func (k *catchup) accept(q *reading, got *piece, reason string, c clock, m *metr
 		k.answer = append(k.answer, wire.Frame(wire.Subscribed{
 			Ref: k.ask.ref, To: k.s.target.name, Position: k.s.last, Recovered: reason == "",
 		}))
+		k.ref = k.ask.ref
 		k.cursor, k.begins = k.s.conn.device != "", k.s.last
 		if k.ask.start.kind == startOwn {
 			k.begins = k.ask.start.id

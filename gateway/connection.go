@@ -229,8 +229,15 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 	}
 	ctx, done := c.work()
 	defer done()
-	if old != nil {
-		return c.move(ctx, old, &w)
+	if old != nil { // it moves; if that fails it goes on as before
+		begun, ok := c.gw.hub.rewind(old, &w)
+		switch {
+		case !ok:
+			return &wire.FrameError{Code: wire.CodeUnavailable, Message: "too many subscriptions to it have not been answered yet"}
+		case begun == nil:
+			return nil // the feeder has it
+		}
+		return c.feed(ctx, replay{begun})
 	}
 	replays, refused, err := c.enroll(ctx, []want{w})
 	if err != nil {
@@ -242,34 +249,11 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 	return c.feed(ctx, replays...)
 }
 
-// move lets a subscription that is there begin at another position, or says where it
-// stands. If that fails it goes on as before.
-func (c *conn) move(ctx context.Context, s *sub, w *want) error {
-	if w.start.kind == startNow {
-		answered := true
-		s.ifThere(func() {
-			if answered = s.answered; answered {
-				s.retained = w.retained
-				c.send(wire.Subscribed{Ref: w.ref, To: w.target, Position: s.last, Recovered: true})
-			}
-		})
-		if answered {
-			return nil
-		}
-	} else if begun, ok := c.gw.hub.rewind(s, w); ok {
-		if begun == nil {
-			return nil // the feeder has it
-		}
-		return c.feed(ctx, replay{begun})
-	}
-	return &wire.FrameError{Code: wire.CodeUnavailable, Message: "the subscription before this one has not been answered yet"}
-}
-
 func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 	if f.To == wire.All || f.To == wire.UserTarget(c.user()) {
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "every connection has all and its own user"}
 	}
-	if s := c.forget(f.To); c.device != "" {
+	if s := c.end(f.To); c.device != "" {
 		if err := c.endCursor(f.To, s); err != nil {
 			return err
 		}
@@ -278,6 +262,18 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 	}
 	c.send(wire.Unsubscribed{Ref: f.Ref, To: f.To})
 	return nil
+}
+
+// end ends a subscription, and returns it if there is one. What was asked of it and has no
+// answer is refused.
+func (c *conn) end(target string) *sub {
+	s := c.forget(target)
+	if s != nil {
+		for _, ref := range s.unanswered() {
+			c.fail(ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: "the subscription ended before this was answered"})
+		}
+	}
+	return s
 }
 
 // forget ends a subscription, and returns it if there is one.
@@ -314,7 +310,7 @@ func (c *conn) reauthorize(f *wire.ClientFrame) error {
 	}
 	c.mu.Unlock()
 	for _, target := range over {
-		if c.forget(target) != nil {
+		if c.end(target) != nil {
 			c.send(wire.Unsubscribed{To: target})
 		}
 	}

@@ -270,6 +270,8 @@ func (k *catchup) giveOne() (room bool) {
 	room = true
 	there := k.s.ifThere(func() {
 		switch {
+		case len(k.next) > 0: // it goes on elsewhere
+			k.forget()
 		case !k.s.has(r.ID) && !k.s.follows(r):
 			k.forget() // a hole: the next read begins at it
 		case k.s.push(r):
@@ -337,8 +339,8 @@ func (k *catchup) reply() (room bool) {
 				return
 			}
 			if k.answer = k.answer[1:]; len(k.answer) == 0 {
-				k.answer = nil
-				k.s.answered = k.s.answered || k.next == nil
+				k.answer, k.ref = nil, ""
+				k.s.answered = k.s.answered || len(k.next) == 0
 			}
 		}
 	})
@@ -355,25 +357,25 @@ func (c *conn) giveUp(replays []replay) {
 					c.sock.Close(wire.CloseOverloaded, tryAgain)
 					return
 				}
-				c.withdraw(k)
-				c.fail(w.ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: tryAgain})
+				if c.withdraw(k) {
+					c.fail(w.ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: tryAgain})
+				}
 			}
 		}
 	}
 }
 
 // withdraw takes back what was asked for: a subscription that was there goes on, a new
-// one is none.
-func (c *conn) withdraw(k *catchup) {
+// one is none. false: there was nothing to take back.
+func (c *conn) withdraw(k *catchup) bool {
 	w := k.ask
-	switch {
-	case w == nil:
-	case w.moves:
-		k.ask = nil
-		k.s.ifThere(func() { k.s.answered = true })
-	default:
-		c.forget(w.target)
+	if w == nil || !k.s.ifThere(func() { k.ask, k.s.answered = nil, len(k.next) == 0 }) {
+		return false
 	}
+	if !w.moves {
+		c.end(w.target)
+	}
+	return true
 }
 
 // ifThere does something with the subscription under its shard's lock, unless it has

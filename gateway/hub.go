@@ -52,7 +52,7 @@ type sub struct {
 	catchup  *catchup // the same
 	index    int32    // in target.subs
 	gone     bool
-	answered bool // `subscribed` was queued
+	answered bool // everything that the client asked of it has its answer in the queue
 	retained bool // on_gap: after a gap what is retained follows
 }
 
@@ -237,7 +237,7 @@ func (h *hub) join(s *sub) bool {
 	if defect == "no-buffer" && s.last.Less(waiting.lost) {
 		s.advance(waiting.lost)
 	}
-	if waiting.missed {
+	if waiting.missed || len(s.catchup.next) > 0 {
 		return false
 	}
 	for i := range waiting.records {
@@ -270,20 +270,28 @@ func (h *hub) join(s *sub) bool {
 }
 
 // rewind lets a subscription begin again where the client asks for; until that is read
-// it stays as it is. begun is its way back into the live flow, nil if it is on one already.
-// false: it has no answer yet to what was asked for before.
+// it stays as it is. Without a position it says where it stands. begun is its way back into
+// the live flow, nil if it is on one already, or needs none. false: too much that was asked
+// for before has no answer yet.
 func (h *hub) rewind(s *sub, w *want) (begun *catchup, ok bool) {
 	s.target.shard.mu.Lock()
 	defer s.target.shard.mu.Unlock()
-	if s.gone || !s.answered {
+	switch {
+	case s.gone:
 		return nil, false
-	}
-	s.answered, s.retained = false, w.retained
-	if s.held == nil {
+	case s.answered && w.start.kind == startNow:
+		s.retained = w.retained
+		s.conn.send(s.stands(w))
+		return nil, true
+	case s.held == nil:
+		s.answered, s.retained = false, w.retained
 		begun = h.detach(s, &held{})
 		begun.ask = w
-	} else {
-		s.catchup.next = w
+		return begun, true
+	case len(s.catchup.next) >= maxAsked:
+		return nil, false
 	}
-	return begun, true
+	s.answered = false
+	s.catchup.next = append(s.catchup.next, w)
+	return nil, true
 }

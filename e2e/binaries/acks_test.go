@@ -370,6 +370,13 @@ func TestAckWorkerDied(t *testing.T) {
 	own := "user:" + user
 	s := connect(t, c.gateways[0], user, msg{"device": "d"})
 	id := s.waitSubscribedEvent(c, user)
+	eventually(t, func() error { // it makes the groups when it begins to read
+		groups, err := c.XInfoGroups(ctx, c.acks(own)).Result()
+		if len(groups) == 0 {
+			return fmt.Errorf("no group of %s: %w", c.acks(own), err)
+		}
+		return nil
+	})
 	c.workers[0].signal(t, syscall.SIGKILL)
 	c.workers[0].waitExit(t)
 	s.ack(own, id)

@@ -2,6 +2,7 @@ package inproc_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -64,6 +65,64 @@ func TestSubscribeAgainWhileReplaying(t *testing.T) {
 		return nil
 	})
 	complain(t, c.everything(), target, first)
+	for _, f := range c.everything() {
+		if f.Type == "error" {
+			t.Errorf("%s was refused: %s", f.Ref, f.Message)
+		}
+	}
+}
+
+// TestEveryRequestIsAnswered: a client that does not read asks for a replay, and moves it,
+// asks where it is and ends it before it has come. Each has one answer.
+func TestEveryRequestIsAnswered(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := r.gateway()
+	r.worker()
+	const target = "topic:t0"
+	r.fill(1, 900, 4000)
+	c := join(t, g, "alice", narrow)
+	c.pause()
+	var refs []string
+	ask := func(kind string, n int, more msg) {
+		for range n {
+			ref := fmt.Sprint(kind, len(refs))
+			refs = append(refs, ref)
+			m := msg{"type": kind, "ref": ref, "to": target}
+			maps.Copy(m, more)
+			c.send(m)
+		}
+	}
+	ask("subscribe", 1, msg{"after": "0"})
+	ask("publish", 1, msg{"to": "topic:other", "data": 1}) // a moment for the replay to fill the socket
+	ask("subscribe", 3, msg{"after": "0"})
+	ask("subscribe", 3, nil)
+	ask("subscribe", 30, msg{"after": "earliest"}) // more than may wait
+	ask("unsubscribe", 1, nil)
+	ask("subscribe", 1, msg{"after": "0"})
+	ask("subscribe", 1, nil)
+	c.resume()
+	c.answer(refs[len(refs)-1])
+	c.answer(refs[1])
+	var got, refused []string
+	for _, f := range c.everything() {
+		if f.Ref == "" {
+			continue
+		}
+		if f.Type == "error" {
+			refused = append(refused, f.Ref)
+			if f.Code != "unavailable" {
+				t.Errorf("%s was refused with %s %q", f.Ref, f.Code, f.Message)
+			}
+		}
+		got = append(got, f.Ref)
+	}
+	slices.Sort(got)
+	want := slices.Sorted(slices.Values(refs))
+	if !slices.Equal(got, want) {
+		t.Errorf("answers came to\n%q, want\n%q", got, want)
+	}
+	t.Logf("%d of %d were refused", len(refused), len(refs))
 }
 
 // TestNothingAfterUnsubscribed: the answer to unsubscribe is the last that a client
