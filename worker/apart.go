@@ -90,6 +90,29 @@ func (a *apart) err() error {
 	return errors.New("set apart until a key is mended: " + strings.Join(all, "; "))
 }
 
+// badKeys tells of single keys that hold another type, so that something was done without
+// them: it counts each time, and names one in the log now and then.
+type badKeys struct {
+	log   *slog.Logger
+	count *prometheus.CounterVec
+
+	mu   sync.Mutex
+	next time.Time
+}
+
+const badKeyEvery = 10 * time.Second
+
+// met tells of a key of a kind; why is a *store.BadKey.
+func (b *badKeys) met(kind string, why error) {
+	b.count.WithLabelValues(kind).Inc()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now := time.Now(); now.After(b.next) {
+		b.next = now.Add(badKeyEvery)
+		b.log.Error("goes on without a key that holds another type; delete it (more such keys are only counted)", "kind", kind, "err", why)
+	}
+}
+
 // Ready is nil when the worker can work on everything that is its own.
 func (w *Worker) Ready() error { return w.apart.err() }
 

@@ -18,6 +18,7 @@ type metrics struct {
 	owned                                            prometheus.Gauge
 	batch, duration                                  prometheus.Histogram
 	dead, slow                                       *prometheus.CounterVec
+	badKeys                                          *prometheus.CounterVec
 	lag, pending, apart                              *prometheus.GaugeVec
 }
 
@@ -54,6 +55,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Entries that became dead letters."}, []string{"reason"}),
 		slow: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_slow_total",
 			Help: "Reports about slow clients by their state, and what was done: redelivered, given_up."}, []string{"what"}),
+		badKeys: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_bad_keys_total",
+			Help: "Events that went on without a session Hash or an idempotency key, since the key in Redis holds another type."}, []string{"key"}),
 		apart: f.NewGaugeVec(prometheus.GaugeOpts{Name: "sluice_worker_set_apart",
 			Help: "1 for each stream that is not worked on until a key is mended."}, []string{"what"}),
 		lag:     gauges("lag", "Entries that no worker has read yet."),

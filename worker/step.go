@@ -81,6 +81,11 @@ func (s *step) process(ctx context.Context, conn *store.Lane, entries []store.En
 	if err := conn.AppendAndRoute(ctx, appends, routes); err != nil {
 		return nil, nil, err
 	}
+	for _, r := range routes {
+		if r.Bad != nil {
+			s.w.badKeys.met("session", r.Bad)
+		}
+	}
 	letters = append(letters, s.refused(items)...)
 	if len(letters) > 0 {
 		if err := s.w.store.Bury(ctx, letters); err != nil {
@@ -163,6 +168,9 @@ func (s *step) prepare(ctx context.Context, conn *store.Lane, items []*item) err
 	}
 	for _, it := range items {
 		it.duplicate = it.claim != nil && it.claim.First != it.ID
+		if it.claim != nil && it.claim.Bad != nil {
+			s.w.badKeys.met("idempotency", it.claim.Bad)
+		}
 	}
 	return nil
 }

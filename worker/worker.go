@@ -35,6 +35,7 @@ type Worker struct {
 	metrics *metrics
 	share   *share
 	apart   *apart
+	badKeys *badKeys
 	threads bool
 	acks    AckConfig
 	slow    SlowConfig
@@ -63,6 +64,7 @@ func New(o Options) *Worker {
 		remembered: cmp.Or(o.Config.TargetCache, defaultTargetCache),
 	}
 	w.apart = newApart(w.log, w.metrics.apart)
+	w.badKeys = &badKeys{log: w.log, count: w.metrics.badKeys}
 	return w
 }
 

@@ -1,6 +1,7 @@
 package inproc_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -42,6 +43,39 @@ func TestBadSessionKey(t *testing.T) {
 	}
 	r.add("direct", "topic:x", 0, 3)
 	c.mustHave(patience, "topic:x", 0, 3)
+}
+
+// TestBadKeyOfOneEvent: events for whose session Hash or idempotency key the worker finds
+// another type are appended and delivered all the same, and counted.
+func TestBadKeyOfOneEvent(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"session", "idempotency"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, onePartition)
+			g, w := r.gateway(), r.worker()
+			const target = "topic:x"
+			c := join(t, g, "alice", topics("x"))
+			key := r.key(target, "session")
+			if kind == "idempotency" {
+				key = r.key(target, "idem:"+target+":k")
+			}
+			if err := errors.Join(r.rdb.Del(ctx, key).Err(), r.rdb.SAdd(ctx, key, "x").Err()); err != nil {
+				t.Fatal(err)
+			}
+			r.add("direct", target, 0, 1, "id", "k")
+			r.stored(target, 1)
+			eventually(t, patience, "it is counted", func() error {
+				if n := w.metric("sluice_worker_bad_keys_total", "key", kind); n != 1 {
+					return fmt.Errorf("%v events went on without such a key, want 1", n)
+				}
+				return nil
+			})
+			if kind == "idempotency" {
+				c.waitEvents(patience, target, 1)
+			}
+		})
+	}
 }
 
 // TestBadPartition: a key of one partition is something else. That partition stands still,

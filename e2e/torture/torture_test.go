@@ -182,10 +182,6 @@ func TestTorture(t *testing.T) {
 		if p.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
 			t.Fatalf("SLUICE_TORTURE_SEED=%q: want a whole number", text)
 		}
-	} else {
-		// The run of `make test` is without devices: the checker does not yet know all that a device cannot know of its
-		// cursor. Devices have tests of their own, and `make torture` has them.
-		p.devices, p.rules.Devices = false, false
 	}
 	if text := os.Getenv("SLUICE_TORTURE_DURATION"); text != "" {
 		if p.duration, err = time.ParseDuration(text); err != nil {

@@ -118,6 +118,7 @@ type Route struct {
 
 	Servers []string // result: gateways with a live session, once each
 	Expired bool     // result: there are expired fields to be swept
+	Bad     error    // result: a *BadKey, so that nobody counts as a holder
 }
 
 // AppendAndRoute appends the events and then reads the session Hashes, in one round
@@ -201,6 +202,10 @@ func (l *Lane) append(ctx context.Context, appends []*Append, routes []*Route) (
 	}
 	for i, r := range routes {
 		r.Servers, r.Expired = liveServers(sessions[i].Val(), s.NowMs(), r.Servers[:0])
+		r.Bad = nil
+		if err := sessions[i].Err(); err != nil {
+			r.Bad = badKey(s.keys.session(r.Partition, r.Target), err)
+		}
 	}
 	return ended, l.stored(ctx, repeats)
 }
