@@ -254,7 +254,7 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "every connection has all and its own user"}
 	}
 	if s := c.end(f.To); c.device != "" {
-		if err := c.endCursor(f.To, s); err != nil {
+		if err := c.endCursor(f.To); err != nil {
 			return err
 		}
 	} else if s == nil && !c.isOver() { // who is sent away has no subscriptions before it is told

@@ -47,17 +47,18 @@ func (c *conn) writeCursors(ctx context.Context, at map[string]wire.ID) error {
 	return err
 }
 
-// endCursor ends the device's cursor of a target: it shall not come back with it. s is the
-// subscription that has ended, if there was one. After a failure the client may
-// unsubscribe again.
-func (c *conn) endCursor(target string, s *sub) error {
-	var sent wire.ID
-	if s != nil {
-		sent = s.sentUpTo()
-	}
+// endCursor ends the device's cursor of a target whose subscription has ended, also
+// earlier: it shall not come back with it, nor with acks of what was sent on this
+// connection, which may be on their way. After a failure the client may unsubscribe again.
+func (c *conn) endCursor(target string) error {
 	c.mu.Lock()
-	delete(c.ackState().begun, target)
+	k := c.ackState()
+	delete(k.begun, target)
+	sent, left := k.high[target], k.left[target]
 	c.mu.Unlock()
+	if left != nil {
+		sent = wire.Later(sent, left.sentUpTo())
+	}
 	ctx, done := c.work()
 	defer done()
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)

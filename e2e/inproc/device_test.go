@@ -63,6 +63,15 @@ func TestDeviceWithNothingToAcknowledge(t *testing.T) {
 // when acks of it are still on their way; when it subscribes again, it begins there.
 func TestDeviceUnsubscribed(t *testing.T) {
 	t.Parallel()
+	for _, full := range []bool{false, true} {
+		t.Run(fmt.Sprint("Redis is full meanwhile ", full), func(t *testing.T) {
+			t.Parallel()
+			unsubscribed(t, full)
+		})
+	}
+}
+
+func unsubscribed(t *testing.T, full bool) {
 	r := newRig(t, onePartition)
 	g := r.gateway()
 	w := r.worker()
@@ -72,7 +81,22 @@ func TestDeviceUnsubscribed(t *testing.T) {
 	phone.answer("s")
 	r.add("direct", "topic:x", 0, 2)
 	phone.waitEvents(patience, "topic:x", 2)
+	memory := func(limit string) {
+		if err := r.rdb.ConfigSet(ctx, "maxmemory", limit).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if full {
+		memory("1")
+	}
 	phone.send(msg{"type": "ack", "to": "topic:x", "id": phone.last("topic:x")})
+	if full {
+		phone.send(msg{"type": "unsubscribe", "ref": "full", "to": "topic:x"})
+		if f := phone.answer("full"); f.Type != "error" || f.Code != "unavailable" {
+			t.Fatalf("%+v, want unavailable", f)
+		}
+		memory("0")
+	}
 	phone.send(msg{"type": "unsubscribe", "ref": "u", "to": "topic:x"})
 	if f := phone.answer("u"); f.Type != "unsubscribed" {
 		t.Fatalf("%+v", f)

@@ -53,11 +53,6 @@ func TestFailover(t *testing.T) {
 					"kill":    func() { shard.Kill(); shard.Promoted() },
 					"freeze":  func() { shard.Master().Pause(); shard.Promoted() },
 				} {
-					if lags && name == "freeze" && nodes.Sentinel() == nil {
-						// The time limit of a command on the frozen node, 3 s, passes just before the
-						// replica is promoted, and the next try waits for the frozen node as long again.
-						continue
-					}
 					x.lose(g1, shard, fmt.Sprintf("%s, a replica that lags: %v", name, lags), lags, lose)
 				}
 			}

@@ -158,6 +158,7 @@ func (v *viewer) frame(f *Frame) {
 	case Subscribed:
 		v.subscribed(w, f)
 	case Unsubscribed:
+		v.rewritten(w, f.At) // the cursor may be there still, if the recorder did not hear that it has ended
 		w.ready, w.began, w.unheard = false, time.Time{}, false
 	case Event, Skip:
 		v.event(w, f)

@@ -23,9 +23,7 @@ func (c *recorder) act(ctx context.Context, ws *websocket.Conn) {
 		if !connected {
 			continue
 		}
-		if time.Since(opened) > justThen {
-			c.forgetCursors()
-		}
+		c.giveUpTargets(time.Since(opened) > justThen)
 		c.subscribeMissing()
 		if c.calm.Err() != nil || c.rng.IntN(4) == 0 {
 			c.acknowledge()
@@ -65,14 +63,15 @@ func (c *recorder) act(ctx context.Context, ws *websocket.Conn) {
 	}
 }
 
-// forgetCursors no longer waits for targets whose cursor may have gone since it was read. It unsubscribes, so that the
-// answer does not come after all when it asks once more. What every connection has is always answered.
-func (c *recorder) forgetCursors() {
+// giveUpTargets unsubscribes once more where that was refused, and, if so said, no longer waits for targets whose cursor
+// may have gone since it was read: so the answer does not come after all when it asks once more. What every connection
+// has is always answered.
+func (c *recorder) giveUpTargets(byCursor bool) {
 	var send []map[string]any
 	c.mu.Lock()
 	for to, w := range c.wants {
-		if w.byCursor && to != wire.All && to != wire.UserTarget(c.user) {
-			w.asked, w.byCursor, w.leaving = false, false, true
+		if w.refused || (byCursor && w.byCursor && to != wire.All && to != wire.UserTarget(c.user)) {
+			w.asked, w.byCursor, w.leaving, w.refused = false, false, true, false
 			send = append(send, map[string]any{"type": "unsubscribe", "ref": "unsubscribe " + to, "to": to})
 		}
 	}

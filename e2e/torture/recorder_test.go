@@ -49,6 +49,7 @@ type want struct {
 	all      bool // asked for all that is retained
 	ready    bool // subscribed
 	leaving  bool // asked to be unsubscribed
+	refused  bool // that could not be done wholly, and is to be asked again
 	byCursor bool // asked by the device's cursor, which may be lost by now, or not be there yet
 	cursor   bool // acknowledged at some time: there may be a cursor
 	unheard  bool // a subscription had no answer: there may be a cursor
@@ -150,7 +151,7 @@ func (c *recorder) live(ctx context.Context) {
 				w.cursor = false
 			}
 			w.unheard = w.unheard || w.asked || w.leaving
-			w.asked, w.ready, w.leaving, w.byCursor = false, false, false, false
+			w.asked, w.ready, w.leaving, w.refused, w.byCursor = false, false, false, false, false
 			w.got, w.acked = wire.ID{}, wire.ID{}
 		}
 		c.giveUp(0)
@@ -370,6 +371,12 @@ func (c *recorder) failed(m *message) {
 	if to, ok := strings.CutPrefix(m.Ref, "subscribe "); ok {
 		if w := c.wants[to]; w != nil {
 			w.asked = false
+		}
+		return
+	}
+	if to, ok := strings.CutPrefix(m.Ref, "unsubscribe "); ok { // the cursor may be there still; nothing comes any more
+		if w := c.wants[to]; w != nil {
+			w.refused = w.leaving
 		}
 		return
 	}
