@@ -197,7 +197,7 @@ const clusterReload = 30 * time.Second
 
 // connect makes a client; nothing is sent yet. Each blocking reader has one of its
 // own, so that nothing waits behind it; ownThread: it may hold a thread.
-func (c *Config) connect(pool int, ownThread bool) (redis.UniversalClient, error) {
+func (c *Config) connect(known *nodes, pool int, ownThread bool) (redis.UniversalClient, error) {
 	u, err := c.options()
 	if err != nil {
 		return nil, err
@@ -209,7 +209,7 @@ func (c *Config) connect(pool int, ownThread bool) (redis.UniversalClient, error
 		o := u.Cluster()
 		o.ClusterStateReloadInterval = clusterReload
 		cluster := redis.NewClusterClient(o)
-		findAgain(cluster)
+		findAgain(cluster, known)
 		return flawed(cluster), nil
 	}
 	rdb := redis.NewUniversalClient(u)

@@ -52,7 +52,7 @@ func (s *Store) NewSlowReader(partitions []int) (*GroupReader, error) {
 }
 
 func (s *Store) newGroupReader(what string, key func(int) string, partitions []int) (*GroupReader, error) {
-	rdb, err := s.cfg.connect(1, false)
+	rdb, err := s.cfg.connect(s.nodes, 1, false)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ type Lane struct {
 // else, so that the lane may hold a thread while it waits for Redis: that is half the
 // work (kernelwait_linux.go).
 func (s *Store) NewLane(ownThread bool) (*Lane, error) {
-	rdb, err := s.cfg.connect(2, ownThread && !s.PerPartition())
+	rdb, err := s.cfg.connect(s.nodes, 2, ownThread && !s.PerPartition())
 	if err != nil {
 		return nil, err
 	}

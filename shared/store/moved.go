@@ -32,24 +32,49 @@ type finder struct {
 	asked time.Time  // when the last answer came
 }
 
-// nodeHook sees what happens to the commands for one node, and so those of lanes and
-// subscriptions, too. A node that was silent for as long as a command may take is asked
+// nodes are those of a Cluster, as a process has met them by any of its clients.
+type nodes struct {
+	mu  sync.Mutex
+	all map[string]*node // by address
+}
+
+// node is one of them. If it was silent for as long as a command may take, it is asked
 // whether it answers before it gets another one: a node that is frozen takes connections
 // and commands, and each would wait for as long again, also when its replica has long
 // become the master.
+type node struct {
+	silent atomic.Bool
+	asking sync.Mutex // held while asking: who comes meanwhile waits for the same answer
+	failed time.Time  // when the last asking had no answer
+	err    error      // then
+}
+
+func (n *nodes) at(addr string) *node {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.all == nil {
+		n.all = make(map[string]*node)
+	}
+	if n.all[addr] == nil {
+		n.all[addr] = &node{}
+	}
+	return n.all[addr]
+}
+
+// nodeHook sees what happens to a client's commands for one node, and so those of lanes
+// and subscriptions, too.
 type nodeHook struct {
 	*finder
-	node   *redis.Client
-	silent atomic.Bool
-	asking sync.Mutex // who comes meanwhile waits for the same answer
+	*node
+	client *redis.Client
 }
 
 // awakeFor is how long a silent node may take to answer a PING over a new connection.
 const awakeFor = time.Second
 
-func findAgain(cluster *redis.ClusterClient) {
+func findAgain(cluster *redis.ClusterClient, known *nodes) {
 	f := &finder{cluster: cluster}
-	cluster.OnNewNode(func(node *redis.Client) { node.AddHook(&nodeHook{finder: f, node: node}) })
+	cluster.OnNewNode(func(c *redis.Client) { c.AddHook(&nodeHook{f, known.at(c.Options().Addr), c}) })
 }
 
 type locating struct{}
@@ -59,12 +84,16 @@ func (n *nodeHook) before(ctx context.Context) error {
 	if !n.silent.Load() || ctx.Value(locating{}) != nil {
 		return nil
 	}
+	came := time.Now()
 	n.asking.Lock()
 	defer n.asking.Unlock()
-	if !n.silent.Load() {
+	switch {
+	case !n.silent.Load():
 		return nil
+	case n.failed.After(came):
+		return n.err
 	}
-	o := *n.node.Options()
+	o := *n.client.Options()
 	o.PoolSize, o.MinIdleConns = 1, 0
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = awakeFor, awakeFor, awakeFor
 	probe := redis.NewClient(&o)
@@ -73,7 +102,8 @@ func (n *nodeHook) before(ctx context.Context) error {
 	defer cancel()
 	err := probe.Ping(ctx).Err()
 	if err != nil && !IsReply(err) {
-		return fmt.Errorf("node %s does not answer: %w", o.Addr, err)
+		n.failed, n.err = time.Now(), fmt.Errorf("node %s does not answer: %w", o.Addr, err)
+		return n.err
 	}
 	n.silent.Store(false)
 	return nil

@@ -34,11 +34,12 @@ func (s *Store) ReportSlow(ctx context.Context, reports []wire.SlowReport) error
 
 // Tasks is where the task queue of an installation is. It is asynq's RedisConnOpt.
 type Tasks struct {
-	cfg Config
+	cfg   Config
+	nodes *nodes
 }
 
 // Tasks are the tasks of this installation.
-func (s *Store) Tasks() Tasks { return Tasks{s.cfg} }
+func (s *Store) Tasks() Tasks { return Tasks{s.cfg, s.nodes} }
 
 // Queue is the queue's name. Two installations on one Redis have two. Braces would end
 // the hash tag that asynq puts around it.
@@ -47,7 +48,7 @@ func (t Tasks) Queue() string { return t.cfg.Prefix + "slow" }
 // MakeRedisClient makes a client with connections of its own, so that nothing else waits
 // behind them.
 func (t Tasks) MakeRedisClient() any {
-	rdb, err := t.cfg.connect(16, false)
+	rdb, err := t.cfg.connect(t.nodes, 16, false)
 	if err != nil {
 		return err // no client; but the Store was opened with the same settings
 	}

@@ -21,6 +21,8 @@ type Store struct {
 	keys keys
 	rdb  redis.UniversalClient
 
+	nodes *nodes // of a Cluster
+
 	epochs epochs
 
 	maxBlock time.Duration // a blocking read must end well before the link counts as dead
@@ -38,12 +40,13 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	rdb, err := cfg.connect(0, false)
+	known := &nodes{}
+	rdb, err := cfg.connect(known, 0, false)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{
-		cfg: cfg, keys: newKeys(cfg.Prefix, cfg.Partitions), rdb: rdb,
+		cfg: cfg, keys: newKeys(cfg.Prefix, cfg.Partitions), rdb: rdb, nodes: known,
 		maxBlock: u.ReadTimeout / 2, start: time.Now(),
 	}
 	s.offset.Store(s.start.UnixMilli())
