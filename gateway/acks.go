@@ -359,8 +359,8 @@ func (c *conn) byCursors(ctx context.Context, user string, o *asked) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	select {
-	case c.gw.reads.cursors <- struct{}{}:
-		defer func() { <-c.gw.reads.cursors }()
+	case c.gw.cursorReads <- struct{}{}:
+		defer func() { <-c.gw.cursorReads }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}

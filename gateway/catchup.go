@@ -3,6 +3,7 @@ package gateway
 import (
 	"slices"
 
+	"sluice/gateway/history"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -49,12 +50,12 @@ func (k *catchup) limit() int {
 
 // query is the next read. It may come from the cache of pages when the reader has
 // everything up to its position.
-func (k *catchup) query(most int) *reading {
-	q := &reading{Query: store.Query{Target: k.s.target.name, After: k.s.last, Limit: min(k.limit(), most)}, goesOn: true}
+func (k *catchup) query(most int) *history.Reading {
+	q := &history.Reading{Query: store.Query{Target: k.s.target.name, After: k.s.last, Limit: min(k.limit(), most)}, GoesOn: true}
 	if k.ask == nil {
 		return q
 	}
-	q.goesOn, q.Newest = false, true
+	q.GoesOn, q.Newest = false, true
 	if q.Limit = min(firstEvents, most); k.ask.start.kind == startNow {
 		q.Limit = 0
 	}
@@ -128,10 +129,10 @@ func (k *catchup) gap(got *piece, c clock) (reason string) {
 
 // take accepts what was read, and makes the answer if one is due. false: it seems that
 // there is a gap, which must be looked at with the ends of the history.
-func (k *catchup) take(q *reading, c clock, m *metrics) bool {
-	got := &piece{q.records, q.Got}
+func (k *catchup) take(q *history.Reading, c clock, m *metrics) bool {
+	got := &piece{q.Records, q.Got}
 	reason := ""
-	if !q.cached {
+	if !q.Cached {
 		reason = k.gap(got, c)
 	}
 	if reason != "" && !q.Edges {
@@ -146,10 +147,10 @@ func (k *catchup) take(q *reading, c clock, m *metrics) bool {
 }
 
 // accept goes on from what was read. The shard's lock is held.
-func (k *catchup) accept(q *reading, got *piece, reason string, c clock, m *metrics) {
-	k.records, k.ended, k.readAt = q.records, !q.cached && !q.Page.More, c.nowMs
-	if len(q.records) > 0 {
-		k.size = (got.bytes() + len(q.records) - 1) / len(q.records)
+func (k *catchup) accept(q *history.Reading, got *piece, reason string, c clock, m *metrics) {
+	k.records, k.ended, k.readAt = q.Records, !q.Cached && !q.Page.More, c.nowMs
+	if len(q.Records) > 0 {
+		k.size = (got.bytes() + len(q.Records) - 1) / len(q.Records)
 	}
 	k.place(got)
 	switch {

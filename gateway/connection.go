@@ -359,7 +359,7 @@ func (c *conn) allowed(target string) bool {
 // Pong renews the connection's session.
 func (c *conn) Pong() {
 	if user := c.user(); user != "" {
-		c.gw.sessions.renew(wire.UserTarget(user), c.id)
+		c.gw.sessions.Renew(wire.UserTarget(user), c.id)
 	}
 }
 

@@ -7,6 +7,9 @@ import (
 	"sluice/shared/wire"
 )
 
+// mostCursorReads bounds the reads of cursors under way: each is of up to 4,096 of them.
+const mostCursorReads = 32
+
 // beginCursors writes where a device begins with its targets, before it is told: what
 // comes from then on it has not acknowledged.
 func (c *conn) beginCursors(ctx context.Context, replays []replay) error {

@@ -13,15 +13,12 @@
 //	publish.go     events that clients publish, on their way to the partitions
 //	acks.go        what clients acknowledge, on its way to the acks streams
 //	cursors.go     where devices begin and end
-//	sessions.go    the session Hash: written, renewed, removed
 //	subscriber.go  the gateway's Pub/Sub channel, heartbeat, what is lost on it
 //	position.go    how far a reader has come, what comes next, and what is a gap
 //	hub.go         targets and their subscribers: the live flow
 //	held.go        live records that wait for the history before them
 //	catchup.go     one subscription on its way to the live flow: what it reads, its answer, gaps
 //	feed.go        the subscriptions of a connection that are on their way
-//	reads.go       the reads of histories, shared by who wants the same
-//	pages.go       what was just read, for the next one
 //	lag.go         connections that take nothing: reported, asked about, closed
 //	reread.go      targets that may have missed something read the history
 //	backlog.go     what waits for workers

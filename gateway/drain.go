@@ -63,10 +63,10 @@ func (g *Gateway) drain() {
 		c.sock.Kill()
 		<-c.sock.Done()
 	}
-	for !g.sessions.idle() && ctx.Err() == nil {
+	for !g.sessions.Settled() && ctx.Err() == nil {
 		sleep(ctx, 5*time.Millisecond)
 	}
-	if !g.sessions.idle() {
+	if !g.sessions.Settled() {
 		g.log.Warn("some sessions could not be removed; they expire by themselves", "after", g.cfg.Store.SessionTTL)
 	}
 }
@@ -87,7 +87,7 @@ func (g *Gateway) sendAway(ctx context.Context, patience time.Duration, bye fare
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for _, c := range conns {
-		_ = g.sessions.wait(ctx, wire.UserTarget(c.user()), c.id) // in vain: it expires
+		_ = g.sessions.Wait(ctx, wire.UserTarget(c.user()), c.id) // in vain: it expires
 		c.goaway(bye)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"sluice/gateway/history"
 	"sluice/shared/wire"
 )
 
@@ -208,7 +209,7 @@ func (c *conn) readFor(ctx context.Context, replays []replay) error {
 		}
 	}
 	if len(empty) > 0 {
-		readings := make([]*reading, len(empty))
+		readings := make([]*history.Reading, len(empty))
 		for i, k := range empty {
 			readings[i] = k.query(max(1, feedEvents/max(4, len(empty))))
 		}
@@ -221,18 +222,18 @@ func (c *conn) readFor(ctx context.Context, replays []replay) error {
 
 // readAll does the readings, and once more, with the ends of the histories, those that
 // seem to have a gap.
-func (c *conn) readAll(ctx context.Context, of []*catchup, readings []*reading) error {
+func (c *conn) readAll(ctx context.Context, of []*catchup, readings []*history.Reading) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	for len(of) > 0 {
 		now := clock{c.gw.store.NowMs(), c.gw.store.HistoryTTLMs()} // what is read is at least as young
-		if err := c.gw.read(ctx, readings...); err != nil {
+		if err := c.gw.history.Read(ctx, readings...); err != nil {
 			return err
 		}
 		n := 0
 		for i, k := range of {
 			if q := readings[i]; !k.take(q, now, c.gw.metrics) {
-				again := &reading{Query: q.Query}
+				again := &history.Reading{Query: q.Query}
 				again.Edges, again.Limit = true, max(1, q.Limit)
 				of[n], readings[n] = k, again
 				n++

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/history"
+	"sluice/gateway/sessions"
 	"sluice/gateway/socket"
 	"sluice/shared/ops"
 	"sluice/shared/store"
@@ -44,14 +46,16 @@ type Gateway struct {
 	sockets   *socket.Group
 	openers   openers
 	hub       *hub
-	sessions  *sessions
+	sessions  *sessions.Sessions
 	reread    *rereads
 	publisher *publisher
 	acks      *acks
-	reads     *reads
+	history   *history.Reader
 	lags      *lags
 	cursors   *cursors
 	rivals    []rival // by partition
+
+	cursorReads chan struct{} // bounds the reads of cursors under way
 
 	ctx      context.Context // ends after the drain; set by Run
 	wg       sync.WaitGroup  // goroutines of connections
@@ -85,10 +89,14 @@ func New(o Options) (*Gateway, error) {
 	}
 	g.openers.gw = g
 	g.hub = newHub(g, o.Config.Store.Partitions)
+	g.cursorReads = make(chan struct{}, mostCursorReads)
 	g.rivals = make([]rival, o.Config.Store.Partitions)
-	g.sessions = newSessions(g)
+	g.sessions = sessions.New(sessions.Options{
+		Server: id, Store: o.Store, Partitions: o.Config.Store.Partitions, TTL: o.Config.Store.SessionTTL,
+		Missed: func(target string) { g.reread.target(target) }, Failed: g.metrics.sessionFailures.Inc, Log: g.log,
+	})
 	g.reread = newRereads(g)
-	g.reads = newReads(g)
+	g.history = history.NewReader(o.Store.History)
 	g.lags = newLags(g)
 	g.publisher = newPublisher(g)
 	g.acks = newAcks(g)
@@ -117,7 +125,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work, inner2 := errgroup.WithContext(inner)
 	g.ctx = inner2
 	work.Go(func() error { return g.sockets.Run(inner2) })
-	work.Go(func() error { return g.sessions.run(inner2) })
+	work.Go(func() error { return g.history.Run(inner2) })
+	work.Go(func() error { return g.sessions.Run(inner2) })
 	work.Go(func() error { return g.publisher.run(inner2) })
 	work.Go(func() error { return g.acks.run(inner2) })
 	work.Go(func() error { return g.listen(inner2) })

@@ -82,7 +82,7 @@ func (h *hub) add(c *conn, w *want) *sub {
 	s := &sub{conn: c, target: t, index: int32(len(t.subs)), held: &held{}, retained: w.retained}
 	s.catchup = &catchup{s: s, ask: w}
 	t.subs = append(t.subs, s)
-	h.gw.sessions.want(name, c.id)
+	h.gw.sessions.Want(name, c.id)
 	return s
 }
 
@@ -108,7 +108,7 @@ func (h *hub) remove(s *sub) {
 		delete(t.shard.targets, t.name)
 	}
 	if len(t.subs) == 0 || wire.IsUser(t.name) {
-		h.gw.sessions.drop(t.name, s.conn.id)
+		h.gw.sessions.Drop(t.name, s.conn.id)
 	}
 }
 

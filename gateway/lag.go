@@ -111,7 +111,6 @@ func (l *lags) run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		l.gw.reads.pages.expire() // in passing: most of those that read pages are here
 		reports, of, over := l.due(time.Now())
 		if len(reports) == 0 {
 			continue

@@ -231,5 +231,5 @@ func (c *conn) keep(s *sub) bool {
 func (c *conn) awaitSession(ctx context.Context, target string) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	return c.gw.sessions.wait(ctx, target, c.id)
+	return c.gw.sessions.Wait(ctx, target, c.id)
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/gateway/history"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -185,7 +186,7 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 		return targets, err
 	}
 	for i, t := range targets {
-		got := &piece{render(&queries[i].Page), queries[i].Got}
+		got := &piece{history.Render(&queries[i].Page), queries[i].Got}
 		t.shard.mu.Lock()
 		if r.mend(t, stood[i], got, since, now) || queries[i].Page.More {
 			again = append(again, t)

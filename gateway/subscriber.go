@@ -140,7 +140,7 @@ func (g *Gateway) heartbeat(ctx context.Context, current *atomic.Pointer[store.S
 // registerAgain writes what Redis should know of this gateway and its clients once more:
 // it may have lost that.
 func (g *Gateway) registerAgain() {
-	g.sessions.again()
+	g.sessions.Again()
 	g.lags.again()
 	g.cursors.again()
 }
@@ -272,7 +272,7 @@ func (g *Gateway) beat(b wire.Head) {
 // loss of the channel.
 func (g *Gateway) reignBegan(partition int) {
 	if g.store.PerPartition() {
-		g.sessions.againOf(partition)
+		g.sessions.AgainOf(partition)
 		g.cursors.again()
 	}
 }

@@ -1,4 +1,4 @@
-package gateway
+package history
 
 import (
 	"bytes"
@@ -65,10 +65,10 @@ func TestPagesAreBounded(t *testing.T) {
 
 // TestWhoMayShareARead: who comes before it begins, and nobody else.
 func TestWhoMayShareARead(t *testing.T) {
-	r := newReads(&Gateway{})
-	r.running = historyReads // nobody reads but this test
-	want := func() *reading {
-		w := &reading{}
+	r := NewReader(nil)
+	r.running = mostReads // nobody reads but this test
+	want := func() *Reading {
+		w := &Reading{}
 		w.Target, w.After, w.Limit = "all", wire.ID{Ms: 5}, 10
 		return w
 	}
@@ -89,7 +89,7 @@ func TestWhoMayShareARead(t *testing.T) {
 	if second == first || r.join(want()) != second {
 		t.Fatal("who came after it began must get the next one, and share that")
 	}
-	if r.running = historyReads; len(r.take()) != 0 {
+	if r.running = mostReads; len(r.take()) != 0 {
 		t.Fatal("the next one began before the first one ended")
 	}
 	r.mu.Lock()

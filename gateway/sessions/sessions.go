@@ -1,8 +1,10 @@
-package gateway
+// Package sessions says in the session Hashes of Redis where this gateway's clients are.
+package sessions
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -12,16 +14,35 @@ import (
 )
 
 const (
-	sessionBatch = 1000                   // fields written in one round trip
-	sessionTick  = 500 * time.Millisecond // renewals are gathered for this long
+	writeBatch = 1000                   // fields written in one round trip
+	renewEvery = 500 * time.Millisecond // renewals are gathered for this long
 )
 
-// sessions keeps this gateway's fields in the session Hashes as they should be. It
+// Store is where the fields stand: a *store.Store.
+type Store interface {
+	Register(ctx context.Context, server string, expires int64, sessions []store.Session) (added []bool, err error)
+	Unregister(ctx context.Context, server string, gone []store.Unregistration) error
+	Partition(target string) int
+	NowMs() int64
+}
+
+// Options are what Sessions are made of.
+type Options struct {
+	Server     string // this gateway's name in the fields
+	Store      Store
+	Partitions int
+	TTL        time.Duration       // of a field that nobody renews
+	Missed     func(target string) // for a while a field was not there: nobody published to this gateway
+	Failed     func()              // a write has failed, or was refused
+	Log        *slog.Logger
+}
+
+// Sessions keeps this gateway's fields in the session Hashes as they should be. It
 // holds what is wanted, and one goroutine writes what differs: so a repeat after a
 // failure has no second effect, and subscribing and unsubscribing cannot overtake
 // each other.
-type sessions struct {
-	gw   *Gateway
+type Sessions struct {
+	o    Options
 	wake chan struct{}
 
 	mu      sync.Mutex
@@ -45,19 +66,17 @@ type session struct {
 	bad      error         // why Redis cannot have it
 }
 
-func newSessions(gw *Gateway) *sessions {
-	return &sessions{
-		gw: gw, wake: make(chan struct{}, 1), entries: make(map[store.Session]*session),
-		lost: make([]bool, gw.cfg.Store.Partitions),
-	}
+// New makes Sessions; Run must be called.
+func New(o Options) *Sessions {
+	return &Sessions{o: o, wake: make(chan struct{}, 1), entries: make(map[store.Session]*session), lost: make([]bool, o.Partitions)}
 }
 
-func (s *sessions) key(target, conn string) store.Session {
-	return store.Session{Target: target, Field: store.SessionField(target, conn, s.gw.id)}
+func (s *Sessions) key(target, conn string) store.Session {
+	return store.Session{Target: target, Field: store.SessionField(target, conn, s.o.Server)}
 }
 
-// want asks for a field.
-func (s *sessions) want(target, conn string) {
+// Want asks for a field.
+func (s *Sessions) Want(target, conn string) {
 	k := s.key(target, conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,8 +93,8 @@ func (s *sessions) want(target, conn string) {
 	e.unsettle()
 }
 
-// drop asks for a field to be removed.
-func (s *sessions) drop(target, conn string) {
+// Drop asks for a field to be removed.
+func (s *Sessions) Drop(target, conn string) {
 	k := s.key(target, conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +119,7 @@ func (e *session) settle() {
 }
 
 // change queues a field for the writer; s.mu is held.
-func (s *sessions) change(k store.Session, e *session) {
+func (s *Sessions) change(k store.Session, e *session) {
 	if !e.queued {
 		e.queued = true
 		s.changed = append(s.changed, k)
@@ -108,16 +127,16 @@ func (s *sessions) change(k store.Session, e *session) {
 	s.signal()
 }
 
-func (s *sessions) signal() {
+func (s *Sessions) signal() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
-// wait waits until the field is written, or removed, as was last asked for. A
+// Wait waits until the field is written, or removed, as was last asked for. A
 // *store.BadKey says that it cannot be written for now; others can.
-func (s *sessions) wait(ctx context.Context, target, conn string) error {
+func (s *Sessions) Wait(ctx context.Context, target, conn string) error {
 	s.mu.Lock()
 	e := s.entries[s.key(target, conn)]
 	if e == nil || e.settled == nil {
@@ -139,8 +158,8 @@ func (s *sessions) wait(ctx context.Context, target, conn string) error {
 	}
 }
 
-// renew writes a field anew with the next tick.
-func (s *sessions) renew(target, conn string) {
+// Renew writes a field anew with the next tick.
+func (s *Sessions) Renew(target, conn string) {
 	k := s.key(target, conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,16 +169,16 @@ func (s *sessions) renew(target, conn string) {
 	}
 }
 
-// again writes every field again, since Redis may have lost some. Of those that were not
+// Again writes every field again, since Redis may have lost some. Of those that were not
 // there the targets' histories are looked at (wrote).
-func (s *sessions) again() {
+func (s *Sessions) Again() {
 	for p := range s.lost {
-		s.againOf(p)
+		s.AgainOf(p)
 	}
 }
 
-// againOf is again for the fields of one partition.
-func (s *sessions) againOf(partition int) {
+// AgainOf is Again for the fields of one partition.
+func (s *Sessions) AgainOf(partition int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lost[partition] = true
@@ -168,14 +187,14 @@ func (s *sessions) againOf(partition int) {
 
 // check queues the fields of partitions of which Redis may have lost some. Clients that
 // come meanwhile need not wait for them.
-func (s *sessions) check() {
+func (s *Sessions) check() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !slices.Contains(s.lost, true) {
 		return
 	}
 	for k, e := range s.entries {
-		if e.want && !e.checking && s.lost[s.gw.store.Partition(k.Target)] {
+		if e.want && !e.checking && s.lost[s.o.Store.Partition(k.Target)] {
 			e.checking = true
 			s.checks = append(s.checks, k)
 		}
@@ -183,8 +202,8 @@ func (s *sessions) check() {
 	clear(s.lost)
 }
 
-// idle reports whether everything is as it should be.
-func (s *sessions) idle() bool {
+// Settled reports whether everything is as it should be.
+func (s *Sessions) Settled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.entries {
@@ -195,13 +214,13 @@ func (s *sessions) idle() bool {
 	return true
 }
 
-// run writes until ctx ends.
-func (s *sessions) run(ctx context.Context) error {
-	tick := time.NewTicker(sessionTick)
+// Run writes until ctx ends.
+func (s *Sessions) Run(ctx context.Context) error {
+	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
-	shared := time.NewTicker(s.gw.cfg.Store.SessionTTL / 3)
+	shared := time.NewTicker(s.o.TTL / 3)
 	defer shared.Stop()
-	strays := time.NewTicker(s.gw.cfg.Store.SessionTTL / 6)
+	strays := time.NewTicker(s.o.TTL / 6)
 	defer strays.Stop()
 	var backoff time.Duration
 	for {
@@ -230,17 +249,20 @@ func (s *sessions) run(ctx context.Context) error {
 				return nil
 			}
 			if backoff == 0 {
-				s.gw.log.Error("cannot write sessions; trying on, new clients wait", "err", err)
+				s.o.Log.Error("cannot write sessions; trying on, new clients wait", "err", err)
 			}
-			s.gw.metrics.sessionFailures.Inc()
+			s.o.Failed()
 			backoff = min(max(2*backoff, 20*time.Millisecond), time.Second)
-			sleep(ctx, backoff)
+			select {
+			case <-ctx.Done():
+			case <-time.After(backoff):
+			}
 		}
 	}
 }
 
 // due queues the renewals that were gathered.
-func (s *sessions) due() {
+func (s *Sessions) due() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.renewed {
@@ -253,7 +275,7 @@ func (s *sessions) due() {
 }
 
 // renewShared renews the fields that no pong renews: those of topics and all.
-func (s *sessions) renewShared() {
+func (s *Sessions) renewShared() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k, e := range s.entries {
@@ -266,7 +288,7 @@ func (s *sessions) renewShared() {
 // removeStrays removes once more what was removed after a write of it had failed: that
 // write may have been executed late, on a link that stood still. What it would have
 // written has ended by itself at the time of doubt.
-func (s *sessions) removeStrays() {
+func (s *Sessions) removeStrays() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	strays := s.strays
@@ -280,13 +302,13 @@ func (s *sessions) removeStrays() {
 
 // next takes the fields of the next batch: what has changed, then what is to be written
 // again; s.mu is held.
-func (s *sessions) next() (batch []store.Session) {
-	n := min(len(s.changed), sessionBatch)
+func (s *Sessions) next() (batch []store.Session) {
+	n := min(len(s.changed), writeBatch)
 	batch = s.changed[:n:n]
 	if s.changed = s.changed[n:]; len(s.changed) == 0 {
 		s.changed = nil // a burst of clients needed much
 	}
-	n = min(len(s.checks), sessionBatch-n)
+	n = min(len(s.checks), writeBatch-n)
 	for _, k := range s.checks[:n] {
 		e := s.entries[k]
 		if e == nil {
@@ -304,10 +326,10 @@ func (s *sessions) next() (batch []store.Session) {
 }
 
 // write brings one batch of changes to Redis, and reports whether there are more.
-func (s *sessions) write(ctx context.Context) (more bool, err error) {
+func (s *Sessions) write(ctx context.Context) (more bool, err error) {
 	var add []store.Session
 	var gone []store.Unregistration
-	expires := s.gw.store.NowMs() + s.gw.cfg.Store.SessionTTL.Milliseconds()
+	expires := s.o.Store.NowMs() + s.o.TTL.Milliseconds()
 	s.mu.Lock()
 	batch := s.next()
 	more = len(s.changed) > 0 || len(s.checks) > 0
@@ -329,13 +351,13 @@ func (s *sessions) write(ctx context.Context) (more bool, err error) {
 	if len(batch) == 0 {
 		return more, nil
 	}
-	added, err := s.gw.store.Register(ctx, s.gw.id, expires, add)
+	added, err := s.o.Store.Register(ctx, s.o.Server, expires, add)
 	var refused store.RefusedSessions
 	if errors.As(err, &refused) {
 		err = nil
 	}
 	if err == nil {
-		err = s.gw.store.Unregister(ctx, s.gw.id, gone)
+		err = s.o.Store.Unregister(ctx, s.o.Server, gone)
 	}
 	if err != nil {
 		s.mu.Lock()
@@ -352,30 +374,30 @@ func (s *sessions) write(ctx context.Context) (more bool, err error) {
 	}
 	s.refuse(refused)
 	for _, target := range s.wrote(add, added, gone, expires, refused) {
-		s.gw.reread.target(target)
+		s.o.Missed(target)
 	}
 	return more, nil
 }
 
 // refuse ends the waiting for fields whose keys are bad. They are tried again when they
 // are renewed.
-func (s *sessions) refuse(refused store.RefusedSessions) {
+func (s *Sessions) refuse(refused store.RefusedSessions) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k, err := range refused {
 		e := s.entries[k]
 		if e.bad == nil {
-			s.gw.log.Error("cannot register for a target; its clients are told `unavailable` until the key is deleted", "to", k.Target, "err", err)
+			s.o.Log.Error("cannot register for a target; its clients are told `unavailable` until the key is deleted", "to", k.Target, "err", err)
 		}
-		s.gw.metrics.sessionFailures.Inc()
+		s.o.Failed()
 		e.bad = err
 	}
 }
 
 // wrote notes what has been written, and returns the targets that had a field
 // before but for a while had none: nobody published to this gateway in between.
-func (s *sessions) wrote(add []store.Session, added []bool, gone []store.Unregistration, expires int64, refused store.RefusedSessions) (missed []string) {
-	now := s.gw.store.NowMs()
+func (s *Sessions) wrote(add []store.Session, added []bool, gone []store.Unregistration, expires int64, refused store.RefusedSessions) (missed []string) {
+	now := s.o.Store.NowMs()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, k := range add {

@@ -1,0 +1,266 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+const (
+	// mostEvents bounds a round trip, mostReads those under way: each is of so many events
+	// at most, or of one page.
+	mostReads  = 32
+	mostEvents = 256
+)
+
+// Reading is a piece of a history that somebody wants. Those that want the same share
+// one: nothing in it is changed once it was read.
+type Reading struct {
+	store.Query
+	// Records are the events of the page, rendered once for all.
+	Records []wire.Record
+	// GoesOn: the reader has everything of the target up to After, and wants what follows.
+	// It may come from the cache, Cached; then it says nothing about the history's end.
+	GoesOn bool
+	Cached bool
+}
+
+// Reader asks for histories: for many in one round trip, and once for all that want the
+// same at the same time. When 1,000 clients come back to one topic, or catch up in it,
+// that is a few reads instead of thousands.
+//
+// A reading may share a read that has not begun yet, and no other: its subscriber has
+// registered before it asks, and only what is read after that has everything that nobody
+// published to it. Who comes later waits for the next one.
+type Reader struct {
+	read  func(context.Context, ...*store.Query) error
+	pages pages
+	loops sync.WaitGroup
+
+	ctx    context.Context // of the reads
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	ended   bool
+	latest  map[place]*flight // by what is wanted
+	order   []*flight         // that have not begun
+	running int
+	busy    map[string]bool // targets of which somebody reads what goes on
+}
+
+// ErrEnded says that the Reader's Run has ended.
+var ErrEnded = errors.New("histories are no longer read")
+
+// place is what is wanted.
+type place struct {
+	target string
+	after  wire.ID
+	limit  int
+	edges  bool
+	newest bool
+	goesOn bool
+}
+
+// flight is one read for those who share it.
+type flight struct {
+	place place
+	Reading
+	err   error
+	begun bool
+	next  *flight // for those who came later
+	done  chan struct{}
+}
+
+// NewReader makes a Reader of what reads from the store. Run must be called.
+func NewReader(read func(context.Context, ...*store.Query) error) *Reader {
+	r := &Reader{read: read, latest: make(map[place]*flight), busy: make(map[string]bool)}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.pages.init()
+	return r
+}
+
+// Run lets reads happen until ctx ends, then fails those that wait, and waits for those
+// under way.
+func (r *Reader) Run(ctx context.Context) error {
+	tick := time.NewTicker(pagesFor / 2)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+			r.pages.expire()
+		}
+	}
+	r.mu.Lock()
+	r.ended = true
+	r.mu.Unlock()
+	r.cancel()
+	r.loops.Wait()
+	return nil
+}
+
+// Read fills readings in. With an error none of them says anything.
+func (r *Reader) Read(ctx context.Context, wanted ...*Reading) error {
+	flights := make([]*flight, len(wanted))
+	for i, w := range wanted {
+		if flights[i] = r.join(w); flights[i] == nil {
+			return ErrEnded
+		}
+	}
+	for i, f := range flights {
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if f.err != nil {
+			return f.err
+		}
+		*wanted[i] = f.Reading
+	}
+	return nil
+}
+
+// join finds a read that has not begun, or makes one. nil: nothing is read any more.
+func (r *Reader) join(w *Reading) *flight {
+	p := place{w.Target, w.After, w.Limit, w.Edges, w.Newest, w.GoesOn}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return nil
+	}
+	f := r.latest[p]
+	switch {
+	case f == nil:
+		f = r.add(p)
+	case f.begun && f.next == nil:
+		f.next = newFlight(p)
+		f = f.next
+	case f.begun:
+		f = f.next
+	}
+	return f
+}
+
+func newFlight(p place) *flight {
+	f := &flight{place: p, done: make(chan struct{})}
+	f.Query = store.Query{Target: p.target, After: p.after, Limit: p.limit, Edges: p.edges, Newest: p.newest}
+	f.GoesOn = p.goesOn
+	return f
+}
+
+// add queues a read; r.mu is held.
+func (r *Reader) add(p place) *flight {
+	f := newFlight(p)
+	r.latest[p] = f
+	r.queue(f)
+	return f
+}
+
+func (r *Reader) queue(f *flight) {
+	r.order = append(r.order, f)
+	if r.running < mostReads {
+		r.running++
+		r.loops.Go(r.work)
+	}
+}
+
+// work reads while there is something to read.
+func (r *Reader) work() {
+	for {
+		batch := r.take()
+		if len(batch) == 0 {
+			return
+		}
+		queries := make([]*store.Query, len(batch))
+		for i, f := range batch {
+			queries[i] = &f.Query
+		}
+		err := r.read(r.ctx, queries...)
+		for _, f := range batch {
+			if f.err = err; err == nil {
+				f.Records = Render(&f.Page)
+				r.pages.add(f.Target, f.Records)
+			}
+		}
+		r.mu.Lock()
+		for _, f := range batch {
+			r.landed(f)
+		}
+		r.mu.Unlock()
+	}
+}
+
+// Render makes the records of a page, as they would have come on the channel, and lets go
+// of the events' data.
+func Render(p *store.Page) []wire.Record {
+	records := make([]wire.Record, len(p.Events))
+	for i := range p.Events {
+		e := &p.Events[i]
+		records[i] = wire.Record{
+			Kind: wire.RecEvent, To: e.To, ID: e.ID, Prev: e.Prev, First: e.First, Except: e.Except,
+			Frame: wire.EventFrame(e),
+		}
+		e.Data = ""
+	}
+	return records
+}
+
+// take begins as many reads as one round trip may have; none: this reader is one too
+// many. Of those who go on in one target one reads, and the others look then whether
+// that was what they want.
+func (r *Reader) take() (batch []*flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all, events := r.order, 0
+	r.order = nil
+	for i, f := range all {
+		if f.GoesOn {
+			// Who is at zero has nothing, and what is kept may be of a history that has ended.
+			if !f.After.IsZero() {
+				f.Records = r.pages.get(f.Target, f.After)
+			}
+			if f.Records != nil {
+				f.begun, f.Cached = true, true
+				r.landed(f)
+				continue
+			}
+			if r.busy[f.Target] {
+				r.order = append(r.order, f)
+				continue
+			}
+		}
+		if events += f.Limit + 2; len(batch) > 0 && events > mostEvents { // the edges are two
+			r.order = append(r.order, all[i:]...)
+			break
+		}
+		f.begun = true
+		if f.GoesOn {
+			r.busy[f.Target] = true
+		}
+		batch = append(batch, f)
+	}
+	if len(batch) == 0 {
+		r.running--
+	}
+	return batch
+}
+
+// landed gives a read to those who wait for it, and queues the next one of its kind;
+// r.mu is held.
+func (r *Reader) landed(f *flight) {
+	if f.GoesOn && !f.Cached {
+		delete(r.busy, f.Target)
+	}
+	close(f.done)
+	if f.next == nil {
+		delete(r.latest, f.place)
+		return
+	}
+	r.latest[f.place] = f.next
+	r.order = append(r.order, f.next)
+}
