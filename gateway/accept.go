@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/live"
 	"sluice/gateway/socket"
 	"sluice/shared/wire"
 )
@@ -95,9 +96,9 @@ func wanted(r *http.Request) *asked {
 			o.refuse(wire.CodeBadRequest, err.Error())
 		}
 	}
-	var bare start
+	var bare live.Start
 	if from.IsBare {
-		bare = start{kind: startBare, id: from.Bare}
+		bare = live.Since(from.Bare)
 		o.wants = append(o.wants, want{target: "", start: bare}) // for user and all
 	}
 	topics := q.Get("topics")

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"sluice/gateway/live"
+	"sluice/shared/ops"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -48,19 +50,20 @@ func (c *conn) ack(f *wire.ClientFrame) error {
 	id, _ := wire.ParseID(f.ID) // the frame was checked
 	m := c.gw.metrics
 	m.acks.Inc()
+	now, _ := c.Get(f.To)
 	c.mu.Lock()
 	k := c.ackState()
-	now, before, sent, acked := c.subs.get(f.To), k.left[f.To], k.high[f.To], k.acked[f.To]
+	before, sent, acked := k.left[f.To], k.high[f.To], k.acked[f.To]
 	c.mu.Unlock()
 	if now == nil && before == nil {
 		m.acksRefused.Inc()
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "this connection is not subscribed to it"}
 	}
 	to := ""
-	for _, s := range []*sub{before, now} {
+	for _, s := range []*live.Sub{before, now} {
 		if s != nil {
-			to = s.target.name
-			sent = wire.Later(sent, s.sentUpTo())
+			to = s.Target()
+			sent = wire.Later(sent, s.Sent())
 		}
 	}
 	switch {
@@ -82,16 +85,16 @@ func (c *conn) ack(f *wire.ClientFrame) error {
 // acking is what a connection that acknowledges must know. Each map has as many targets
 // as a connection may have, at most. The connection's lock guards it.
 type acking struct {
-	left  map[string]*sub    // ended subscriptions: acks of what they sent may be on their way
-	high  map[string]wire.ID // where subscriptions were before a gap, which may lead back
-	acked map[string]wire.ID // what was taken
-	begun map[string]wire.ID // where a device's subscriptions began
+	left  map[string]*live.Sub // ended subscriptions: acks of what they sent may be on their way
+	high  map[string]wire.ID   // where subscriptions were before a gap, which may lead back
+	acked map[string]wire.ID   // what was taken
+	begun map[string]wire.ID   // where a device's subscriptions began
 }
 
 // ackState is the connection's acking; c.mu is held.
 func (c *conn) ackState() *acking {
 	if c.acking == nil {
-		c.acking = &acking{make(map[string]*sub), make(map[string]wire.ID), make(map[string]wire.ID), make(map[string]wire.ID)}
+		c.acking = &acking{make(map[string]*live.Sub), make(map[string]wire.ID), make(map[string]wire.ID), make(map[string]wire.ID)}
 	}
 	return c.acking
 }
@@ -107,40 +110,25 @@ func put[T any](g *Gateway, m map[string]T, target string, v T) {
 	m[target] = v
 }
 
-// remember keeps subscriptions that end; c.mu is held.
-func (c *conn) remember(subs ...*sub) {
+// Left keeps subscriptions that end.
+func (c *conn) Left(subs ...*live.Sub) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, s := range subs {
-		if s != nil && !c.closed {
-			put(c.gw, c.ackState().left, s.target.name, s)
+		if !c.closed {
+			put(c.gw, c.ackState().left, s.Target(), s)
 		}
 	}
 }
 
-// sentUpTo is up to where a subscription was given events, or the position that it began
-// with.
-func (s *sub) sentUpTo() wire.ID {
-	s.target.shard.mu.Lock()
-	defer s.target.shard.mu.Unlock()
-	return s.last
-}
-
-// begin sets where a subscription stands. The shard's lock is held.
-func (s *sub) begin(id wire.ID) {
-	s.back(id)
-	s.position = at(id)
-}
-
-// back remembers what was sent if a subscription is led back: that may still be
-// acknowledged, and what follows is new. The shard's lock is held.
-func (s *sub) back(to wire.ID) {
-	if !to.Less(s.last) {
-		return
-	}
-	s.conn.mu.Lock()
-	defer s.conn.mu.Unlock()
-	k := s.conn.ackState()
-	put(s.conn.gw, k.high, s.target.name, wire.Later(k.high[s.target.name], s.last))
-	delete(k.acked, s.target.name)
+// LedBack remembers what was sent if a subscription is led back: that may still be
+// acknowledged, and what follows is new.
+func (c *conn) LedBack(target string, sent wire.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.ackState()
+	put(c.gw, k.high, target, wire.Later(k.high[target], sent))
+	delete(k.acked, target)
 }
 
 // add holds an ack until it is due; false: there is no room.
@@ -277,7 +265,7 @@ func (a *acks) write(ctx context.Context) {
 			a.gw.log.Error("cannot write acknowledgements; trying on", "err", err)
 		}
 		backoff = min(max(2*backoff, 20*time.Millisecond), time.Second)
-		sleep(ctx, backoff)
+		ops.Pause(ctx, backoff)
 	}
 }
 
@@ -301,20 +289,14 @@ func (a *acks) append(ctx context.Context, batch []wire.Ack) (again []wire.Ack, 
 
 // acked tells a user's other devices how far one of them is. It is live only.
 func (g *Gateway) acked(a *wire.Ack) {
-	name := wire.UserTarget(a.User)
-	sh := g.hub.shard(name)
 	frame := wire.Frame(wire.Acked{To: a.To, ID: a.ID, Device: a.Device})
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	t := sh.targets[name]
-	if t == nil {
-		g.metrics.dropped(dropNobody)
-		return
-	}
-	for _, s := range t.subs {
-		if c := s.conn; c.device != a.Device && c.isWelcomed() && !c.sock.Send(frame) {
-			g.metrics.dropped(dropLiveOnly)
+	there := g.flow.Each(wire.UserTarget(a.User), func(client *live.Client) {
+		if c := client.Owner().(*conn); c.device != a.Device && c.isWelcomed() && !c.sock.Send(frame) {
+			g.metrics.dropped(live.DropLiveOnly)
 		}
+	})
+	if !there {
+		g.metrics.dropped(live.DropNobody)
 	}
 }
 
@@ -369,7 +351,7 @@ func (c *conn) byCursors(ctx context.Context, user string, o *asked) error {
 		return err
 	}
 	for _, w := range o.wants {
-		if w.start.kind == startOwn {
+		if w.start.IsPosition() {
 			delete(cursors, w.target)
 		}
 	}

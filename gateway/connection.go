@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/live"
 	"sluice/gateway/socket"
 	"sluice/shared/wire"
 )
@@ -22,6 +23,8 @@ const (
 // conn is one client. It handles its socket's messages, one after the other. There are
 // many, and most do nothing: what only some of them need is made when they need it.
 type conn struct {
+	live.Client // its subscriptions
+
 	gw   *Gateway
 	id   string
 	sock *socket.Conn
@@ -30,7 +33,6 @@ type conn struct {
 
 	// Set before the first subscription.
 	device   string // for cursors
-	byTime   bool   // the client keeps a single id for all its targets
 	retained bool   // on_gap
 
 	mu       sync.Mutex
@@ -39,29 +41,26 @@ type conn struct {
 	leaving  bool // its subscriptions are over, a close follows
 	closed   bool
 	welcomed bool  // welcome was queued
-	feeding  bool  // somebody brings its subscriptions what they lack (feed.go)
 	workers  int32 // who works under ctx
 	identity auth.Identity
-	retireAt time.Time // the end of its greatest age, zero if it has none
-	subs     subList
+	retireAt time.Time       // the end of its greatest age, zero if it has none
 	acking   *acking         // nil until the first ack, or the end of a subscription
-	behind   []replay        // subscriptions that catch up and wait for that
 	ctx      context.Context // of those who work for the connection, nil while nobody does
 	cancel   context.CancelFunc
-	room     chan struct{} // closed when the socket's queue has room again; nil: nobody asked
 }
 
 func newConn(g *Gateway, sock *socket.Conn) *conn {
 	c := &conn{gw: g, id: strings.Clone(rand.Text()[:16]), sock: sock}
+	c.Attach(g.flow, c.id, sock, c)
 	sock.Attach(c)
 	return c
 }
 
 func (c *conn) start() { c.gw.register(c) }
 
-// work gives the context for work that may outlast a frame. It ends with the socket,
+// Work gives the context for work that may outlast a frame. It ends with the socket,
 // or when the gateway has no more patience; done must be called.
-func (c *conn) work() (ctx context.Context, done func()) {
+func (c *conn) Work() (ctx context.Context, done func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ctx == nil {
@@ -166,7 +165,7 @@ func (c *conn) handle(f *wire.ClientFrame) error {
 	case "auth":
 		return c.reauthorize(f)
 	case "ping":
-		c.send(wire.Pong{})
+		c.Tell(wire.Pong{})
 		return nil
 	case "ack":
 		return c.ack(f)
@@ -183,25 +182,32 @@ func (c *conn) fail(ref string, err error) {
 		fe = &wire.FrameError{Code: wire.CodeUnavailable, Message: tryAgain}
 	}
 	c.gw.metrics.errors.WithLabelValues(fe.Code).Inc()
-	c.send(wire.Error{Ref: ref, Code: fe.Code, Message: fe.Message})
+	c.Tell(wire.Error{Ref: ref, Code: fe.Code, Message: fe.Message})
 }
 
-// send queues an answer. A client that asks without reading the answers is closed, and
+// Refuse says that what was asked for is not possible now.
+func (c *conn) Refuse(ref, message string) {
+	c.fail(ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: message})
+}
+
+// CannotOpen ends a connection that cannot have what it asked for when it came.
+func (c *conn) CannotOpen() { c.sock.Close(wire.CloseOverloaded, tryAgain) }
+
+// Go runs a goroutine that the gateway waits for.
+func (c *conn) Go(f func()) {
+	c.gw.wg.Add(1)
+	go func() {
+		defer c.gw.wg.Done()
+		f()
+	}()
+}
+
+// Tell queues an answer. A client that asks without reading the answers is closed, and
 // may come back.
-func (c *conn) send(f wire.ServerFrame) {
+func (c *conn) Tell(f wire.ServerFrame) {
 	if !c.sock.Answer(wire.Frame(f)) {
 		c.sock.Close(wire.CloseTooSlow, "answers are not read")
 	}
-}
-
-// hasRoom is closed at the next Drained. Ask before the Send that may be refused.
-func (c *conn) hasRoom() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.room == nil {
-		c.room = make(chan struct{})
-	}
-	return c.room
 }
 
 // subscribe adds a target, or moves the position of one.
@@ -209,83 +215,51 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 	if !c.allowed(f.To) {
 		return forbidden("this token does not allow to subscribe to it")
 	}
-	c.mu.Lock()
-	n, old := len(c.subs), c.subs.get(f.To)
-	c.mu.Unlock()
+	old, n := c.Get(f.To)
 	if old == nil && n >= c.gw.cfg.MaxTargets {
 		return &wire.FrameError{Code: wire.CodeTooMany, Message: "this connection has all the subscriptions that it may have"}
 	}
-	w := want{target: f.To, ref: f.Ref, retained: c.retained, moves: old != nil, asked: time.Now()}
+	w := live.Request{Target: f.To, Ref: f.Ref, Retained: c.retained}
 	if f.OnGap != "" {
-		w.retained = f.OnGap == wire.OnGapRetained
+		w.Retained = f.OnGap == wire.OnGapRetained
 	}
 	switch f.After {
 	case "":
 	case wire.Earliest:
-		w.start.kind = startEarliest
+		w.Start = live.Earliest()
 	default:
 		id, _ := wire.ParseID(f.After) // the frame was checked
-		w.start = start{kind: startOwn, id: id}
+		w.Start = live.After(id)
 	}
-	ctx, done := c.work()
+	ctx, done := c.Work()
 	defer done()
-	if old != nil { // it moves; if that fails it goes on as before
-		begun, ok := c.gw.hub.rewind(old, &w)
-		switch {
-		case !ok:
+	if old != nil {
+		ok, err := c.Move(ctx, old, &w)
+		if !ok {
 			return &wire.FrameError{Code: wire.CodeUnavailable, Message: "too many subscriptions to it have not been answered yet"}
-		case begun == nil:
-			return nil // the feeder has it
 		}
-		return c.feed(ctx, replay{begun})
-	}
-	replays, refused, err := c.enroll(ctx, []want{w})
-	if err != nil {
 		return err
 	}
-	for _, e := range refused {
-		return &wire.FrameError{Code: e.Code, Message: e.Message}
-	}
-	return c.feed(ctx, replays...)
+	return c.Subscribe(ctx, []live.Request{w}, func(refused []live.Refusal) {
+		for _, r := range refused {
+			c.Refuse(r.Ref, r.Target+": "+tryAgain)
+		}
+	})
 }
 
 func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 	if f.To == wire.All || f.To == wire.UserTarget(c.user()) {
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "every connection has all and its own user"}
 	}
-	if s := c.end(f.To); c.device != "" {
+	if s := c.End(f.To); c.device != "" {
 		if err := c.endCursor(f.To); err != nil {
 			return err
 		}
 	} else if s == nil && !c.isOver() { // who is sent away has no subscriptions before it is told
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "this connection is not subscribed to it"}
 	}
-	c.send(wire.Unsubscribed{Ref: f.Ref, To: f.To})
+	c.Tell(wire.Unsubscribed{Ref: f.Ref, To: f.To})
 	return nil
-}
-
-// end ends a subscription, and returns it if there is one. What was asked of it and has no
-// answer is refused.
-func (c *conn) end(target string) *sub {
-	s := c.forget(target)
-	if s != nil {
-		for _, ref := range s.unanswered() {
-			c.fail(ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: "the subscription ended before this was answered"})
-		}
-	}
-	return s
-}
-
-// forget ends a subscription, and returns it if there is one.
-func (c *conn) forget(target string) *sub {
-	c.mu.Lock()
-	s := c.subs.remove(target)
-	c.remember(s)
-	c.mu.Unlock()
-	if s != nil {
-		c.gw.hub.remove(s)
-	}
-	return s
 }
 
 // reauthorize replaces the token of the living connection by a fresh one.
@@ -299,19 +273,11 @@ func (c *conn) reauthorize(f *wire.ClientFrame) error {
 	if !id.Expires.IsZero() {
 		exp = id.Expires.Unix()
 	}
-	c.send(wire.Authorized{Exp: exp})
+	c.Tell(wire.Authorized{Exp: exp})
 	// What the fresh token does not allow ends here.
-	c.mu.Lock()
-	var over []string
-	for _, s := range c.subs {
-		if !id.CanSubscribe(s.target.name) {
-			over = append(over, s.target.name)
-		}
-	}
-	c.mu.Unlock()
-	for _, target := range over {
-		if c.end(target) != nil {
-			c.send(wire.Unsubscribed{To: target})
+	for _, target := range c.Targets() {
+		if !id.CanSubscribe(target) && c.End(target) != nil {
+			c.Tell(wire.Unsubscribed{To: target})
 		}
 	}
 	return nil
@@ -363,16 +329,6 @@ func (c *conn) Pong() {
 	}
 }
 
-// Drained tells those who wait that there is room.
-func (c *conn) Drained() {
-	c.mu.Lock()
-	if c.room != nil {
-		close(c.room)
-		c.room = nil
-	}
-	c.mu.Unlock()
-}
-
 // Closed ends everything of the connection.
 func (c *conn) Closed(code int) {
 	c.mu.Lock()
@@ -389,13 +345,8 @@ func (c *conn) Closed(code int) {
 func (c *conn) leave() {
 	c.mu.Lock()
 	c.leaving = true
-	subs := c.subs
-	c.subs = nil
-	c.remember(subs...)
 	c.mu.Unlock()
-	for _, s := range subs {
-		c.gw.hub.remove(s)
-	}
+	c.Leave()
 }
 
 func isExpired(err error) bool { return errors.Is(err, auth.ErrExpired) }

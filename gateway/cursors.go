@@ -4,38 +4,23 @@ import (
 	"context"
 	"time"
 
+	"sluice/shared/ops"
 	"sluice/shared/wire"
 )
 
 // mostCursorReads bounds the reads of cursors under way: each is of up to 4,096 of them.
 const mostCursorReads = 32
 
-// beginCursors writes where a device begins with its targets, before it is told: what
+// BeginCursors writes where a device begins with its targets, before it is told: what
 // comes from then on it has not acknowledged.
-func (c *conn) beginCursors(ctx context.Context, replays []replay) error {
-	begun := make(map[string]wire.ID)
-	for _, r := range replays {
-		for _, k := range r {
-			if k.cursor {
-				begun[k.s.target.name] = k.begins
-			}
-		}
-	}
-	if len(begun) == 0 {
-		return nil
-	}
-	if err := c.writeCursors(ctx, begun); err != nil {
+func (c *conn) BeginCursors(ctx context.Context, at map[string]wire.ID) error {
+	if err := c.writeCursors(ctx, at); err != nil {
 		return err
 	}
 	c.mu.Lock()
-	for to, id := range begun {
+	defer c.mu.Unlock()
+	for to, id := range at {
 		put(c.gw, c.ackState().begun, to, id)
-	}
-	c.mu.Unlock()
-	for _, r := range replays {
-		for _, k := range r {
-			k.cursor = false
-		}
 	}
 	return nil
 }
@@ -60,9 +45,9 @@ func (c *conn) endCursor(target string) error {
 	sent, left := k.high[target], k.left[target]
 	c.mu.Unlock()
 	if left != nil {
-		sent = wire.Later(sent, left.sentUpTo())
+		sent = wire.Later(sent, left.Sent())
 	}
-	ctx, done := c.work()
+	ctx, done := c.Work()
 	defer done()
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
@@ -102,7 +87,7 @@ func (x *cursors) run(ctx context.Context) error {
 					break
 				}
 				x.gw.log.Debug("cannot write a device's cursors again; retrying", "conn", c.id, "err", err)
-				sleep(ctx, wait)
+				ops.Pause(ctx, wait)
 			}
 		}
 	}

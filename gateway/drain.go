@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/gateway/socket"
+	"sluice/shared/ops"
 	"sluice/shared/wire"
 )
 
@@ -48,7 +49,7 @@ func (g *Gateway) drain() {
 		// Without Redis the clients are still sent away, one after the other.
 		g.sendAway(ctx, min(sessionPatience, g.cfg.DrainTimeout/8), bye, conns[sent:due]...)
 		if sent = due; sent < len(conns) {
-			sleep(ctx, max(gapTime, 5*time.Millisecond))
+			ops.Pause(ctx, max(gapTime, 5*time.Millisecond))
 		}
 	}
 	for _, c := range conns {
@@ -64,7 +65,7 @@ func (g *Gateway) drain() {
 		<-c.sock.Done()
 	}
 	for !g.sessions.Settled() && ctx.Err() == nil {
-		sleep(ctx, 5*time.Millisecond)
+		ops.Pause(ctx, 5*time.Millisecond)
 	}
 	if !g.sessions.Settled() {
 		g.log.Warn("some sessions could not be removed; they expire by themselves", "after", g.cfg.Store.SessionTTL)

@@ -16,6 +16,7 @@ import (
 
 	"sluice/gateway/auth"
 	"sluice/gateway/history"
+	"sluice/gateway/live"
 	"sluice/gateway/sessions"
 	"sluice/gateway/socket"
 	"sluice/shared/ops"
@@ -45,15 +46,13 @@ type Gateway struct {
 
 	sockets   *socket.Group
 	openers   openers
-	hub       *hub
+	flow      *live.Flow
 	sessions  *sessions.Sessions
-	reread    *rereads
 	publisher *publisher
 	acks      *acks
 	history   *history.Reader
 	lags      *lags
 	cursors   *cursors
-	rivals    []rival // by partition
 
 	cursorReads chan struct{} // bounds the reads of cursors under way
 
@@ -88,15 +87,17 @@ func New(o Options) (*Gateway, error) {
 		conns: make(map[string]*conn),
 	}
 	g.openers.gw = g
-	g.hub = newHub(g, o.Config.Store.Partitions)
 	g.cursorReads = make(chan struct{}, mostCursorReads)
-	g.rivals = make([]rival, o.Config.Store.Partitions)
 	g.sessions = sessions.New(sessions.Options{
 		Server: id, Store: o.Store, Partitions: o.Config.Store.Partitions, TTL: o.Config.Store.SessionTTL,
-		Missed: func(target string) { g.reread.target(target) }, Failed: g.metrics.sessionFailures.Inc, Log: g.log,
+		Missed: func(target string) { g.flow.Missed(target) }, Failed: g.metrics.sessionFailures.Inc, Log: g.log,
 	})
-	g.reread = newRereads(g)
 	g.history = history.NewReader(o.Store.History)
+	g.flow = live.New(live.Options{
+		Partitions: o.Config.Store.Partitions, Partition: o.Store.Partition, History: g.history, Sessions: g.sessions,
+		NowMs: o.Store.NowMs, TTLMs: o.Store.HistoryTTLMs(), HeardMs: g.heardMs, ReignBegan: g.reignBegan,
+		Metrics: &g.metrics.live, Log: g.log,
+	})
 	g.lags = newLags(g)
 	g.publisher = newPublisher(g)
 	g.acks = newAcks(g)
@@ -133,9 +134,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.watchBacklog(inner2) })
 	work.Go(func() error { return g.lags.run(inner2) })
 	work.Go(func() error { return g.cursors.run(inner2) })
-	for range rereaders {
-		work.Go(func() error { return g.reread.run(inner2) })
-	}
+	work.Go(func() error { return g.flow.Run(inner2) })
 	serve := make(chan error, 1)
 	go func() { serve <- server.Serve(g.listener) }()
 

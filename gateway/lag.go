@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"sluice/gateway/live"
+	"sluice/shared/ops"
 	"sluice/shared/wire"
 )
 
@@ -36,7 +38,8 @@ type lags struct {
 }
 
 type lag struct {
-	sub     *sub
+	conn    *conn
+	sub     *live.Sub
 	after   wire.ID   // where the subscription stands
 	taken   uint64    // by the kernel, as last seen
 	moved   time.Time // when that was more than before
@@ -49,35 +52,37 @@ type lag struct {
 
 func newLags(gw *Gateway) *lags { return &lags{gw: gw, conns: make(map[*conn]*lag)} }
 
-// add says that a subscription has something to catch up with, and its socket has no
-// room. Its shard's lock is held, and it has not ended.
-func (l *lags) add(s *sub) {
+// Lags says that a subscription has something to catch up with, from a position on, and
+// its socket has no room. Its shard's lock is held, and it has not ended.
+func (c *conn) Lags(s *live.Sub, at wire.ID) {
+	l := c.gw.lags
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.conns[s.conn]
+	e := l.conns[c]
 	if e == nil {
-		e = &lag{sub: s, taken: s.conn.sock.Taken(), moved: time.Now()}
-		l.conns[s.conn] = e
+		e = &lag{conn: c, sub: s, taken: c.sock.Taken(), moved: time.Now()}
+		l.conns[c] = e
 		l.gw.metrics.slow.Inc()
 	}
 	if e.sub == s {
-		e.after = s.last
+		e.after = at
 	}
 }
 
-// end says that a subscription has met the live flow, or is gone. Its shard's lock is
+// CaughtUp says that a subscription has met the live flow, or is gone. Its shard's lock is
 // held.
-func (l *lags) end(s *sub) {
+func (c *conn) CaughtUp(s *live.Sub) {
+	l := c.gw.lags
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.conns[s.conn]
+	e := l.conns[c]
 	if e == nil || e.sub != s {
 		return
 	}
-	delete(l.conns, s.conn)
+	delete(l.conns, c)
 	l.gw.metrics.slow.Dec()
 	if e.told && !e.ordered { // else the worker's record of it stays
-		l.done(s.conn.id, s.target.name)
+		l.done(c.id, s.Target())
 	}
 }
 
@@ -120,7 +125,7 @@ func (l *lags) run(ctx context.Context) error {
 				l.gw.log.Warn("cannot report slow clients; trying on, they catch up by themselves when they read", "err", err)
 			}
 			wait = min(max(2*wait, lagTick), time.Second)
-			sleep(ctx, wait)
+			ops.Pause(ctx, wait)
 			continue
 		}
 		wait = 0
@@ -143,7 +148,7 @@ func (l *lags) due(now time.Time) (reports []wire.SlowReport, of []*lag, over in
 		}
 		if e.report != "" && len(reports) < lagReports {
 			reports = append(reports, wire.SlowReport{
-				Server: l.gw.id, Conn: c.id, User: c.user(), To: e.sub.target.name, After: e.after, State: e.report,
+				Server: l.gw.id, Conn: c.id, User: c.user(), To: e.sub.Target(), After: e.after, State: e.report,
 			})
 			of = append(of, e)
 		}
@@ -164,8 +169,8 @@ func (l *lags) sent(reports []wire.SlowReport, of []*lag, over int) {
 			e.report = ""
 		}
 		e.told, e.mark, e.heard = true, e.taken, now
-		if l.conns[e.sub.conn] != e { // it ended meanwhile, and nobody knew that it was told
-			l.done(e.sub.conn.id, e.sub.target.name)
+		if l.conns[e.conn] != e { // it ended meanwhile, and nobody knew that it was told
+			l.done(e.conn.id, e.sub.Target())
 		}
 	}
 	for i := range reports {
@@ -180,7 +185,7 @@ func (l *lags) asked(r *wire.Redelivery) {
 	c := l.gw.conn(r.Conn)
 	l.mu.Lock()
 	e := l.conns[c]
-	if c == nil || e == nil || e.sub.target.name != r.To {
+	if c == nil || e == nil || e.sub.Target() != r.To {
 		l.done(r.Conn, r.To)
 		l.mu.Unlock()
 		return

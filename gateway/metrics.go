@@ -5,18 +5,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"sluice/gateway/live"
 )
 
-// Reasons why something from the channel was dropped.
+// Reasons why something from the channel was dropped, besides those of the live flow.
 const (
-	dropNobody    = "nobody"         // no subscriber or publisher is here any more
-	dropRepeat    = "repeat"         // delivered already
-	dropLost      = "lost_history"   // its history was lost meanwhile; clients are told of a gap
-	dropStale     = "stale_live"     // live only, of a reign that is over
-	dropLiveOnly  = "live_only_full" // live only, and the socket's queue is full
-	dropMalformed = "malformed"      // not a worker's message
-	dropChannel   = "channel_full"   // the delivery does not keep up with the channel
-	dropSlow      = "slow_report"    // too many reports wait that slow clients are slow no more
+	dropMalformed = "malformed"    // not a worker's message
+	dropChannel   = "channel_full" // the delivery does not keep up with the channel
+	dropSlow      = "slow_report"  // too many reports wait that slow clients are slow no more
 )
 
 // Reasons why an acknowledgement was dropped.
@@ -29,14 +26,14 @@ const (
 )
 
 type metrics struct {
-	connections, slow, backlog                     prometheus.Gauge
-	records, deliveries, publishes                 prometheus.Counter
-	holes, rereads, mended, lagging, subscriptions prometheus.Counter
-	looks, sessionFailures, retired                prometheus.Counter
-	acks, acksRefused, acksWritten                 prometheus.Counter
-	ackDrops                                       *prometheus.CounterVec
-	drops, closes, refused, errors, resumes, gaps  *prometheus.CounterVec
-	slowReports                                    *prometheus.CounterVec
+	connections, slow, backlog        prometheus.Gauge
+	records, publishes, subscriptions prometheus.Counter
+	sessionFailures, retired          prometheus.Counter
+	acks, acksRefused, acksWritten    prometheus.Counter
+	ackDrops                          *prometheus.CounterVec
+	drops, closes, refused, errors    *prometheus.CounterVec
+	slowReports                       *prometheus.CounterVec
+	live                              live.Metrics
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -47,19 +44,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	vec := func(name, help, label string) *prometheus.CounterVec {
 		return f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_gateway_" + name, Help: help}, []string{label})
 	}
-	return &metrics{
+	m := &metrics{
 		backlog:         f.NewGauge(prometheus.GaugeOpts{Name: "sluice_backlog", Help: "Entries in all ingress streams that are not acknowledged."}),
 		connections:     f.NewGauge(prometheus.GaugeOpts{Name: "sluice_gateway_connections", Help: "Open sockets with or before a token."}),
 		slow:            f.NewGauge(prometheus.GaugeOpts{Name: "sluice_gateway_slow_connections", Help: "Connections that catch up from the history and have no room."}),
 		slowReports:     vec("slow_reports_total", "Reports to workers about connections that take nothing.", "state"),
 		records:         counter("records_total", "Records that came on the channel."),
-		deliveries:      counter("deliveries_total", "Events queued for sockets."),
 		publishes:       counter("publishes_total", "Events that clients published."),
-		holes:           counter("holes_total", "Events whose predecessor had not come: the history was read."),
-		rereads:         counter("rereads_total", "Partitions whose targets were read again after a possible loss."),
-		looks:           counter("looks_total", "Targets whose history was looked at after a possible loss."),
-		mended:          counter("mended_total", "Events that were lost on the channel and came from the history."),
-		lagging:         counter("lagging_total", "Subscriptions whose socket did not keep up."),
 		subscriptions:   counter("subscriptions_total", "Subscriptions to the gateway's channel."),
 		sessionFailures: counter("session_failures_total", "Writes of sessions that failed and were repeated."),
 		retired:         counter("retired_total", "Connections sent away because they had reached their greatest age."),
@@ -70,10 +61,20 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		drops:           vec("drops_total", "Records and messages that were dropped.", "reason"),
 		closes:          vec("closes_total", "Closed sockets.", "code"),
 		refused:         vec("refused_total", "Connections refused.", "reason"),
-		errors:          vec("errors_total", "Error frames sent.", "code"),
-		resumes:         vec("resumes_total", "Positions that clients came back with.", "result"),
-		gaps:            vec("gaps_total", "Gaps told to clients.", "reason"),
+		live: live.Metrics{
+			Deliveries: counter("deliveries_total", "Events queued for sockets."),
+			Holes:      counter("holes_total", "Events whose predecessor had not come: the history was read."),
+			Rereads:    counter("rereads_total", "Partitions whose targets were read again after a possible loss."),
+			Looks:      counter("looks_total", "Targets whose history was looked at after a possible loss."),
+			Mended:     counter("mended_total", "Events that were lost on the channel and came from the history."),
+			Lagging:    counter("lagging_total", "Subscriptions whose socket did not keep up."),
+			Resumes:    vec("resumes_total", "Positions that clients came back with.", "result"),
+			Gaps:       vec("gaps_total", "Gaps told to clients.", "reason"),
+		},
+		errors: vec("errors_total", "Error frames sent.", "code"),
 	}
+	m.live.Drops = m.drops
+	return m
 }
 
 func (m *metrics) dropped(reason string) { m.drops.WithLabelValues(reason).Inc() }
@@ -86,18 +87,4 @@ func (m *metrics) closed(code int) {
 		label = strconv.Itoa(code)
 	}
 	m.closes.WithLabelValues(label).Inc()
-}
-
-// gap counts a gap that is told; "" is none.
-func (m *metrics) gap(reason string) {
-	if reason != "" {
-		m.gaps.WithLabelValues(reason).Inc()
-	}
-}
-
-func (m *metrics) resumed(ok bool, gap string) {
-	if ok {
-		gap = "recovered"
-	}
-	m.resumes.WithLabelValues(gap).Inc()
 }

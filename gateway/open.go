@@ -3,54 +3,34 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"errors"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
 	"sluice/gateway/auth"
-	"sluice/shared/store"
+	"sluice/gateway/live"
 	"sluice/shared/wire"
 )
 
-// start is where a subscription begins.
-type start struct {
-	kind startKind
-	id   wire.ID
-}
-
-type startKind byte
-
-const (
-	startNow      startKind = iota
-	startOwn                // after an id of this very target
-	startBare               // after another target's id: a time
-	startEarliest           // with all that is retained
-)
-
-// want is a subscription that a client asks for. An empty target stands for those
-// that every connection has.
+// want is a subscription that a connection asks for when it comes. An empty target stands
+// for those that every connection has.
 type want struct {
-	target   string
-	ref      string
-	start    start
-	retained bool      // on_gap
-	bad      string    // why the position cannot be used
-	opening  bool      // of a connection that opens
-	moves    bool      // a subscription that is there
-	asked    time.Time // when
+	target string
+	start  live.Start
+	bad    string // why the position cannot be used
 }
 
 // positions are the wants of a resume or a cursor, in a fixed order.
 func positions(p map[string]string) []want {
 	wants := make([]want, 0, len(p))
 	for target, text := range p {
-		w := want{target: strings.Clone(target), start: start{kind: startOwn}}
-		var err error
-		if w.start.id, err = wire.ParseID(text); err != nil {
+		w := want{target: strings.Clone(target)}
+		id, err := wire.ParseID(text)
+		if err != nil {
 			w.bad = err.Error()
 		}
+		w.start = live.After(id)
 		if err = wire.CheckTarget(target); err != nil {
 			w.bad = err.Error()
 		}
@@ -68,9 +48,10 @@ func (c *conn) open(id auth.Identity, asked *asked) {
 		c.retireAt = time.Now().Add(age/2 + rand.N(age/2+1))
 	}
 	c.authorize(id)
-	c.device, c.byTime, c.retained = strings.Clone(asked.device), asked.byTime, asked.retained
+	c.device, c.retained = strings.Clone(asked.device), asked.retained
+	c.Keeps(c.device != "", asked.byTime)
 
-	ctx, done := c.work()
+	ctx, done := c.Work()
 	defer done()
 	var err error
 	if asked.resume {
@@ -92,30 +73,21 @@ const tryAgain = "not possible now; try again"
 
 // subscribeFirst makes the subscriptions of a new connection.
 func (c *conn) subscribeFirst(ctx context.Context, list []want, mistakes []wire.Error) error {
-	for i := range list {
-		list[i].opening, list[i].retained, list[i].asked = true, c.retained, time.Now()
+	all := make([]live.Request, len(list))
+	for i, w := range list {
+		all[i] = live.Request{Target: w.target, Start: w.start, Retained: c.retained, Opening: true}
 	}
-	replays, refused, err := c.enroll(ctx, list)
-	if err != nil {
-		return err
-	}
-	c.welcome(append(mistakes, refused...))
-	if c.byTime {
-		return c.feed(ctx, replays...)
-	}
-	for len(replays) > 0 {
-		n := min(len(replays), feedTargets)
-		if err := c.feed(ctx, replays[:n]...); err != nil {
-			return err
+	return c.Subscribe(ctx, all, func(refused []live.Refusal) {
+		for _, r := range refused {
+			mistakes = append(mistakes, wire.Error{Code: wire.CodeUnavailable, Message: r.Target + ": " + tryAgain})
 		}
-		replays = replays[n:]
-	}
-	return nil
+		c.welcome(mistakes)
+	})
 }
 
 func (c *conn) welcome(mistakes []wire.Error) {
 	data := c.gw.cfg.Store.MaxData
-	c.send(wire.Welcome{
+	c.Tell(wire.Welcome{
 		Conn: c.id, Server: c.gw.id, User: c.user(), PingMs: c.gw.cfg.PingInterval.Milliseconds(),
 		Limits: wire.Limits{MaxData: data, MaxMessage: data + maxMessage, MaxTargets: c.gw.cfg.MaxTargets},
 	})
@@ -124,7 +96,7 @@ func (c *conn) welcome(mistakes []wire.Error) {
 	c.mu.Unlock()
 	for _, m := range mistakes {
 		c.gw.metrics.errors.WithLabelValues(m.Code).Inc()
-		c.send(m)
+		c.Tell(m)
 	}
 }
 
@@ -178,58 +150,4 @@ func clip(s string) string {
 		return s[:limit]
 	}
 	return s
-}
-
-// enroll subscribes: live records are held back from here on, and when it returns the
-// session fields are written. So nothing falls between what is read of the histories
-// after it, and the live flow. refused are those that Redis cannot keep a session of: that
-// is nothing to the others.
-func (c *conn) enroll(ctx context.Context, wants []want) (replays []replay, refused []wire.Error, err error) {
-	subs := make([]*sub, len(wants))
-	c.mu.Lock()
-	c.subs = slices.Grow(c.subs, len(wants))
-	c.mu.Unlock()
-	for i := range wants {
-		subs[i] = c.gw.hub.add(c, &wants[i])
-		if !c.keep(subs[i]) {
-			c.gw.hub.remove(subs[i])
-			return nil, nil, errOver
-		}
-	}
-	for i, s := range subs {
-		var bad *store.BadKey
-		switch err := c.awaitSession(ctx, wants[i].target); {
-		case err == nil:
-			replays = append(replays, replay{s.catchup})
-		case errors.As(err, &bad):
-			c.forget(wants[i].target)
-			refused = append(refused, wire.Error{Ref: wants[i].ref, Code: wire.CodeUnavailable, Message: wants[i].target + ": " + tryAgain})
-		default:
-			for i := range wants {
-				c.forget(wants[i].target)
-			}
-			return nil, nil, err
-		}
-	}
-	return replays, refused, nil
-}
-
-// errOver says that the connection has ended, or is about to.
-var errOver = errors.New("the connection is over")
-
-// keep adds a subscription to the connection's, unless these are over.
-func (c *conn) keep(s *sub) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed || c.leaving {
-		return false
-	}
-	c.subs.add(s)
-	return true
-}
-
-func (c *conn) awaitSession(ctx context.Context, target string) error {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
-	defer cancel()
-	return c.gw.sessions.Wait(ctx, target, c.id)
 }

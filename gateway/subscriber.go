@@ -7,6 +7,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"sluice/gateway/live"
+	"sluice/shared/ops"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -69,7 +71,7 @@ func (g *Gateway) receive(ctx context.Context, messages chan<- string, waiting *
 			if now := current.Load(); now != sub {
 				sub = now
 			} else {
-				sleep(ctx, 50*time.Millisecond)
+				ops.Pause(ctx, 50*time.Millisecond)
 			}
 		case subscribed:
 			if failed {
@@ -77,7 +79,7 @@ func (g *Gateway) receive(ctx context.Context, messages chan<- string, waiting *
 			}
 			failed = false
 			g.metrics.subscriptions.Inc()
-			g.reread.all()
+			g.flow.MissedAll()
 			g.registerAgain() // the link may have been lost with a master, and its last writes with it
 		case err == nil && len(payload) <= atOnceBytes && waiting.Load() == 0:
 			g.sockets.Together(func() { g.dispatch(payload) })
@@ -176,95 +178,21 @@ func (g *Gateway) dispatch(payload string) {
 // batch delivers the records of one partition. size is that of the whole message, in
 // bytes.
 func (g *Gateway) batch(m *wire.Message, size int) {
-	if m.Head.Partition >= len(g.hub.shards) {
+	results, records, err := g.flow.Batch(m, size)
+	g.metrics.records.Add(float64(records))
+	if err != nil {
 		g.metrics.dropped(dropMalformed)
-		return
 	}
-	sh := &g.hub.shards[m.Head.Partition]
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	stale := m.Head.Epoch < sh.epoch
-	lost := false
-	if !stale {
-		g.rivals[m.Head.Partition] = rival{}
-		if m.Head.Epoch > sh.epoch {
-			// A new reign. What the old one sent last may be lost, if there was an old one.
-			lost = sh.epoch != 0 || m.Head.Seq != 1
-			g.reignBegan(m.Head.Partition)
-		} else {
-			lost = m.Head.Seq != sh.seq+1
-		}
-		sh.epoch, sh.seq = m.Head.Epoch, m.Head.Seq
-	}
-	var r wire.Record
-	for {
-		ok, err := m.Next(&r)
-		if err != nil {
-			g.metrics.dropped(dropMalformed)
-			lost = true
-		}
-		if !ok {
-			break
-		}
-		g.metrics.records.Inc()
-		if r.Kind == wire.RecEvent || r.Kind == wire.RecLive {
-			g.hub.deliver(sh, &r, size, stale)
-		} else {
-			g.answer(&r)
-		}
-	}
-	if lost {
-		g.reread.partition(sh)
+	for i := range results {
+		g.answer(&results[i])
 	}
 }
-
-// rival is an epoch below the highest one that was seen, whose owner beats. The shard's
-// lock guards it.
-type rival struct {
-	epoch uint64
-	beats int
-	since time.Time // of the first beat
-}
-
-// A lower epoch counts again after so many beats, over such a time, in which nothing came
-// from a higher one. Redis has lost the higher one then (a failover to a node whose clock
-// is behind). An owner that was deposed cannot beat so often: each of its beats goes out
-// with a read, which tells it that it was deposed.
-const (
-	rivalBeats = 3
-	rivalFor   = 2 * time.Second
-)
 
 // beat compares an owner's latest sequence number with what came.
 func (g *Gateway) beat(b wire.Head) {
-	if b.Partition >= len(g.hub.shards) {
+	if !g.flow.Beat(b) {
 		g.metrics.dropped(dropMalformed)
-		return
 	}
-	sh := &g.hub.shards[b.Partition]
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	r := &g.rivals[b.Partition]
-	switch {
-	case b.Epoch < sh.epoch:
-		if r.epoch != b.Epoch {
-			*r = rival{epoch: b.Epoch, since: time.Now()}
-		}
-		if r.beats++; r.beats < rivalBeats || time.Since(r.since) < rivalFor {
-			return
-		}
-		g.log.Warn("a partition's epoch has fallen: Redis lost the last takeovers; goes on with the lower one",
-			"partition", b.Partition, "from", sh.epoch, "to", b.Epoch)
-	case b.Epoch == sh.epoch && b.Seq == sh.seq:
-		*r = rival{}
-		return
-	}
-	*r = rival{}
-	if b.Epoch != sh.epoch {
-		g.reignBegan(b.Partition)
-	}
-	sh.epoch, sh.seq = b.Epoch, b.Seq
-	g.reread.partition(sh)
 }
 
 // reignBegan: on a Cluster the partition's node may have lost its last writes, though the
@@ -281,12 +209,12 @@ func (g *Gateway) reignBegan(partition int) {
 func (g *Gateway) answer(r *wire.Record) {
 	c := g.conn(r.Conn)
 	if c == nil {
-		g.metrics.dropped(dropNobody)
+		g.metrics.dropped(live.DropNobody)
 		return
 	}
 	if r.Kind == wire.RecRefused {
 		c.fail(r.Ref, &wire.FrameError{Code: r.Code, Message: "the event was refused"})
 		return
 	}
-	c.send(wire.Published{Ref: r.Ref, To: r.To, ID: r.ID, Duplicate: r.Duplicate})
+	c.Tell(wire.Published{Ref: r.Ref, To: r.To, ID: r.ID, Duplicate: r.Duplicate})
 }

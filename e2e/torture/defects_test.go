@@ -58,7 +58,7 @@ func TestDefects(t *testing.T) {
 			p.answers = c.answers
 			p.stay, p.away, p.hosts = time.Second, 500*time.Millisecond, 5
 			p.life, p.ttl = false, 24*time.Hour
-			p.tag, p.env = "sluice_defects", []string{"SLUICE_DEFECT=" + c.name}
+			p.defects, p.env = true, []string{"SLUICE_DEFECT=" + c.name}
 			p.kinds = nil
 			if c.fault != nil {
 				p.kinds = []*faultKind{c.fault}

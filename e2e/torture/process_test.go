@@ -2,6 +2,7 @@ package torture
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,36 +16,62 @@ import (
 	"sluice/shared/store/storetest"
 )
 
-// builds are the directories of the binaries under test, by build tag.
+// builds are the directories of the binaries under test, without and with deliberate defects.
 var builds = struct {
 	sync.Mutex
-	dirs map[string]string
-}{dirs: map[string]string{}}
+	dirs map[bool]string
+}{dirs: map[bool]string{}}
 
-// binaries builds gateway and worker with the race detector, once per tag, and returns the directory that holds them.
-func binaries(t testing.TB, tag string) string {
+// binaries builds gateway and worker with the race detector, once without and once with deliberate defects, of which
+// the environment of each process chooses, and returns the directory that holds them.
+func binaries(t testing.TB, defects bool) string {
 	t.Helper()
 	builds.Lock()
 	defer builds.Unlock()
-	if dir, ok := builds.dirs[tag]; ok {
+	if dir, ok := builds.dirs[defects]; ok {
 		if dir == "" {
 			t.Fatal("cannot build the binaries under test: see the first failure")
 		}
 		return dir
 	}
-	builds.dirs[tag] = ""
+	builds.dirs[defects] = ""
 	dir, err := os.MkdirTemp("", "sluice-torture-bin-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("go", "build", "-race", "-tags", tag, "-o", dir+string(filepath.Separator),
-		"sluice/gateway/cmd/gateway", "sluice/worker/cmd/worker")
+	args := []string{"build", "-race", "-o", dir + string(filepath.Separator)}
+	if defects {
+		args = append(args, "-overlay", overlay(t))
+	}
+	build := exec.Command("go", append(args, "sluice/gateway/cmd/gateway", "sluice/worker/cmd/worker")...)
 	if out, err := build.CombinedOutput(); err != nil {
 		_ = os.RemoveAll(dir)
 		t.Fatalf("cannot build the binaries under test (%s: %v):\n%s", build, err, out)
 	}
-	builds.dirs[tag] = dir
+	builds.dirs[defects] = dir
 	return dir
+}
+
+// overlay is a file that tells the build to add the defects to the packages that they are of.
+func overlay(t testing.TB) string {
+	t.Helper()
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := filepath.Join(root, "e2e", "torture", "testdata", "defects")
+	data, err := json.Marshal(map[string]map[string]string{"Replace": {
+		filepath.Join(root, "shared", "store", "defects.go"): filepath.Join(from, "store.go"),
+		filepath.Join(root, "gateway", "live", "defects.go"): filepath.Join(from, "live.go"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "overlay.json")
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // process is a started binary. What it prints goes to a file.

@@ -64,7 +64,7 @@ type plan struct {
 	answers  time.Duration    // delay of Redis's answers to gateways, but not of what it publishes
 	clock    time.Duration    // by which the clocks of all but Redis are behind
 	patience time.Duration    // for the settling
-	tag      string           // build tag of the binaries
+	defects  bool             // the binaries have deliberate defects, of which env chooses
 	env      []string         // for all processes
 	keep     bool             // what is left behind, if it fails
 }
@@ -104,7 +104,7 @@ func torture(t *testing.T, p plan) *Verdict {
 	t.Helper()
 	r := &run{plan: p, source: rand.New(rand.NewPCG(p.seed, 0))}
 	env := append([]string{fmt.Sprintf("SLUICE_HISTORY_TTL=%v", p.ttl)}, p.env...)
-	r.system = newSystem(t, binaries(t, p.tag), p.redis, p.clock, env...)
+	r.system = newSystem(t, binaries(t, p.defects), p.redis, p.clock, env...)
 	r.system.must("break a history", func(ctx context.Context) error {
 		return r.system.rdb.Set(ctx, historyKey(broken), "no stream", 0).Err()
 	})

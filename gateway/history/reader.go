@@ -125,6 +125,11 @@ func (r *Reader) Read(ctx context.Context, wanted ...*Reading) error {
 	return nil
 }
 
+// Query reads for the caller alone.
+func (r *Reader) Query(ctx context.Context, wanted ...*store.Query) error {
+	return r.read(ctx, wanted...)
+}
+
 // join finds a read that has not begun, or makes one. nil: nothing is read any more.
 func (r *Reader) join(w *Reading) *flight {
 	p := place{w.Target, w.After, w.Limit, w.Edges, w.Newest, w.GoesOn}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/shared/ops"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -253,10 +254,7 @@ func (s *Sessions) Run(ctx context.Context) error {
 			}
 			s.o.Failed()
 			backoff = min(max(2*backoff, 20*time.Millisecond), time.Second)
-			select {
-			case <-ctx.Done():
-			case <-time.After(backoff):
-			}
+			ops.Pause(ctx, backoff)
 		}
 	}
 }

@@ -195,6 +195,10 @@ func urlError(err error) error {
 // clusterReload is how soon a client learns of a move of which it had no sign (moved.go).
 const clusterReload = 30 * time.Second
 
+// intercept sees each client. A build for tests puts deliberate defects here, which the
+// checker of the torture must find.
+var intercept = func(redis.UniversalClient) {}
+
 // connect makes a client; nothing is sent yet. Each blocking reader has one of its
 // own, so that nothing waits behind it; ownThread: it may hold a thread.
 func (c *Config) connect(known *nodes, pool int, ownThread bool) (redis.UniversalClient, error) {
@@ -210,7 +214,8 @@ func (c *Config) connect(known *nodes, pool int, ownThread bool) (redis.Universa
 		o.ClusterStateReloadInterval = clusterReload
 		cluster := redis.NewClusterClient(o)
 		findAgain(cluster, known)
-		return flawed(cluster), nil
+		intercept(cluster)
+		return cluster, nil
 	}
 	rdb := redis.NewUniversalClient(u)
 	if ownThread {
@@ -218,5 +223,6 @@ func (c *Config) connect(known *nodes, pool int, ownThread bool) (redis.Universa
 		// Sentinels, too, over which several goroutines speak.
 		waitInKernel(rdb)
 	}
-	return flawed(rdb), nil
+	intercept(rdb)
+	return rdb, nil
 }

@@ -1,4 +1,4 @@
-package gateway
+package live
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/gateway/history"
+	"sluice/shared/ops"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -20,14 +21,14 @@ const (
 // or a session that was not there for a while. Each target stands in it at most once,
 // so it is bounded by the targets that there are. The live flow goes on beside it.
 type rereads struct {
-	gw   *Gateway
+	flow *Flow
 	mu   sync.Mutex
 	list []*target
 	wake chan struct{}
 }
 
-func newRereads(gw *Gateway) *rereads {
-	return &rereads{gw: gw, wake: make(chan struct{}, 1)}
+func newRereads(f *Flow) *rereads {
+	return &rereads{flow: f, wake: make(chan struct{}, 1)}
 }
 
 // add queues a target. The shard's lock is held.
@@ -54,7 +55,7 @@ func (r *rereads) signal() {
 func (r *rereads) suspect(t *target) {
 	for _, s := range t.subs {
 		if s.held != nil {
-			s.held.miss(r.gw.metrics)
+			s.held.miss(r.flow.o.Metrics)
 		}
 	}
 	if t.live > 0 {
@@ -64,7 +65,7 @@ func (r *rereads) suspect(t *target) {
 
 // partition suspects all targets of a shard, whose lock is held.
 func (r *rereads) partition(sh *shard) {
-	r.gw.metrics.rereads.Inc()
+	r.flow.o.Metrics.Rereads.Inc()
 	for _, t := range sh.targets {
 		r.suspect(t)
 	}
@@ -72,8 +73,8 @@ func (r *rereads) partition(sh *shard) {
 
 // all suspects every target.
 func (r *rereads) all() {
-	for i := range r.gw.hub.shards {
-		sh := &r.gw.hub.shards[i]
+	for i := range r.flow.shards {
+		sh := &r.flow.shards[i]
 		sh.mu.Lock()
 		r.partition(sh)
 		sh.mu.Unlock()
@@ -82,7 +83,7 @@ func (r *rereads) all() {
 
 // target suspects one target, if there is anybody.
 func (r *rereads) target(name string) {
-	sh := r.gw.hub.shard(name)
+	sh := r.flow.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if t := sh.targets[name]; t != nil {
@@ -91,13 +92,13 @@ func (r *rereads) target(name string) {
 }
 
 // run works off the list until ctx ends.
-func (r *rereads) run(ctx context.Context) error {
+func (r *rereads) run(ctx context.Context) {
 	for {
 		batch := r.take()
 		if len(batch) == 0 {
 			select {
 			case <-ctx.Done():
-				return nil
+				return
 			case <-r.wake:
 			}
 			continue
@@ -107,8 +108,8 @@ func (r *rereads) run(ctx context.Context) error {
 		for len(batch) > 0 && ctx.Err() == nil {
 			again, err := step(ctx, batch)
 			if err != nil {
-				r.gw.log.Debug("cannot re-read histories; trying on", "targets", len(batch), "err", err)
-				sleep(ctx, wait)
+				r.flow.o.Log.Debug("cannot re-read histories; trying on", "targets", len(batch), "err", err)
+				ops.Pause(ctx, wait)
 				wait = min(2*wait, time.Second)
 			} else {
 				step = r.read
@@ -143,13 +144,13 @@ func (r *rereads) look(ctx context.Context, batch []*target) (differ []*target, 
 			t.queued = false // what happens from here on needs a look of its own
 			queries = append(queries, &store.Query{Target: t.name, After: t.last, Newest: true})
 			targets = append(targets, t)
-			r.gw.metrics.looks.Inc()
+			r.flow.o.Metrics.Looks.Inc()
 		default:
 			differ = append(differ, t)
 		}
 		t.shard.mu.Unlock()
 	}
-	if err := r.gw.store.History(ctx, queries...); err != nil {
+	if err := r.flow.o.History.Query(ctx, queries...); err != nil {
 		return batch, err
 	}
 	for i, t := range targets {
@@ -165,7 +166,7 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 	queries := make([]*store.Query, 0, len(batch))
 	stood := make([]position, 0, len(batch))
 	targets := make([]*target, 0, len(batch))
-	since := r.gw.heardMs()
+	since := r.flow.o.HeardMs()
 	for _, t := range batch {
 		t.shard.mu.Lock()
 		t.queued = false // what happens from here on needs a look of its own
@@ -181,8 +182,8 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 		}
 		t.shard.mu.Unlock()
 	}
-	now := clock{r.gw.store.NowMs(), r.gw.store.HistoryTTLMs()}
-	if err := r.gw.store.History(ctx, queries...); err != nil {
+	now := r.flow.clock()
+	if err := r.flow.o.History.Query(ctx, queries...); err != nil {
 		return targets, err
 	}
 	for i, t := range targets {
@@ -217,9 +218,9 @@ func (r *rereads) mend(t *target, stood position, got *piece, since int64, now c
 		if !t.follows(rec) {
 			return true // trimmed while it was read: the next read finds the gap
 		}
-		r.gw.metrics.mended.Inc()
+		r.flow.o.Metrics.Mended.Inc()
 		t.advance(rec.ID)
-		r.gw.hub.spread(t, rec)
+		r.flow.spread(t, rec)
 	}
 	return t.repair != nil && !r.settle(t)
 }
@@ -240,12 +241,12 @@ func (r *rereads) cross(t *target, got *piece, reason string, since int64, now c
 		case s.position != stood:
 			// It came later, maybe to the history as it is now, and looks for itself.
 			if s.gap(got, since, now) != "" || s.last.Less(got.edges.Newest) {
-				r.gw.hub.lag(s)
+				r.flow.lag(s)
 			}
-		case reason != "" && !s.conn.sock.Send(wire.Frame(wire.Gap{To: t.name, After: s.last, Oldest: oldest, Position: to, Reason: reason})):
-			r.gw.hub.lag(s)
+		case reason != "" && !s.client.peer.Send(wire.Frame(wire.Gap{To: t.name, After: s.last, Oldest: oldest, Position: to, Reason: reason})):
+			r.flow.lag(s)
 		default:
-			r.gw.metrics.gap(reason)
+			r.flow.o.Metrics.gap(reason)
 			s.back(to)
 			s.jump(to)
 		}
@@ -271,10 +272,10 @@ func (r *rereads) settle(t *target) bool {
 	for i := range waiting.records {
 		w := &waiting.records[i]
 		if i < waiting.looked && t.live > 0 && w.Kind == wire.RecEvent && !t.has(w.ID) && !t.follows(w) {
-			r.gw.metrics.dropped(dropLost)
+			r.flow.o.Metrics.dropped(dropLost)
 			continue
 		}
-		r.gw.hub.accept(t, w) // a new hole begins a new repair
+		r.flow.accept(t, w) // a new hole begins a new repair
 	}
 	return true
 }

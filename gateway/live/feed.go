@@ -1,11 +1,13 @@
-package gateway
+package live
 
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 
 	"sluice/gateway/history"
+	"sluice/shared/ops"
 	"sluice/shared/wire"
 )
 
@@ -37,7 +39,7 @@ const (
 // catchUp lets the connection feed subscriptions that have left the live flow. One
 // goroutine does this for all subscriptions of a connection; it is there only while there
 // is something to do. May be called with a shard's lock held.
-func (c *conn) catchUp(replays ...replay) {
+func (c *Client) catchUp(replays ...replay) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.behind = append(c.behind, replays...)
@@ -48,22 +50,18 @@ func (c *conn) catchUp(replays ...replay) {
 }
 
 // startFeeder lets a goroutine go on with what is behind; c.mu is held.
-func (c *conn) startFeeder() {
-	if len(c.behind) == 0 || c.closed {
+func (c *Client) startFeeder() {
+	if len(c.behind) == 0 || c.over {
 		c.feeding, c.behind = false, nil
 		return
 	}
-	c.gw.wg.Add(1)
-	go func() {
-		defer c.gw.wg.Done()
-		c.feeder()
-	}()
+	c.owner.Go(c.feeder)
 }
 
 // feed brings subscriptions as far as they come with one read, and without waiting for
 // the client. What is left goes on in the background. After an error what was asked for is
 // withdrawn, unless the connection is being fed already: then they wait for their turn.
-func (c *conn) feed(ctx context.Context, replays ...replay) error {
+func (c *Client) feed(ctx context.Context, replays ...replay) error {
 	c.mu.Lock()
 	if c.feeding {
 		c.behind = append(c.behind, replays...)
@@ -89,8 +87,8 @@ func (c *conn) feed(ctx context.Context, replays ...replay) error {
 
 // feeder feeds until nothing is behind. Others come before what wants another turn, so
 // that a target for which the link is too slow does not starve them.
-func (c *conn) feeder() {
-	ctx, done := c.work()
+func (c *Client) feeder() {
+	ctx, done := c.owner.Work()
 	defer done()
 	wait := 10 * time.Millisecond
 	for {
@@ -99,7 +97,7 @@ func (c *conn) feeder() {
 			return
 		}
 		room := c.hasRoom()
-		left, full, err := replays, !c.sock.Room(), error(nil)
+		left, full, err := replays, !c.peer.Room(), error(nil)
 		if !full {
 			left, full, err = c.feedOnce(ctx, replays)
 		}
@@ -108,9 +106,9 @@ func (c *conn) feeder() {
 		c.mu.Unlock()
 		switch {
 		case err != nil:
-			c.gw.log.Debug("cannot read histories for a client; retrying", "conn", c.id, "err", err)
+			c.flow.o.Log.Debug("cannot read histories for a client; retrying", "conn", c.id, "err", err)
 			c.giveUp(left)
-			sleep(ctx, wait)
+			ops.Pause(ctx, wait)
 			wait = min(2*wait, time.Second)
 		case full:
 			c.lagging(left)
@@ -125,10 +123,10 @@ func (c *conn) feeder() {
 }
 
 // nextBehind takes what is fed next; nil: nothing, and the feeder ends.
-func (c *conn) nextBehind() []replay {
+func (c *Client) nextBehind() []replay {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.behind) == 0 || c.closed {
+	if len(c.behind) == 0 || c.over {
 		c.feeding, c.behind = false, nil
 		return nil
 	}
@@ -145,18 +143,18 @@ func (c *conn) nextBehind() []replay {
 
 // lagging gives up what was read for a connection that has no room: memory stays
 // bounded. Its replays wait.
-func (c *conn) lagging(replays []replay) {
+func (c *Client) lagging(replays []replay) {
 	for _, r := range replays {
 		for _, k := range r {
 			k.forget()
-			k.s.ifThere(func() { c.gw.lags.add(k.s) })
+			k.s.ifThere(func() { c.owner.Lags(k.s, k.s.last) })
 		}
 	}
 }
 
 // feedOnce reads once for replays, and gives the connection what it has room for. left
 // are those that are not in the live flow yet.
-func (c *conn) feedOnce(ctx context.Context, replays []replay) (left []replay, full bool, err error) {
+func (c *Client) feedOnce(ctx context.Context, replays []replay) (left []replay, full bool, err error) {
 	if c.byTime {
 		replays = c.together(replays)
 	}
@@ -176,13 +174,13 @@ func (c *conn) feedOnce(ctx context.Context, replays []replay) (left []replay, f
 
 // together makes one replay of all, and of the subscriptions that are in the live flow:
 // nothing may overtake what a client lacks that keeps a single id.
-func (c *conn) together(replays []replay) []replay {
+func (c *Client) together(replays []replay) []replay {
 	var all replay
 	for _, r := range replays {
 		all = append(all, r...)
 	}
 	c.mu.Lock()
-	subs := append([]*sub(nil), c.subs...)
+	subs := slices.Clone(c.subs)
 	for _, r := range c.behind {
 		all = append(all, r...)
 	}
@@ -191,7 +189,7 @@ func (c *conn) together(replays []replay) []replay {
 	for _, s := range subs {
 		s.target.shard.mu.Lock()
 		if !s.gone && s.held == nil {
-			all = append(all, c.gw.hub.detach(s, &held{}))
+			all = append(all, c.flow.detach(s, &held{}))
 		}
 		s.target.shard.mu.Unlock()
 	}
@@ -199,7 +197,7 @@ func (c *conn) together(replays []replay) []replay {
 }
 
 // readFor reads what replays need to go on, and answers what the client asked for.
-func (c *conn) readFor(ctx context.Context, replays []replay) error {
+func (c *Client) readFor(ctx context.Context, replays []replay) error {
 	var empty []*catchup
 	for _, r := range replays {
 		for _, k := range r {
@@ -220,19 +218,44 @@ func (c *conn) readFor(ctx context.Context, replays []replay) error {
 	return c.beginCursors(ctx, replays)
 }
 
+// beginCursors writes where a device begins with its targets, before it is told: what
+// comes from then on it has not acknowledged.
+func (c *Client) beginCursors(ctx context.Context, replays []replay) error {
+	begun := make(map[string]wire.ID)
+	for _, r := range replays {
+		for _, k := range r {
+			if k.cursor {
+				begun[k.s.target.name] = k.begins
+			}
+		}
+	}
+	if len(begun) == 0 {
+		return nil
+	}
+	if err := c.owner.BeginCursors(ctx, begun); err != nil {
+		return err
+	}
+	for _, r := range replays {
+		for _, k := range r {
+			k.cursor = false
+		}
+	}
+	return nil
+}
+
 // readAll does the readings, and once more, with the ends of the histories, those that
 // seem to have a gap.
-func (c *conn) readAll(ctx context.Context, of []*catchup, readings []*history.Reading) error {
+func (c *Client) readAll(ctx context.Context, of []*catchup, readings []*history.Reading) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	for len(of) > 0 {
-		now := clock{c.gw.store.NowMs(), c.gw.store.HistoryTTLMs()} // what is read is at least as young
-		if err := c.gw.history.Read(ctx, readings...); err != nil {
+		now := c.flow.clock() // what is read is at least as young
+		if err := c.flow.o.History.Read(ctx, readings...); err != nil {
 			return err
 		}
 		n := 0
 		for i, k := range of {
-			if q := readings[i]; !k.take(q, now, c.gw.metrics) {
+			if q := readings[i]; !k.take(q, now, c.flow.o.Metrics) {
 				again := &history.Reading{Query: q.Query}
 				again.Edges, again.Limit = true, max(1, q.Limit)
 				of[n], readings[n] = k, again
@@ -246,7 +269,7 @@ func (c *conn) readAll(ctx context.Context, of []*catchup, readings []*history.R
 
 // give queues what was read for a replay, in the order of ids, and lets those that have
 // all of it join the live flow.
-func (c *conn) give(r *replay) progress {
+func (c *Client) give(r *replay) progress {
 	for _, k := range *r {
 		if !k.reply() {
 			return wantsRoom
@@ -288,10 +311,10 @@ func (k *catchup) giveOne() (room bool) {
 }
 
 // join lets those of a replay that is given join the live flow; the others read on.
-func (c *conn) join(r *replay) progress {
+func (c *Client) join(r *replay) progress {
 	rest := (*r)[:0]
 	for _, k := range *r {
-		if !c.gw.hub.join(k.s) {
+		if !c.flow.join(k.s) {
 			k.forget()
 			rest = append(rest, k)
 		}
@@ -333,9 +356,9 @@ func (r replay) lowest() (k *catchup, unread bool) {
 func (k *catchup) reply() (room bool) {
 	room = true
 	there := k.s.ifThere(func() {
-		sock := k.s.conn.sock
+		peer := k.s.client.peer
 		for len(k.answer) > 0 {
-			if !sock.Answer(k.answer[0]) && !sock.Send(k.answer[0]) { // a refused Send hears of room
+			if !peer.Answer(k.answer[0]) && !peer.Send(k.answer[0]) { // a refused Send hears of room
 				room = false
 				return
 			}
@@ -350,16 +373,16 @@ func (k *catchup) reply() (room bool) {
 
 // giveUp refuses what clients have asked for and Redis has not answered for too long. What
 // was there before goes on.
-func (c *conn) giveUp(replays []replay) {
+func (c *Client) giveUp(replays []replay) {
 	for _, r := range replays {
 		for _, k := range r {
 			if w := k.ask; w != nil && time.Since(w.asked) >= redisTimeout {
-				if w.opening {
-					c.sock.Close(wire.CloseOverloaded, tryAgain)
+				if w.Opening {
+					c.owner.CannotOpen()
 					return
 				}
 				if c.withdraw(k) {
-					c.fail(w.ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: tryAgain})
+					c.owner.Refuse(w.Ref, "not possible now; try again")
 				}
 			}
 		}
@@ -368,33 +391,24 @@ func (c *conn) giveUp(replays []replay) {
 
 // withdraw takes back what was asked for: a subscription that was there goes on, a new
 // one is none. false: there was nothing to take back.
-func (c *conn) withdraw(k *catchup) bool {
+func (c *Client) withdraw(k *catchup) bool {
 	w := k.ask
 	if w == nil || !k.s.ifThere(func() { k.ask, k.s.answered = nil, len(k.next) == 0 }) {
 		return false
 	}
 	if !w.moves {
-		c.end(w.target)
+		c.End(w.Target)
 	}
 	return true
 }
 
 // ifThere does something with the subscription under its shard's lock, unless it has
 // ended: nothing of it may come behind `unsubscribed`.
-func (s *sub) ifThere(do func()) (there bool) {
+func (s *Sub) ifThere(do func()) (there bool) {
 	s.target.shard.mu.Lock()
 	defer s.target.shard.mu.Unlock()
 	if !s.gone {
 		do()
 	}
 	return !s.gone
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }

@@ -1,4 +1,4 @@
-package gateway
+package live
 
 import (
 	"bytes"
@@ -8,25 +8,20 @@ import (
 	"sluice/shared/wire"
 )
 
-// hub knows who on this gateway wants what, and holds the live flow in order.
-type hub struct {
-	gw     *Gateway
-	shards []shard // one per partition
-}
-
-// shard is a partition's part of the hub.
+// shard is a partition's part of the Flow.
 type shard struct {
 	mu      sync.Mutex
 	targets map[string]*target
 	epoch   uint64 // of the owner's latest reign that was heard of
 	seq     uint64 // the last message of that reign
+	rival   rival
 }
 
 // target is something that somebody here subscribes to. Its shard's lock guards it.
 type target struct {
 	name  string
 	shard *shard
-	subs  []*sub
+	subs  []*Sub
 
 	// The live flow: position is the one that the live subscriptions have come to. It is
 	// known as soon as there is one of them or a record came.
@@ -40,11 +35,11 @@ type target struct {
 	repair *held
 }
 
-// sub is one connection's subscription to a target. The shard's lock guards it.
-type sub struct {
-	conn   *conn
+// Sub is one client's subscription to a target. The shard's lock guards what may change.
+type Sub struct {
+	client *Client
 	target *target
-	// position is that of the newest event queued for this connection. It moves only
+	// position is that of the newest event queued for this client. It moves only
 	// under the lock; while the history is read, only the feeder moves it.
 	position
 	// held is set while the subscription reads the history; nil in the live flow.
@@ -56,22 +51,12 @@ type sub struct {
 	retained bool // on_gap: after a gap what is retained follows
 }
 
-func newHub(gw *Gateway, partitions int) *hub {
-	h := &hub{gw: gw, shards: make([]shard, partitions)}
-	for i := range h.shards {
-		h.shards[i].targets = make(map[string]*target)
-	}
-	return h
-}
-
-func (h *hub) shard(name string) *shard { return &h.shards[h.gw.store.Partition(name)] }
-
 // add subscribes a connection. The subscription holds live records back until it
 // joins the live flow. The session is asked for under the shard's lock, so that
 // subscribing and unsubscribing have one order there, too.
-func (h *hub) add(c *conn, w *want) *sub {
-	name := w.target
-	sh := h.shard(name)
+func (f *Flow) add(c *Client, w *Request) *Sub {
+	name := w.Target
+	sh := f.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	t := sh.targets[name]
@@ -79,15 +64,15 @@ func (h *hub) add(c *conn, w *want) *sub {
 		t = &target{name: name, shard: sh}
 		sh.targets[name] = t
 	}
-	s := &sub{conn: c, target: t, index: int32(len(t.subs)), held: &held{}, retained: w.retained}
+	s := &Sub{client: c, target: t, index: int32(len(t.subs)), held: &held{}, retained: w.Retained}
 	s.catchup = &catchup{s: s, ask: w}
 	t.subs = append(t.subs, s)
-	h.gw.sessions.Want(name, c.id)
+	f.o.Sessions.Want(name, c.id)
 	return s
 }
 
 // remove ends a subscription.
-func (h *hub) remove(s *sub) {
+func (f *Flow) remove(s *Sub) {
 	t := s.target
 	t.shard.mu.Lock()
 	defer t.shard.mu.Unlock()
@@ -95,7 +80,7 @@ func (h *hub) remove(s *sub) {
 		return
 	}
 	s.gone = true
-	h.gw.lags.end(s)
+	s.client.owner.CaughtUp(s)
 	last := len(t.subs) - 1
 	t.subs[s.index] = t.subs[last]
 	t.subs[s.index].index = s.index
@@ -108,7 +93,7 @@ func (h *hub) remove(s *sub) {
 		delete(t.shard.targets, t.name)
 	}
 	if len(t.subs) == 0 || wire.IsUser(t.name) {
-		h.gw.sessions.Drop(t.name, s.conn.id)
+		f.o.Sessions.Drop(t.name, s.client.id)
 	}
 }
 
@@ -118,73 +103,73 @@ const maxPinned = 4
 
 // deliver routes one record of the channel. size is that of its message; stale says
 // that it is of an epoch that is over.
-func (h *hub) deliver(sh *shard, r *wire.Record, size int, stale bool) {
+func (f *Flow) deliver(sh *shard, r *wire.Record, size int, stale bool) {
 	t := sh.targets[r.To]
 	if t == nil {
-		h.gw.metrics.dropped(dropNobody)
+		f.o.Metrics.dropped(DropNobody)
 		return
 	}
 	if r.Kind == wire.RecLive && stale {
-		h.gw.metrics.dropped(dropStale) // it has no id by which a repeat could be told
+		f.o.Metrics.dropped(dropStale) // it has no id by which a repeat could be told
 		return
 	}
 	if size > maxPinned*len(r.Frame) {
 		r.To, r.Except, r.Frame = t.name, strings.Clone(r.Except), bytes.Clone(r.Frame)
 	}
-	h.accept(t, r)
+	f.accept(t, r)
 }
 
 // accept takes a record into the target's live flow: delivers it, holds it back, or
 // drops it as delivered already.
-func (h *hub) accept(t *target, r *wire.Record) {
+func (f *Flow) accept(t *target, r *wire.Record) {
 	if r.Kind == wire.RecEvent {
 		if t.known && t.has(r.ID) {
-			h.gw.metrics.dropped(dropRepeat)
+			f.o.Metrics.dropped(dropRepeat)
 			return
 		}
 		// An event before the last one, too, may be what does not follow: then the history has
 		// begun anew, and what was in it may be lost.
 		if t.repair == nil && t.live > 0 && !t.follows(r) {
-			h.gw.metrics.holes.Inc()
+			f.o.Metrics.Holes.Inc()
 			t.repair = &held{}
-			h.gw.reread.add(t)
+			f.reread.add(t)
 		}
 	}
 	if t.repair != nil {
-		t.repair.add(h.gw.metrics, r)
+		t.repair.add(f.o.Metrics, r)
 		return
 	}
 	if r.Kind == wire.RecEvent {
 		t.known = true
 		t.advance(r.ID)
 	}
-	h.spread(t, r)
+	f.spread(t, r)
 }
 
 // spread gives a record to all subscriptions of a target.
-func (h *hub) spread(t *target, r *wire.Record) {
+func (f *Flow) spread(t *target, r *wire.Record) {
 	for _, s := range t.subs {
 		switch {
-		case defect == "no-buffer" && s.held != nil && r.Kind == wire.RecEvent:
+		case faults.noBuffer && s.held != nil && r.Kind == wire.RecEvent:
 			s.held.lost = wire.Later(s.held.lost, r.ID)
 		case s.held != nil:
-			s.held.add(h.gw.metrics, r)
-		case defect == "lost-record" && r.Kind == wire.RecEvent && r.ID.Ms%40 == 0:
+			s.held.add(f.o.Metrics, r)
+		case faults.lose != nil && r.Kind == wire.RecEvent && faults.lose(r.ID):
 			s.advance(r.ID)
 		case !s.push(r):
-			h.lag(s)
+			f.lag(s)
 		}
 	}
 }
 
 // push queues a record for the connection. Records that the connection has already are
 // passed over. false: its queue is full, or the record is not the next one.
-func (s *sub) push(r *wire.Record) bool {
-	excepted := r.Except != "" && r.Except == s.conn.id
+func (s *Sub) push(r *wire.Record) bool {
+	excepted := r.Except != "" && r.Except == s.client.id
 	switch {
 	case r.Kind == wire.RecLive:
-		if !excepted && !s.conn.sock.Send(r.Frame) {
-			s.conn.gw.metrics.dropped(dropLiveOnly) // live only: nothing to come back to
+		if !excepted && !s.client.peer.Send(r.Frame) {
+			s.client.flow.o.Metrics.dropped(DropLiveOnly) // live only: nothing to come back to
 		}
 		return true
 	case s.has(r.ID):
@@ -199,33 +184,46 @@ func (s *sub) push(r *wire.Record) bool {
 	if excepted {
 		frame = wire.AppendText(nil, wire.AppendSkip(nil, r.To, r.ID, prev))
 	}
-	if !s.conn.sock.Send(frame) {
+	if !s.client.peer.Send(frame) {
 		return false
 	}
 	s.advance(r.ID)
-	s.conn.gw.metrics.deliveries.Inc()
+	s.client.flow.o.Metrics.Deliveries.Inc()
 	return true
+}
+
+// begin sets where a subscription stands. The shard's lock is held.
+func (s *Sub) begin(id wire.ID) {
+	s.back(id)
+	s.position = at(id)
+}
+
+// back tells the owner if a subscription is led back. The shard's lock is held.
+func (s *Sub) back(to wire.ID) {
+	if to.Less(s.last) {
+		s.client.owner.LedBack(s.target.name, s.last)
+	}
 }
 
 // detach takes a subscription out of the live flow: from here on the history is its queue,
 // until it joins again.
-func (h *hub) detach(s *sub, held *held) *catchup {
+func (f *Flow) detach(s *Sub, held *held) *catchup {
 	s.held = held
 	s.target.live--
-	s.catchup = &catchup{s: s, since: h.gw.heardMs()}
+	s.catchup = &catchup{s: s, since: f.o.HeardMs()}
 	return s.catchup
 }
 
 // lag detaches a subscription whose connection does not keep up, or that lacks something.
-func (h *hub) lag(s *sub) {
-	h.gw.metrics.lagging.Inc()
-	s.conn.catchUp(replay{h.detach(s, &held{missed: true})})
+func (f *Flow) lag(s *Sub) {
+	f.o.Metrics.Lagging.Inc()
+	s.client.catchUp(replay{f.detach(s, &held{missed: true})})
 }
 
 // join brings a subscription into the live flow if everything up to it has been
 // queued: the held records continue where the history ended. Otherwise the history
 // must be read again.
-func (h *hub) join(s *sub) bool {
+func (f *Flow) join(s *Sub) bool {
 	t := s.target
 	t.shard.mu.Lock()
 	defer t.shard.mu.Unlock()
@@ -234,7 +232,7 @@ func (h *hub) join(s *sub) bool {
 	}
 	waiting := s.held
 	s.held = &held{behind: waiting.behind}
-	if defect == "no-buffer" && s.last.Less(waiting.lost) {
+	if faults.noBuffer && s.last.Less(waiting.lost) {
 		s.advance(waiting.lost)
 	}
 	if waiting.missed || len(s.catchup.next) > 0 {
@@ -243,7 +241,7 @@ func (h *hub) join(s *sub) bool {
 	for i := range waiting.records {
 		if !s.push(&waiting.records[i]) {
 			waiting.records = waiting.records[i:]
-			waiting.miss(h.gw.metrics)
+			waiting.miss(f.o.Metrics)
 			return false
 		}
 	}
@@ -257,11 +255,11 @@ func (h *hub) join(s *sub) bool {
 		// The history does not reach so far any more. That it has ended is nothing that the
 		// others lack.
 		if t.live > 0 && !s.last.IsZero() {
-			h.gw.reread.add(t)
+			f.reread.add(t)
 		}
 	}
 	s.held, s.catchup = nil, nil
-	h.gw.lags.end(s)
+	s.client.owner.CaughtUp(s)
 	if t.live == 0 { // also back: after a gap the history may go on below what it had
 		t.position, t.known = s.position, true
 	}
@@ -273,19 +271,19 @@ func (h *hub) join(s *sub) bool {
 // it stays as it is. Without a position it says where it stands. begun is its way back into
 // the live flow, nil if it is on one already, or needs none. false: too much that was asked
 // for before has no answer yet.
-func (h *hub) rewind(s *sub, w *want) (begun *catchup, ok bool) {
+func (f *Flow) rewind(s *Sub, w *Request) (begun *catchup, ok bool) {
 	s.target.shard.mu.Lock()
 	defer s.target.shard.mu.Unlock()
 	switch {
 	case s.gone:
 		return nil, false
-	case s.answered && w.start.kind == startNow:
-		s.retained = w.retained
-		s.conn.send(s.stands(w))
+	case s.answered && w.Start.kind == startNow:
+		s.retained = w.Retained
+		s.client.owner.Tell(s.stands(w))
 		return nil, true
 	case s.held == nil:
-		s.answered, s.retained = false, w.retained
-		begun = h.detach(s, &held{})
+		s.answered, s.retained = false, w.Retained
+		begun = f.detach(s, &held{})
 		begun.ask = w
 		return begun, true
 	case len(s.catchup.next) >= maxAsked:

@@ -1,4 +1,4 @@
-package gateway
+package live
 
 import (
 	"slices"
@@ -7,15 +7,15 @@ import (
 
 // subList are a connection's subscriptions, sorted by target: most have three, for
 // which a map takes ten times the memory.
-type subList []*sub
+type subList []*Sub
 
 func (l subList) find(target string) (int, bool) {
-	return slices.BinarySearchFunc(l, target, func(s *sub, target string) int {
+	return slices.BinarySearchFunc(l, target, func(s *Sub, target string) int {
 		return strings.Compare(s.target.name, target)
 	})
 }
 
-func (l subList) get(target string) *sub {
+func (l subList) get(target string) *Sub {
 	if i, ok := l.find(target); ok {
 		return l[i]
 	}
@@ -23,7 +23,7 @@ func (l subList) get(target string) *sub {
 }
 
 // add puts a subscription in, in place of one to the same target.
-func (l *subList) add(s *sub) {
+func (l *subList) add(s *Sub) {
 	i, ok := l.find(s.target.name)
 	if ok {
 		(*l)[i] = s
@@ -33,7 +33,7 @@ func (l *subList) add(s *sub) {
 }
 
 // remove takes a subscription out; nil: there is none.
-func (l *subList) remove(target string) *sub {
+func (l *subList) remove(target string) *Sub {
 	i, ok := l.find(target)
 	if !ok {
 		return nil

@@ -1,4 +1,4 @@
-package gateway
+package live
 
 import (
 	"fmt"
@@ -11,12 +11,12 @@ import (
 // TestSubList: like a map, at any size.
 func TestSubList(t *testing.T) {
 	var l subList
-	want := map[string]*sub{}
+	want := map[string]*Sub{}
 	for range 3000 {
 		name := fmt.Sprint("topic:", rand.IntN(40))
 		switch {
 		case rand.IntN(2) == 0:
-			s := &sub{target: &target{name: name}}
+			s := &Sub{target: &target{name: name}}
 			l.add(s)
 			want[name] = s
 		default:

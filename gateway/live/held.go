@@ -1,4 +1,4 @@
-package gateway
+package live
 
 import "sluice/shared/wire"
 
@@ -19,13 +19,13 @@ type held struct {
 	lost   wire.ID // by a deliberate defect
 }
 
-func (h *held) add(m *metrics, r *wire.Record) {
+func (h *held) add(m *Metrics, r *wire.Record) {
 	if !h.missed && (len(h.records) >= maxHeld || h.bytes+len(r.Frame) > maxHeldBytes) {
 		h.miss(m)
 	}
 	if h.missed {
 		if r.Kind == wire.RecLive {
-			m.dropped(dropLiveOnly)
+			m.dropped(DropLiveOnly)
 		}
 		return
 	}
@@ -35,10 +35,10 @@ func (h *held) add(m *metrics, r *wire.Record) {
 
 // miss gives the records up: they are read from the history. Those that are live
 // only are lost.
-func (h *held) miss(m *metrics) {
+func (h *held) miss(m *Metrics) {
 	for i := range h.records {
 		if h.records[i].Kind == wire.RecLive {
-			m.dropped(dropLiveOnly)
+			m.dropped(DropLiveOnly)
 		}
 	}
 	*h = held{missed: true, behind: h.behind, lost: h.lost}

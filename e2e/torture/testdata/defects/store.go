@@ -1,5 +1,3 @@
-//go:build sluice_defects
-
 package store
 
 import (
@@ -21,14 +19,13 @@ import (
 //	sessions-first  session Hashes are read before the append
 //	forward-twice   intake entries are appended without a look at what was forwarded
 //
-// The gateway has others.
-var defect = os.Getenv("SLUICE_DEFECT")
-
-func flawed(rdb redis.UniversalClient) redis.UniversalClient {
-	if change := defects[defect]; change != nil {
-		rdb.AddHook(&flaw{rdb, change})
+// The live flow has others (live.go).
+func init() {
+	intercept = func(rdb redis.UniversalClient) {
+		if change := defects[os.Getenv("SLUICE_DEFECT")]; change != nil {
+			rdb.AddHook(&flaw{rdb, change})
+		}
 	}
-	return rdb
 }
 
 // flaw is a hook that does a defect around each pipeline.

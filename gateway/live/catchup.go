@@ -1,4 +1,4 @@
-package gateway
+package live
 
 import (
 	"slices"
@@ -11,10 +11,10 @@ import (
 // catchup brings a subscription what the history has for it, until it meets the live flow;
 // first the answer to what the client asked for. The connection's feeder owns it.
 type catchup struct {
-	s     *sub
-	ask   *want   // asked for by the client, and not yet read; set under the shard's lock
-	next  []*want // asked for meanwhile, at most maxAsked; the shard's lock guards it
-	since int64   // when it was last known to lack nothing, Redis's clock in ms; 0: not here
+	s     *Sub
+	ask   *Request   // asked for by the client, and not yet read; set under the shard's lock
+	next  []*Request // asked for meanwhile, at most maxAsked; the shard's lock guards it
+	since int64      // when it was last known to lack nothing, Redis's clock in ms; 0: not here
 
 	answer  [][]byte // `gap` and `subscribed`, to be queued before everything else
 	ref     string   // of the request that it answers; the shard's lock guards it
@@ -56,10 +56,10 @@ func (k *catchup) query(most int) *history.Reading {
 		return q
 	}
 	q.GoesOn, q.Newest = false, true
-	if q.Limit = min(firstEvents, most); k.ask.start.kind == startNow {
+	if q.Limit = min(firstEvents, most); k.ask.Start.kind == startNow {
 		q.Limit = 0
 	}
-	q.After = k.ask.start.id
+	q.After = k.ask.Start.id
 	return q
 }
 
@@ -74,9 +74,9 @@ func (k *catchup) takeNext() {
 	}
 	w := k.next[0]
 	k.next = k.next[1:]
-	k.s.retained = w.retained
-	if w.start.kind == startNow { // it goes on from where it stands
-		k.ref, k.answer = w.ref, [][]byte{wire.Frame(k.s.stands(w))}
+	k.s.retained = w.Retained
+	if w.Start.kind == startNow { // it goes on from where it stands
+		k.ref, k.answer = w.Ref, [][]byte{wire.Frame(k.s.stands(w))}
 		return
 	}
 	k.ask = w
@@ -85,13 +85,13 @@ func (k *catchup) takeNext() {
 
 // stands is the answer to a client that asks where its subscription stands. The shard's
 // lock is held.
-func (s *sub) stands(w *want) wire.Subscribed {
-	return wire.Subscribed{Ref: w.ref, To: w.target, Position: s.last, Recovered: true}
+func (s *Sub) stands(w *Request) wire.Subscribed {
+	return wire.Subscribed{Ref: w.Ref, To: w.Target, Position: s.last, Recovered: true}
 }
 
 // unanswered are the refs of what was asked for and will not be answered any more, since
 // the subscription has ended.
-func (s *sub) unanswered() (refs []string) {
+func (s *Sub) unanswered() (refs []string) {
 	s.target.shard.mu.Lock()
 	defer s.target.shard.mu.Unlock()
 	k := s.catchup
@@ -99,12 +99,12 @@ func (s *sub) unanswered() (refs []string) {
 	case k == nil:
 		return nil
 	case k.ask != nil:
-		refs = append(refs, k.ask.ref)
+		refs = append(refs, k.ask.Ref)
 	default:
 		refs = append(refs, k.ref)
 	}
 	for _, w := range k.next {
-		refs = append(refs, w.ref)
+		refs = append(refs, w.Ref)
 	}
 	return slices.DeleteFunc(refs, func(ref string) bool { return ref == "" })
 }
@@ -116,20 +116,20 @@ func (k *catchup) forget() { k.records, k.ended = nil, false }
 func (k *catchup) gap(got *piece, c clock) (reason string) {
 	p, since := k.s.position, k.since
 	if k.ask != nil {
-		switch k.ask.start.kind {
+		switch k.ask.Start.kind {
 		case startNow, startEarliest:
 			return ""
 		case startBare:
-			return gapAfter(k.ask.start.id, got, c)
+			return gapAfter(k.ask.Start.id, got, c)
 		}
-		p, since = at(k.ask.start.id), 0
+		p, since = at(k.ask.Start.id), 0
 	}
 	return p.gap(got, max(since, unixMs(p.last)), c)
 }
 
 // take accepts what was read, and makes the answer if one is due. false: it seems that
 // there is a gap, which must be looked at with the ends of the history.
-func (k *catchup) take(q *history.Reading, c clock, m *metrics) bool {
+func (k *catchup) take(q *history.Reading, c clock, m *Metrics) bool {
 	got := &piece{q.Records, q.Got}
 	reason := ""
 	if !q.Cached {
@@ -147,7 +147,7 @@ func (k *catchup) take(q *history.Reading, c clock, m *metrics) bool {
 }
 
 // accept goes on from what was read. The shard's lock is held.
-func (k *catchup) accept(q *history.Reading, got *piece, reason string, c clock, m *metrics) {
+func (k *catchup) accept(q *history.Reading, got *piece, reason string, c clock, m *Metrics) {
 	k.records, k.ended, k.readAt = q.Records, !q.Cached && !q.Page.More, c.nowMs
 	if len(q.Records) > 0 {
 		k.size = (got.bytes() + len(q.Records) - 1) / len(q.Records)
@@ -161,16 +161,16 @@ func (k *catchup) accept(q *history.Reading, got *piece, reason string, c clock,
 		k.s.jump(got.records[0].Prev)
 	}
 	if k.ask != nil {
-		if kind := k.ask.start.kind; kind == startOwn || kind == startBare {
-			m.resumed(reason == "", reason)
+		if kind := k.ask.Start.kind; kind == startOwn || kind == startBare {
+			m.resumed(reason)
 		}
 		k.answer = append(k.answer, wire.Frame(wire.Subscribed{
-			Ref: k.ask.ref, To: k.s.target.name, Position: k.s.last, Recovered: reason == "",
+			Ref: k.ask.Ref, To: k.s.target.name, Position: k.s.last, Recovered: reason == "",
 		}))
-		k.ref = k.ask.ref
-		k.cursor, k.begins = k.s.conn.device != "", k.s.last
-		if k.ask.start.kind == startOwn {
-			k.begins = k.ask.start.id
+		k.ref = k.ask.Ref
+		k.cursor, k.begins = k.s.client.cursors, k.s.last
+		if k.ask.Start.kind == startOwn {
+			k.begins = k.ask.Start.id
 		}
 		k.ask = nil
 	}
@@ -182,8 +182,8 @@ func (k *catchup) place(got *piece) {
 		return
 	}
 	switch {
-	case k.ask.start.kind == startOwn:
-		k.s.begin(k.ask.start.id)
+	case k.ask.Start.kind == startOwn:
+		k.s.begin(k.ask.Start.id)
 	case len(got.records) > 0:
 		k.s.begin(got.records[0].Prev) // from here on the position is the target's own
 	default:
@@ -192,10 +192,10 @@ func (k *catchup) place(got *piece) {
 }
 
 // cross goes over a gap and tells the client. The shard's lock is held.
-func (k *catchup) cross(got *piece, reason string, m *metrics) {
+func (k *catchup) cross(got *piece, reason string, m *Metrics) {
 	after, oldest := k.s.last, got.edges.Oldest
 	if k.ask != nil {
-		after = k.ask.start.id
+		after = k.ask.Start.id
 	}
 	to := got.edges.Newest
 	switch {

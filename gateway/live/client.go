@@ -1,0 +1,262 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+// Peer is the way to a client, whatever the transport. Nothing here waits, and locks of
+// this package may be held.
+type Peer interface {
+	// Send queues an event. false: there is no room, and Client.Drained follows when there
+	// is; or the connection ends. The frame must never be changed.
+	Send(frame []byte) bool
+	// Answer queues an answer, for which there is room besides that of events.
+	Answer(frame []byte) bool
+	// Room reports whether a Send would be taken.
+	Room() bool
+}
+
+// Owner is the connection that a Client is a part of.
+type Owner interface {
+	// Work gives the context of work for the connection, which ends with it; done must be
+	// called. Go runs a goroutine that the gateway waits for.
+	Work() (ctx context.Context, done func())
+	Go(f func())
+
+	// Tell queues an answer, of which a client that does not read hears no more. Refuse says
+	// that what was asked for is not possible now. CannotOpen ends a connection that cannot
+	// have what it asked for when it came.
+	Tell(f wire.ServerFrame)
+	Refuse(ref, message string)
+	CannotOpen()
+
+	// BeginCursors writes where a device begins with targets.
+	BeginCursors(ctx context.Context, at map[string]wire.ID) error
+	// LedBack says that a subscription goes on below what it was sent, up to here. Left says
+	// that subscriptions have ended: acks of what they were sent may be on their way. A
+	// shard's lock is held, or the Client's.
+	LedBack(target string, sent wire.ID)
+	Left(subs ...*Sub)
+	// Lags says that a subscription has more to get, from a position on, and the peer no
+	// room; CaughtUp, that it has met the live flow or ended. A shard's lock is held.
+	Lags(s *Sub, at wire.ID)
+	CaughtUp(s *Sub)
+}
+
+// Client is a connection's part of the live flow: its subscriptions. It is made to be
+// embedded; Join must be called.
+type Client struct {
+	flow    *Flow
+	id      string // of the connection
+	peer    Peer
+	owner   Owner
+	cursors bool // a device has cursors
+	byTime  bool // the client keeps a single id for all its targets
+
+	// A shard's lock comes before this one.
+	mu      sync.Mutex
+	over    bool // it has left
+	feeding bool // somebody brings its subscriptions what they lack (feed.go)
+	subs    subList
+	behind  []replay      // subscriptions that catch up and wait for that
+	room    chan struct{} // closed when the peer has room again; nil: nobody asked
+}
+
+// Attach makes the Client of a connection.
+func (c *Client) Attach(f *Flow, id string, p Peer, o Owner) {
+	c.flow, c.id, c.peer, c.owner = f, id, p, o
+}
+
+// Keeps says how the client keeps its positions, before its first subscription: in the
+// cursors of its device, and, or, as a single id for all its targets.
+func (c *Client) Keeps(cursors, singleID bool) { c.cursors, c.byTime = cursors, singleID }
+
+// Owner is the connection.
+func (c *Client) Owner() Owner { return c.owner }
+
+// Target is what is subscribed to.
+func (s *Sub) Target() string { return s.target.name }
+
+// Sent is up to where the subscription was given events, or the position that it began
+// with.
+func (s *Sub) Sent() wire.ID {
+	s.target.shard.mu.Lock()
+	defer s.target.shard.mu.Unlock()
+	return s.last
+}
+
+// Get is the subscription to a target, nil if there is none, and the number of all.
+func (c *Client) Get(target string) (s *Sub, all int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.subs.get(target), len(c.subs)
+}
+
+// Targets are what is subscribed to.
+func (c *Client) Targets() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	names := make([]string, len(c.subs))
+	for i, s := range c.subs {
+		names[i] = s.target.name
+	}
+	return names
+}
+
+// Refusal is a subscription that cannot be.
+type Refusal struct {
+	Ref, Target string
+}
+
+// ErrOver says that the connection has ended, or is about to.
+var ErrOver = errors.New("the connection is over")
+
+// Subscribe subscribes to targets, and gives the client what it gets at once: what one
+// read brings, and its peer has room for. The rest follows in the background. Before that
+// welcome is called, when it is known what is refused: Redis cannot keep a session of it,
+// which is nothing to the others. After an error there is none of the subscriptions.
+func (c *Client) Subscribe(ctx context.Context, wants []Request, welcome func(refused []Refusal)) error {
+	replays, refused, err := c.enroll(ctx, wants)
+	if err != nil {
+		return err
+	}
+	welcome(refused)
+	if c.byTime {
+		return c.feed(ctx, replays...)
+	}
+	for n := 0; len(replays) > 0; replays = replays[n:] {
+		n = min(len(replays), feedTargets)
+		if err := c.feed(ctx, replays[:n]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Move lets a subscription begin at another position, or says where it stands. If that
+// fails it goes on as before. ok: false if too much of it has no answer yet.
+func (c *Client) Move(ctx context.Context, s *Sub, w *Request) (ok bool, err error) {
+	w.moves, w.asked = true, time.Now()
+	begun, ok := c.flow.rewind(s, w)
+	if begun == nil { // refused, or the feeder has it
+		return ok, nil
+	}
+	return true, c.feed(ctx, replay{begun})
+}
+
+// enroll subscribes: live records are held back from here on, and when it returns the
+// session fields are written. So nothing falls between what is read of the histories
+// after it, and the live flow.
+func (c *Client) enroll(ctx context.Context, wants []Request) (replays []replay, refused []Refusal, err error) {
+	subs := make([]*Sub, len(wants))
+	c.mu.Lock()
+	c.subs = slices.Grow(c.subs, len(wants))
+	c.mu.Unlock()
+	now := time.Now()
+	for i := range wants {
+		wants[i].asked = now
+		subs[i] = c.flow.add(c, &wants[i])
+		if !c.keep(subs[i]) {
+			c.flow.remove(subs[i])
+			return nil, nil, ErrOver
+		}
+	}
+	for i, s := range subs {
+		var bad *store.BadKey
+		switch err := c.awaitSession(ctx, wants[i].Target); {
+		case err == nil:
+			replays = append(replays, replay{s.catchup})
+		case errors.As(err, &bad):
+			c.forget(wants[i].Target)
+			refused = append(refused, Refusal{wants[i].Ref, wants[i].Target})
+		default:
+			for i := range wants {
+				c.forget(wants[i].Target)
+			}
+			return nil, nil, err
+		}
+	}
+	return replays, refused, nil
+}
+
+// keep adds a subscription to the client's, unless these are over.
+func (c *Client) keep(s *Sub) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return false
+	}
+	c.subs.add(s)
+	return true
+}
+
+func (c *Client) awaitSession(ctx context.Context, target string) error {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	return c.flow.o.Sessions.Wait(ctx, target, c.id)
+}
+
+// End ends a subscription, and returns it if there is one. What was asked of it and has no
+// answer is refused.
+func (c *Client) End(target string) *Sub {
+	s := c.forget(target)
+	if s != nil {
+		for _, ref := range s.unanswered() {
+			c.owner.Refuse(ref, "the subscription ended before this was answered")
+		}
+	}
+	return s
+}
+
+func (c *Client) forget(target string) *Sub {
+	c.mu.Lock()
+	s := c.subs.remove(target)
+	if s != nil {
+		c.owner.Left(s)
+	}
+	c.mu.Unlock()
+	if s != nil {
+		c.flow.remove(s)
+	}
+	return s
+}
+
+// Leave ends all subscriptions, for good.
+func (c *Client) Leave() {
+	c.mu.Lock()
+	c.over = true
+	subs := c.subs
+	c.subs = nil
+	c.owner.Left(subs...)
+	c.mu.Unlock()
+	for _, s := range subs {
+		c.flow.remove(s)
+	}
+}
+
+// hasRoom is closed at the next Drained. Ask before the Send that may be refused.
+func (c *Client) hasRoom() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.room == nil {
+		c.room = make(chan struct{})
+	}
+	return c.room
+}
+
+// Drained says that the peer has room again.
+func (c *Client) Drained() {
+	c.mu.Lock()
+	if c.room != nil {
+		close(c.room)
+		c.room = nil
+	}
+	c.mu.Unlock()
+}

@@ -1,0 +1,45 @@
+package live
+
+import (
+	"time"
+
+	"sluice/shared/wire"
+)
+
+// Start is where a subscription begins.
+type Start struct {
+	kind startKind
+	id   wire.ID
+}
+
+type startKind byte
+
+const (
+	startNow      startKind = iota
+	startOwn                // after an id of this very target
+	startBare               // after another target's id: a time
+	startEarliest           // with all that is retained
+)
+
+// Now begins with what comes from now on; so does the zero Start. After begins after an id
+// of the target, Since after that of another target, which is a time, Earliest with all
+// that is retained.
+func Now() Start             { return Start{} }
+func After(id wire.ID) Start { return Start{startOwn, id} }
+func Since(id wire.ID) Start { return Start{startBare, id} }
+func Earliest() Start        { return Start{kind: startEarliest} }
+
+// IsPosition reports whether it is after an id of the target.
+func (s Start) IsPosition() bool { return s.kind == startOwn }
+
+// Request is a subscription that a client asks for.
+type Request struct {
+	Target   string
+	Ref      string // of the answer
+	Start    Start
+	Retained bool // after a gap what is retained follows
+	Opening  bool // the connection ends if it cannot be
+
+	moves bool      // a subscription that is there
+	asked time.Time // when
+}
