@@ -18,7 +18,6 @@ type intake struct {
 	// tried: entries up to here may have been forwarded before, by an earlier owner or by
 	// a try of this one that failed. Later ones are new.
 	tried wire.ID
-
 	// held are entries for partitions that cannot take them for now, and not acknowledged;
 	// tryAt is when to try again.
 	held  map[int][]store.Entry
@@ -78,7 +77,7 @@ func (i *intake) process(ctx context.Context, _ *store.Lane, entries []store.Ent
 	batch, still := i.withHeld(batch)
 	before := i.tried
 	if len(entries) > 0 {
-		if err := i.check(ctx, entries[0].ID, before); err != nil {
+		if err := i.check(ctx, batch, entries[0].ID, before); err != nil {
 			return nil, nil, err
 		}
 		i.tried = wire.Later(before, entries[len(entries)-1].ID)
@@ -111,12 +110,19 @@ func (i *intake) process(ctx context.Context, _ *store.Lane, entries []store.Ent
 	return nil, done, nil
 }
 
-// check looks whether the reign lasts before what was tried before is forwarded again. If
-// Redis has lost everything since it was read, the marks have gone, too, and what was
-// delivered already would be appended anew.
-func (i *intake) check(ctx context.Context, first, tried wire.ID) error {
+// check notes which partitions have a mark, before what was tried before is forwarded
+// again, while the reign lasts. If Redis loses everything, the marks go, too, and what was
+// delivered already would be appended anew: then Forward refuses, however late it comes.
+func (i *intake) check(ctx context.Context, batch []*store.Forwarding, first, tried wire.ID) error {
 	if tried.Less(first) {
 		return nil
+	}
+	marked, err := i.w.store.Marked(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range batch {
+		f.Marked = marked[f.Partition]
 	}
 	return i.w.store.CheckReign(ctx, store.Intake, i.epoch)
 }

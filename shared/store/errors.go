@@ -58,6 +58,10 @@ func isNoKey(err error) bool { return err != nil && strings.Contains(err.Error()
 // isNoMark: what lua/forward.lua says of a mark that is none.
 func isNoMark(err error) bool { return err != nil && strings.Contains(err.Error(), "holds no id") }
 
+// isMarkGone: what lua/forward.lua says of a mark that there was. The embedded Redis puts
+// words of its own before it.
+func isMarkGone(err error) bool { return err != nil && strings.Contains(err.Error(), "GONE ") }
+
 // isNotAbove: a stream that ends at the highest id of all says so in other words.
 func isNotAbove(err error) bool {
 	return err != nil && (strings.Contains(err.Error(), "equal or smaller") ||

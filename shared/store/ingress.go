@@ -61,6 +61,7 @@ func (s *Store) Publish(ctx context.Context, pubs []Publication) []error {
 type Forwarding struct {
 	Partition int
 	Entries   []Entry
+	Marked    bool // the partition is known to have a mark `forwarded`
 
 	// Results.
 	Appended int     // fewer than Entries when some had been forwarded before, or Err is set
@@ -71,11 +72,15 @@ type Forwarding struct {
 
 // Forward appends intake entries to their partitions, once each: a transaction per
 // partition appends and moves `forwarded` on, so it may be repeated, also by two
-// owners at once. A partition that cannot take them harms only itself (Err).
+// owners at once. A partition that cannot take them harms only itself (Err). ErrFenced
+// when a mark has gone: then the reign over the intake has, too, or it must begin again.
 func (s *Store) Forward(ctx context.Context, batch []*Forwarding) error {
 	calls := make([]call, len(batch))
 	for i, f := range batch {
-		c := call{keys: []string{s.keys.forwarded(f.Partition), s.keys.events(f.Partition)}}
+		c := call{keys: []string{s.keys.forwarded(f.Partition), s.keys.events(f.Partition)}, args: []any{""}}
+		if f.Marked {
+			c.args[0] = "1"
+		}
 		for _, e := range f.Entries {
 			c.args = append(c.args, e.ID.String(), 0)
 			n := len(c.args)
@@ -91,11 +96,14 @@ func (s *Store) Forward(ctx context.Context, batch []*Forwarding) error {
 		}
 		calls[i] = c
 	}
-	cmds, err := runAll(ctx, s.rdb, forward, calls, isWrongType, isNoMark)
+	cmds, err := runAll(ctx, s.rdb, forward, calls, isWrongType, isNoMark, isMarkGone)
 	if err != nil {
 		return fmt.Errorf("cannot forward the intake: %w", err)
 	}
 	for i, cmd := range cmds {
+		if isMarkGone(cmd.Err()) {
+			return ErrFenced
+		}
 		if err := batch[i].answered(cmd); err != nil {
 			return fmt.Errorf("cannot forward the intake to partition %d: %w", batch[i].Partition, err)
 		}
@@ -199,6 +207,24 @@ type mark struct {
 	partition int
 	id        wire.ID
 	text      string // as Redis has it
+}
+
+// Marked are the partitions that have a mark of what was forwarded.
+func (s *Store) Marked(ctx context.Context) (map[int]bool, error) {
+	pipe := s.rdb.Pipeline()
+	there := make([]*redis.IntCmd, s.cfg.Partitions)
+	for p := range there {
+		there[p] = pipe.Exists(ctx, s.keys.forwarded(p))
+	}
+	cmds, err := exec(ctx, pipe)
+	if err := firstFailure(cmds, err); err != nil {
+		return nil, fmt.Errorf("cannot look for what was forwarded: %w", err)
+	}
+	marked := make(map[int]bool)
+	for p := range there {
+		marked[p] = there[p].Val() > 0
+	}
+	return marked, nil
 }
 
 // marksAbove are those above an id. What holds no id is left to Forward, which refuses it.

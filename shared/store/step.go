@@ -134,19 +134,20 @@ func (l *Lane) AppendAndRoute(ctx context.Context, appends []*Append, routes []*
 	if err != nil || len(ended) == 0 {
 		return err
 	}
-	anew := make(map[string]bool)
+	anew := make(map[string]wire.ID) // and the latest event, by target
 	for _, a := range ended {
-		if to := a.Event.To; !anew[to] {
-			anew[to] = true
+		before, begun := anew[a.Event.To]
+		if !begun {
 			a.Event.First, a.Touch = true, true
-			if !a.Event.Prev.Less(a.Event.ID) { // appended before, and the history has gone since
-				a.Event.Prev = wire.ID{}
-			}
 		}
+		if !a.Event.Prev.Less(a.Event.ID) { // appended before, and the history has gone since
+			a.Event.Prev = before
+		}
+		anew[a.Event.To] = a.Event.ID
 	}
 	var again []*Route // who has come since the first look may have read a history without them
 	for _, r := range routes {
-		if anew[r.Target] {
+		if _, begun := anew[r.Target]; begun {
 			again = append(again, r)
 		}
 	}

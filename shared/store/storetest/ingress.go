@@ -111,6 +111,12 @@ func (x *suite) forwardOdd(t *testing.T) {
 	must(t, s.Forward(ctx, []*store.Forwarding{f}))
 	want(t, "appended by a repeat", f.Appended, 0)
 
+	// A mark that was there has gone: what was forwarded is not known any more.
+	must(t, x.Client.Del(ctx, key(0, "forwarded")).Err())
+	f.Marked = true
+	wantError(t, "Forward without the mark that was there", s.Forward(ctx, []*store.Forwarding{f}), store.ErrFenced)
+	want(t, "entries", x.Client.XLen(ctx, key(0, "events")).Val(), 2)
+
 	// Many entries in one call.
 	f = &store.Forwarding{Partition: 1}
 	for i := range 2000 {

@@ -247,6 +247,28 @@ func (x *suite) appendTrimmed(t *testing.T) {
 	wantError(t, "an event that nobody tried, with an empty history", again[3].Err, store.ErrOrder)
 }
 
+// gone: events were appended, and their history has gone before they are tried again by an
+// owner that knows its newest event. They begin it anew, one after the other.
+func (x *suite) appendGone(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	a := x.own(t, s, "a", 0)
+	a.next()
+	to := targetIn(0, 0)
+	again := appendsOf(s, to, wire.ID{}, id(5, 0), id(6, 0), id(7, 0))
+	for _, one := range again {
+		one.Event.Prev, one.Tried = id(7, 0), true
+	}
+	must(t, a.lane.AppendAndRoute(ctx, again, nil))
+	ids, prevs := retained(t, s, to)
+	want(t, "ids", ids, []wire.ID{id(5, 0), id(6, 0), id(7, 0)})
+	want(t, "prevs", prevs, []wire.ID{{}, id(5, 0), id(6, 0)})
+	for i, prev := range prevs {
+		want(t, "error", again[i].Err, nil)
+		want(t, "prev", again[i].Event.Prev, prev)
+		want(t, "first", again[i].Event.First, i == 0)
+	}
+}
+
 func (x *suite) appendBorders(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	a := x.own(t, s, "a", 0)

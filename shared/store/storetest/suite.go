@@ -72,6 +72,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Append/repeat", everywhere, (*suite).appendRepeat},
 		{"Append/refused", everywhere, (*suite).appendRefused},
 		{"Append/trimmed repeat", everywhere, (*suite).appendTrimmed},
+		{"Append/gone", everywhere, (*suite).appendGone},
 		{"Append/ids at the borders", everywhere, (*suite).appendBorders},
 		{"Append/size", everywhere, (*suite).appendSize},
 		{"Append/touch", everywhere, (*suite).appendTouch},
