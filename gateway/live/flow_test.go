@@ -1,0 +1,259 @@
+package live
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/shared/wire"
+)
+
+const room = "topic:room"
+
+func TestEveryoneHasEverything(t *testing.T) {
+	play(t, func(w *world) {
+		w.publish(room, 3)
+		before, now := w.person("a", 100), w.person("b", 100)
+		before.subscribe(room, Earliest())
+		now.subscribe(room, Now())
+		w.publish(room, 3)
+		now.has(room, 3, 6)
+		before.has(room, 0, 6)
+		w.message(false, w.all[room][4]) // a repeat
+		now.has(room, 3, 6)
+		if n := w.written[room]; n != 2 {
+			t.Errorf("%d sessions were asked for", n)
+		}
+		before.leave()
+		w.publish(room, 1)
+		now.has(room, 3, 7)
+		now.leave()
+		if n := w.written[room]; n != 1 { // that of the gateway ends with the last one
+			t.Errorf("%d sessions are left", n)
+		}
+		w.publish(room, 1)
+	})
+}
+
+// TestLostMessage: what comes behind it tells, a beat, or a new reign.
+func TestLostMessage(t *testing.T) {
+	for name, tell := range map[string]func(w *world){
+		"the next event":        func(w *world) { w.publish(room, 1) },
+		"a beat":                func(w *world) { w.add(room); w.beat() },
+		"an event of another":   func(w *world) { w.publish(sameShard(room), 1) },
+		"the channel was lost":  func(w *world) { w.flow.MissedAll() },
+		"the session was lost":  func(w *world) { w.flow.Missed(room) },
+		"another owner":         func(w *world) { w.epoch[partitionOf(room)]++; w.publish(sameShard(room), 1) },
+		"a beat of another one": func(w *world) { w.epoch[partitionOf(room)]++; w.beat() },
+		"an event before its own": func(w *world) {
+			a, b := w.add(room), w.add(room)
+			w.message(false, b)
+			w.message(false, a)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(w *world) {
+				w.publish(room, 2)
+				p := w.person("a", 100)
+				p.subscribe(room, Now())
+				other := w.person("b", 100)
+				other.subscribe(sameShard(room), Now())
+				w.message(true, w.add(room))
+				w.message(true, w.add(room))
+				tell(w)
+				synctest.Wait()
+				p.has(room, 2, len(w.all[room]))
+				p.leave()
+				other.leave()
+			})
+		})
+	}
+}
+
+// sameShard is another target of the partition.
+func sameShard(target string) string {
+	for i := 0; ; i++ {
+		if other := fmt.Sprint("topic:other", i); partitionOf(other) == partitionOf(target) {
+			return other
+		}
+	}
+}
+
+// TestNoRoom: a client that reads slowly has everything, in order, and is reported while it
+// has no room; others do not wait for it.
+func TestNoRoom(t *testing.T) {
+	play(t, func(w *world) {
+		slow, quick := w.person("slow", 8), w.person("quick", 1000)
+		slow.subscribe(room, Now())
+		quick.subscribe(room, Now())
+		w.publish(room, 300)
+		synctest.Wait()
+		quick.has(room, 0, 300)
+		if !slow.lags[room] {
+			t.Error("nobody heard that it has no room")
+		}
+		w.publish(room, 10)
+		slow.has(room, 0, 310)
+		if slow.lags[room] {
+			t.Error("it still counts as slow")
+		}
+		w.publish(room, 5) // in the live flow again
+		reads := w.reads
+		slow.has(room, 0, 315)
+		if w.reads != reads {
+			t.Error("it is not in the live flow")
+		}
+		slow.leave()
+		quick.leave()
+	})
+}
+
+// TestGap: only what is not there any more is told, and what is there comes.
+func TestGap(t *testing.T) {
+	for _, retained := range []bool{false, true} {
+		t.Run(fmt.Sprint("retained ", retained), func(t *testing.T) {
+			play(t, func(w *world) {
+				w.publish(room, 10)
+				had := w.all[room][2].ID
+				w.trim(room, 4)
+				p := w.person("a", 100)
+				if err := p.Subscribe(p.ctx, []Request{{Target: room, Start: After(had), Retained: retained}}, func([]Refusal) {}); err != nil {
+					t.Fatal(err)
+				}
+				w.publish(room, 2)
+				from := 10
+				if retained {
+					from = 6
+				}
+				p.has(room, from, 12)
+				gap := p.seen[0]
+				want := frame{Type: "gap", To: room, Reason: "trimmed", After: had, Position: w.all[room][from-1].ID}
+				if gap.Type != want.Type || gap.Reason != want.Reason || gap.After != want.After || gap.Position != want.Position {
+					t.Errorf("%+v, want %+v", gap, want)
+				}
+				p.leave()
+			})
+		})
+	}
+}
+
+// TestRedisIsAway: what was subscribed goes on when it is back; a subscription that had no
+// answer is refused in time.
+func TestRedisIsAway(t *testing.T) {
+	play(t, func(w *world) {
+		p := w.person("a", 1000)
+		p.subscribe(room, Now())
+		w.down = true
+		w.message(true, w.add(room))
+		w.beat()
+		sub, _ := p.Get(room)
+		done := make(chan error, 1)
+		go func() {
+			_, err := p.Move(p.ctx, sub, &Request{Target: room, Ref: "r", Start: Earliest()})
+			done <- err
+		}()
+		if err := <-done; err == nil {
+			t.Error("it moved while nothing can be read")
+		}
+		time.Sleep(time.Minute)
+		w.publish(room, 1)
+		w.mu.Lock()
+		w.down = false
+		w.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		p.has(room, 0, 2)
+		p.leave()
+	})
+}
+
+// TestChance plays clients that come, go, move and read as they like, while messages are
+// lost and reads are slow. In the end each has had every event since it came, once and in
+// order.
+func TestChance(t *testing.T) {
+	for seed := range uint64(30) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			play(t, func(w *world) { chance(w, rand.New(rand.NewPCG(seed, 1))) })
+		})
+	}
+}
+
+func chance(w *world, rng *rand.Rand) {
+	targets := []string{"topic:a", "topic:b", "topic:c"}
+	any := func() string { return targets[rng.IntN(len(targets))] }
+	w.slow = time.Duration(rng.IntN(20)) * time.Millisecond
+	var people []*person
+	for i := range 4 {
+		p := w.person(fmt.Sprint("p", i), 4+rng.IntN(30))
+		p.Keeps(false, i == 3)
+		people = append(people, p)
+	}
+	for range 400 {
+		p := people[rng.IntN(len(people))]
+		switch rng.IntN(10) {
+		case 0, 1, 2, 3:
+			w.message(rng.IntN(5) == 0, w.add(any()))
+		case 4:
+			target := any()
+			if sub, _ := p.Get(target); sub == nil {
+				go p.subscribe(target, Now())
+			}
+		case 5:
+			target := any()
+			if sub, _ := p.Get(target); sub != nil && len(w.all[target]) > 0 {
+				at := w.all[target][rng.IntN(len(w.all[target]))].ID
+				go func() { _, _ = p.Move(p.ctx, sub, &Request{Target: target, Ref: "m", Start: After(at)}) }()
+			}
+		case 6:
+			w.beat()
+		case 7, 8:
+			p.read(1 + rng.IntN(20))
+		case 9:
+			time.Sleep(time.Duration(rng.IntN(30)) * time.Millisecond)
+		}
+		synctest.Wait()
+	}
+	w.beat()
+	for _, p := range people {
+		p.readAll()
+		for _, target := range targets {
+			p.continues(target)
+		}
+	}
+	for _, p := range people {
+		p.leave()
+	}
+}
+
+// continues checks what came for a target: from each `subscribed` on event after event, and
+// in the end the newest.
+func (p *person) continues(target string) {
+	p.w.t.Helper()
+	all := p.w.all[target]
+	at := map[wire.ID]int{{}: -1}
+	for i, e := range all {
+		at[e.ID] = i
+	}
+	subscribed, next := false, 0
+	for _, f := range p.seen {
+		if f.To != target {
+			continue
+		}
+		switch f.Type {
+		case "subscribed":
+			subscribed, next = true, at[f.Position]+1
+		case "event":
+			if !subscribed || at[f.ID] != next {
+				p.w.t.Errorf("%s: %s: event %d came when %d was next", p.id, target, at[f.ID], next)
+				return
+			}
+			next++
+		case "gap":
+			p.w.t.Errorf("%s: %s: a gap was told: %+v", p.id, target, f)
+		}
+	}
+	if subscribed && next != len(all) {
+		p.w.t.Errorf("%s: %s: %d of %d came", p.id, target, next, len(all))
+	}
+}
