@@ -98,11 +98,12 @@ func (b *bench) profiles(ctx context.Context, in *installation, phase string) fu
 	}, strings.ToLower(b.scenario+"-"+phase))
 	var wg sync.WaitGroup
 	for _, role := range []string{roleGateway, roleWorker} {
-		for _, p := range in.role(role)[:min(1, len(in.role(role)))] {
-			wg.Go(func() {
-				b.fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.admin, max(1, int(b.cfg.time.Seconds()))), plainName+"-"+p.name+".pprof")
-			})
+		list := in.role(role)
+		if len(list) == 0 {
+			continue
 		}
+		url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", list[0].admin, max(1, int(b.cfg.time.Seconds())))
+		wg.Go(func() { b.fetch(ctx, url, plainName+"-"+list[0].name+".pprof") })
 	}
 	return wg.Wait
 }

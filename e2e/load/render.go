@@ -34,10 +34,11 @@ func (s *section) table(w io.Writer) {
 	fmt.Fprintf(w, "\n%s: %s (%.0f s)\n", s.Name, s.Title, s.Seconds)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(cells []cell) {
+		texts := make([]string, len(cells))
 		for i, c := range cells {
-			fmt.Fprint(t, []string{"  ", "\t"}[min(i, 1)], c.Text)
+			texts[i] = c.Text
 		}
-		fmt.Fprintln(t)
+		fmt.Fprintln(t, "  "+strings.Join(texts, "\t"))
 	}
 	row(headings)
 	for _, m := range s.Measurements {
