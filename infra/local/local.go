@@ -18,6 +18,7 @@ import (
 	"sluice/gateway"
 	"sluice/infra/local/page"
 	"sluice/shared/ops"
+	"sluice/shared/settings"
 	"sluice/shared/store"
 	"sluice/worker"
 )
@@ -27,7 +28,7 @@ type Config struct {
 	Gateway   gateway.Config
 	Acks      worker.AckConfig
 	Slow      worker.SlowConfig
-	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9090" help:"Where /healthz, /readyz, /metrics and /debug/pprof are." allow:"host:port"`
+	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9090" form:"host:port" help:"The address of /healthz, /readyz, /metrics and /debug/pprof, for operators only."`
 	Log       ops.LogConfig
 }
 
@@ -161,5 +162,5 @@ Sluice runs. Ctrl-C stops it.
   add      redis-cli -u %s XADD %sevents '*' to user:alice data '{"hello":1}'
   resume   npx wscat -c '%s&last_event_id=<id of the last event you got>'
 
-`, addr, ws, strings.TrimSuffix(ops.RedactURL(redisURL), "/"), prefix, ws)
+`, addr, ws, strings.TrimSuffix(settings.RedactURL(redisURL), "/"), prefix, ws)
 }

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"sluice/shared/settings"
 )
 
 const (
@@ -48,7 +50,7 @@ func askHealth(ctx context.Context, addr, path string, stdout io.Writer) error {
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+path, nil)
 	if err != nil {
-		return Invalid{Name: "SLUICE_ADMIN_ADDR", Value: addr, Allowed: "host:port, for example 127.0.0.1:9090 or :9090"}
+		return settings.Invalid{Name: "SLUICE_ADMIN_ADDR", Value: addr, Allowed: "host:port, for example 127.0.0.1:9090 or :9090"}
 	}
 	// A transport of its own: the default one would ask the proxy of HTTP_PROXY.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -73,7 +75,7 @@ func askHealth(ctx context.Context, addr, path string, stdout io.Writer) error {
 func reachable(addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil || port == "0" {
-		return "", Invalid{Name: "SLUICE_ADMIN_ADDR", Value: addr, Allowed: "host:port with the port that the process listens on"}
+		return "", settings.Invalid{Name: "SLUICE_ADMIN_ADDR", Value: addr, Allowed: "host:port with the port that the process listens on"}
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost" // both 127.0.0.1 and ::1 are tried

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/settings"
 )
 
 // schemaVersion is of the keys and their contents.
@@ -33,7 +35,7 @@ type Store struct {
 
 // Open makes a Store. Nothing is sent to Redis yet: call Ready before use.
 func Open(cfg Config) (*Store, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := settings.Check(&cfg); err != nil {
 		return nil, err
 	}
 	u, err := cfg.options()

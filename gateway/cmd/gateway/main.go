@@ -19,7 +19,7 @@ import (
 
 type config struct {
 	Gateway   gateway.Config
-	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9090" help:"Where /healthz, /readyz, /metrics and /debug/pprof are." allow:"host:port"`
+	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9090" form:"host:port" help:"The address of /healthz, /readyz, /metrics and /debug/pprof, for operators only."`
 	Log       ops.LogConfig
 }
 
@@ -29,6 +29,7 @@ func main() {
 		Name:     "gateway",
 		Summary:  "Holds the WebSockets of clients and delivers events to them.",
 		Config:   &cfg,
+		UseLog:   store.UseLog,
 		Run:      func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) },
 		Commands: map[string]ops.Command{"health": ops.HealthCommand(&cfg.AdminAddr)},
 	}.Main()

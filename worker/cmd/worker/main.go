@@ -17,7 +17,7 @@ import (
 
 type config struct {
 	Worker    worker.Config
-	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9091" help:"Where /healthz, /readyz, /metrics and /debug/pprof are." allow:"host:port"`
+	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9091" form:"host:port" help:"The address of /healthz, /readyz, /metrics and /debug/pprof, for operators only."`
 	Log       ops.LogConfig
 }
 
@@ -27,6 +27,7 @@ func main() {
 		Name:    "worker",
 		Summary: "Brings events from Redis Streams to the gateways: fan-out, history, order.",
 		Config:  &cfg,
+		UseLog:  store.UseLog,
 		Run:     func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) },
 		Commands: map[string]ops.Command{
 			"dead": {

@@ -17,9 +17,9 @@ import (
 )
 
 type config struct {
-	Addr      string `env:"SLUICE_ADDR" envDefault:":8080" help:"Where the page is." allow:"host:port, the host may be empty"`
-	RedisURL  string `env:"SLUICE_REDIS_URL" secret:"url" help:"What the page's redis-cli lines name; nothing is opened there." allow:"a Redis URL"`
-	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9092" help:"Where /healthz, /readyz, /metrics and /debug/pprof are." allow:"host:port"`
+	Addr      string `env:"SLUICE_ADDR" envDefault:":8080" form:"host:port" help:"The address of the page."`
+	RedisURL  string `env:"SLUICE_REDIS_URL" secret:"url" allow:"a Redis URL" help:"The address of Redis that the page shows in its examples; the playground does not connect to it."`
+	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9092" form:"host:port" help:"The address of /healthz, /readyz, /metrics and /debug/pprof, for operators only."`
 	Log       ops.LogConfig
 }
 

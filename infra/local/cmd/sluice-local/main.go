@@ -8,6 +8,7 @@ import (
 
 	"sluice/infra/local"
 	"sluice/shared/ops"
+	"sluice/shared/store"
 )
 
 func main() {
@@ -16,6 +17,7 @@ func main() {
 		Name:     "sluice-local",
 		Summary:  "A whole installation in one process, for development: gateway, worker, playground, and a Redis inside unless SLUICE_REDIS_URL names another.",
 		Config:   &cfg,
+		UseLog:   store.UseLog,
 		Defaults: local.Defaults,
 		Run: func(ctx context.Context, log *slog.Logger) error {
 			return local.Run(ctx, cfg, os.Stdout, log)
