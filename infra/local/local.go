@@ -81,7 +81,7 @@ func Run(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(inner, cancel)()
-		if err := st.Await(ctx, func(err error) { log.Warn("waits for Redis", "err", err) }); err != nil {
+		if err := st.Await(ctx, func(err error) { log.Warn("waiting for Redis", "err", err) }); err != nil {
 			return ops.UnlessStopped(ctx, err)
 		}
 		return tiers(ctx, cfg, st, clients, out, log, reg, admin)

@@ -38,10 +38,10 @@ func (c *Config) Validate() error {
 func (c *Config) options() (*redis.UniversalOptions, error) {
 	scheme, rest, ok := strings.Cut(c.RedisURL, "://")
 	if !ok {
-		return nil, errors.New("there is no ://")
+		return nil, errors.New("it has no ://")
 	}
 	if scheme = strings.ToLower(scheme); scheme != "redis" && scheme != "rediss" {
-		return nil, errors.New("the scheme is redis or rediss")
+		return nil, errors.New("the scheme must be redis or rediss")
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	rest, path, _ := strings.Cut(rest, "/")
@@ -61,7 +61,7 @@ func (c *Config) options() (*redis.UniversalOptions, error) {
 		cluster = true
 	case "":
 	default:
-		return nil, errors.New("the option cluster is 1 or absent")
+		return nil, errors.New("the option cluster must be 1, or absent")
 	}
 	params.Del("master_name")
 	params.Del("cluster")
@@ -69,7 +69,7 @@ func (c *Config) options() (*redis.UniversalOptions, error) {
 	u := &redis.UniversalOptions{MasterName: master, IsClusterMode: cluster}
 	for _, host := range hosts {
 		if host == "" && len(hosts) > 1 {
-			return nil, errors.New("there is a comma without an address")
+			return nil, errors.New("a comma has no address after or before it")
 		}
 		one := scheme + "://" + userinfo + host
 		if path != "" {
@@ -90,7 +90,7 @@ func (c *Config) options() (*redis.UniversalOptions, error) {
 		u.DialTimeout, u.ReadTimeout, u.WriteTimeout, u.PoolSize = o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolSize
 	}
 	if u.DB < 0 {
-		return nil, errors.New("the database number is 0 or more")
+		return nil, errors.New("the database number must be 0 or more")
 	}
 	if cluster && u.DB != 0 {
 		return nil, errors.New("a Cluster has no database numbers")
@@ -120,7 +120,7 @@ func (c *Config) options() (*redis.UniversalOptions, error) {
 	return u, nil
 }
 
-var errBadPort = errors.New("the port is no number from 1 to 65535")
+var errBadPort = errors.New("the port must be a number from 1 to 65535")
 
 func isPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)

@@ -27,7 +27,7 @@ func main() {
 	var cfg config
 	ops.Program{
 		Name:     "playground",
-		Summary:  "Serves the playground's page, for gateways behind the same load balancer.",
+		Summary:  "Serves the playground's page, beside gateways behind the same load balancer.",
 		Config:   &cfg,
 		Run:      func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) },
 		Commands: map[string]ops.Command{"health": ops.HealthCommand(&cfg.AdminAddr)},
@@ -51,7 +51,7 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 	g.Go(func() error { return admin.Run(ctx) })
 	g.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("the page is no longer served on %s: %w", listener.Addr(), err)
+			return fmt.Errorf("cannot serve the page on %s any more: %w", listener.Addr(), err)
 		}
 		return nil
 	})
