@@ -151,7 +151,7 @@ func adminOn(addr string, reg *prometheus.Registry, log *slog.Logger, out io.Wri
 func introduce(out io.Writer, addr, redisURL, prefix, mode string) {
 	token := "dev:alice"
 	if mode != "dev" {
-		token = "<a JWT of yours>"
+		token = "<your JWT>"
 	}
 	ws := "ws://" + addr + "/v1/ws?token=" + token
 	_, _ = fmt.Fprintf(out, `
