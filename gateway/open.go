@@ -215,7 +215,7 @@ func (c *conn) enroll(ctx context.Context, wants []want) (replays []replay, refu
 }
 
 // errOver says that the connection has ended, or is about to.
-var errOver = errors.New("the connection is over")
+var errOver = errors.New("the connection has ended")
 
 // keep adds a subscription to the connection's, unless these are over.
 func (c *conn) keep(s *sub) bool {

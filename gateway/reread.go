@@ -106,7 +106,7 @@ func (r *rereads) run(ctx context.Context) error {
 		for len(batch) > 0 && ctx.Err() == nil {
 			again, err := step(ctx, batch)
 			if err != nil {
-				r.gw.log.Debug("cannot re-read histories; trying on", "targets", len(batch), "err", err)
+				r.gw.log.Debug("cannot read histories again; retrying", "targets", len(batch), "err", err)
 				sleep(ctx, wait)
 				wait = min(2*wait, time.Second)
 			} else {

@@ -230,7 +230,7 @@ func (s *sessions) run(ctx context.Context) error {
 				return nil
 			}
 			if backoff == 0 {
-				s.gw.log.Error("cannot write sessions; trying on, new clients wait", "err", err)
+				s.gw.log.Error("cannot write sessions; retrying, new clients wait", "err", err)
 			}
 			s.gw.metrics.sessionFailures.Inc()
 			backoff = min(max(2*backoff, 20*time.Millisecond), time.Second)
@@ -365,7 +365,7 @@ func (s *sessions) refuse(refused store.RefusedSessions) {
 	for k, err := range refused {
 		e := s.entries[k]
 		if e.bad == nil {
-			s.gw.log.Error("cannot register for a target; its clients are told `unavailable` until the key is deleted", "to", k.Target, "err", err)
+			s.gw.log.Error("cannot register for a target; its clients get the error `unavailable` until the key is deleted", "to", k.Target, "err", err)
 		}
 		s.gw.metrics.sessionFailures.Inc()
 		e.bad = err
