@@ -39,7 +39,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	defer g.wg.Done()
 	if g.draining.Load() {
 		w.Header().Set("Retry-After", "1")
-		http.Error(w, "this gateway drains; connect again", http.StatusServiceUnavailable)
+		http.Error(w, "this gateway is stopping; connect again", http.StatusServiceUnavailable)
 		return
 	}
 	sock, err := g.sockets.Upgrade(w, r, auth.Subprotocol(r))

@@ -57,7 +57,7 @@ func (c *conn) ack(f *wire.ClientFrame) error {
 	c.mu.Unlock()
 	if now == nil && before == nil {
 		m.acksRefused.Inc()
-		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "this connection is not subscribed to it"}
+		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "this connection is not subscribed to this target"}
 	}
 	to := ""
 	for _, s := range []*live.Sub{before, now} {
@@ -227,7 +227,7 @@ func (a *acks) run(ctx context.Context) error {
 		return nil
 	}
 	a.gw.metrics.ackDrops.WithLabelValues(ackDropStopped).Add(float64(left))
-	a.gw.log.Warn("ends with acknowledgements that Redis did not take; their clients may see repeats", "acks", left)
+	a.gw.log.Warn("stopping with acknowledgements that Redis did not take; their clients may get events again", "acks", left)
 	return nil
 }
 
@@ -262,7 +262,7 @@ func (a *acks) write(ctx context.Context) {
 			continue
 		}
 		if backoff == 0 && ctx.Err() == nil {
-			a.gw.log.Error("cannot write acknowledgements; trying on", "err", err)
+			a.gw.log.Error("cannot write acknowledgements; retrying", "err", err)
 		}
 		backoff = min(max(2*backoff, 20*time.Millisecond), time.Second)
 		ops.Pause(ctx, backoff)
@@ -357,7 +357,7 @@ func (c *conn) byCursors(ctx context.Context, user string, o *asked) error {
 	}
 	o.wants = append(o.wants, positions(cursors)...)
 	if full {
-		o.refuse(wire.CodeTooMany, "this user has all the cursors that are kept; of this device some may be missing")
+		o.refuse(wire.CodeTooMany, "this user has as many cursors as are kept; some of this device may be missing")
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func (g *Gateway) Backlog(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	b, err := g.readBacklog(ctx)
 	if err != nil {
-		g.log.Warn("cannot tell the backlog", "err", err)
+		g.log.Warn("cannot read the backlog", "err", err)
 		http.Error(w, `{"error":"Redis does not answer"}`, http.StatusServiceUnavailable)
 		return
 	}

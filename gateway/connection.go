@@ -178,7 +178,7 @@ func (c *conn) handle(f *wire.ClientFrame) error {
 func (c *conn) fail(ref string, err error) {
 	var fe *wire.FrameError
 	if !errors.As(err, &fe) {
-		c.gw.log.Warn("could not do what a client asked for", "conn", c.id, "err", err)
+		c.gw.log.Warn("could not do what a client asked for; it gets the error `unavailable`", "conn", c.id, "err", err)
 		fe = &wire.FrameError{Code: wire.CodeUnavailable, Message: tryAgain}
 	}
 	c.gw.metrics.errors.WithLabelValues(fe.Code).Inc()
@@ -217,7 +217,7 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 	}
 	old, n := c.Get(f.To)
 	if old == nil && n >= c.gw.cfg.MaxTargets {
-		return &wire.FrameError{Code: wire.CodeTooMany, Message: "this connection has all the subscriptions that it may have"}
+		return &wire.FrameError{Code: wire.CodeTooMany, Message: "this connection has as many subscriptions as it may have"}
 	}
 	w := live.Request{Target: f.To, Ref: f.Ref, Retained: c.retained}
 	if f.OnGap != "" {
@@ -236,7 +236,7 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 	if old != nil {
 		ok, err := c.Move(ctx, old, &w)
 		if !ok {
-			return &wire.FrameError{Code: wire.CodeUnavailable, Message: "too many subscriptions to it have not been answered yet"}
+			return &wire.FrameError{Code: wire.CodeUnavailable, Message: "too many subscribe frames for this target wait for an answer"}
 		}
 		return err
 	}
@@ -249,7 +249,7 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 
 func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 	if f.To == wire.All || f.To == wire.UserTarget(c.user()) {
-		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "every connection has all and its own user"}
+		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "every connection has `all` and its own user; it cannot unsubscribe from them"}
 	}
 	if s := c.End(f.To); c.device != "" {
 		if err := c.endCursor(f.To); err != nil {
@@ -266,7 +266,7 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 func (c *conn) reauthorize(f *wire.ClientFrame) error {
 	id, err := c.gw.verifier.Verify(f.Token, c.gw.now())
 	if err != nil || id.User != c.user() {
-		return &wire.FrameError{Code: wire.CodeUnauthorized, Message: "the token was refused; the connection goes on with the old one"}
+		return &wire.FrameError{Code: wire.CodeUnauthorized, Message: "the token was refused; the connection continues with the old one"}
 	}
 	c.authorize(id)
 	exp := int64(0)

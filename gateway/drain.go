@@ -34,7 +34,7 @@ func (g *Gateway) drain() {
 	ctx, cancel := context.WithDeadline(g.ctx, end)
 	defer cancel()
 	conns := g.all()
-	g.log.Info("drains", "connections", len(conns), "within", g.cfg.DrainTimeout)
+	g.log.Info("draining: sending all clients away", "connections", len(conns), "within", g.cfg.DrainTimeout)
 
 	// The last ones need time to answer, too.
 	window := g.cfg.DrainTimeout - min(closeTimeout+time.Second, g.cfg.DrainTimeout/4)

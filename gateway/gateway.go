@@ -143,7 +143,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-inner2.Done():
 	case err := <-serve:
-		failure = fmt.Errorf("gateway %s: no longer accepts clients: %w", g.id, err)
+		failure = fmt.Errorf("gateway %s: cannot accept clients any more: %w", g.id, err)
 		serve <- err
 	}
 	g.draining.Store(true)
@@ -154,7 +154,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	_ = server.Close()
 	done()
 	if err := <-serve; failure == nil && !errors.Is(err, http.ErrServerClosed) {
-		failure = fmt.Errorf("gateway %s: no longer accepts clients: %w", g.id, err)
+		failure = fmt.Errorf("gateway %s: cannot accept clients any more: %w", g.id, err)
 	}
 	g.drain()
 	stop()
@@ -169,10 +169,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 // Ready is nil when the gateway should get new clients.
 func (g *Gateway) Ready() error {
 	if g.draining.Load() {
-		return errors.New("drains: its clients are being sent to other gateways")
+		return errors.New("draining: its clients are being sent to other gateways")
 	}
 	if silent := g.store.NowMs() - g.heardMs(); silent > heartbeatTimeout.Milliseconds() {
-		return errors.New("hears nothing from Redis on its own channel")
+		return errors.New("receives nothing from Redis on its own channel")
 	}
 	return nil
 }

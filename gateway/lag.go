@@ -122,7 +122,7 @@ func (l *lags) run(ctx context.Context) error {
 		}
 		if err := l.gw.store.ReportSlow(ctx, reports); err != nil {
 			if ctx.Err() == nil && wait == 0 {
-				l.gw.log.Warn("cannot report slow clients; trying on, they catch up by themselves when they read", "err", err)
+				l.gw.log.Warn("cannot report slow clients; retrying, they catch up without the report as soon as they read", "err", err)
 			}
 			wait = min(max(2*wait, lagTick), time.Second)
 			ops.Pause(ctx, wait)

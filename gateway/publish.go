@@ -111,7 +111,7 @@ func (p *publisher) run(ctx context.Context) error {
 				continue
 			}
 			if failed++; failed == 1 {
-				p.gw.log.Error("cannot append what clients publish; they are told to try again", "err", err)
+				p.gw.log.Error("cannot append what clients publish; they get an error and can try again", "err", err)
 			}
 			// The outcome may be open: the client repeats with its idempotency key.
 			batch[i].conn.fail(batch[i].ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: "not possible now; try again"})

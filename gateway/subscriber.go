@@ -65,7 +65,7 @@ func (g *Gateway) receive(ctx context.Context, messages chan<- string, waiting *
 		switch {
 		case err != nil && ctx.Err() == nil:
 			if !failed {
-				g.log.Warn("lost the subscription to the gateway's channel; trying on, clients get what they miss from the history", "err", err)
+				g.log.Warn("lost the subscription to the gateway's channel; retrying, clients get what they miss from the history", "err", err)
 			}
 			failed = true
 			if now := current.Load(); now != sub {
@@ -112,26 +112,26 @@ func (g *Gateway) heartbeat(ctx context.Context, current *atomic.Pointer[store.S
 		_, fresh, err := g.store.Announce(ctx, store.Servers, g.id, memberTTL)
 		if err == nil {
 			if fresh && known {
-				g.log.Warn("Redis does not know this gateway any more; registers everything again")
+				g.log.Warn("Redis no longer knows this gateway; registering everything again")
 				g.registerAgain()
 			}
 			known = true
 			err = g.store.Send(ctx, []store.Outgoing{{Server: g.id, Payload: wire.AppendHeartbeat(nil, nonce)}})
 		}
 		if err != nil && ctx.Err() == nil {
-			g.log.Debug("no heartbeat sent", "err", err)
+			g.log.Debug("could not send a heartbeat", "err", err)
 		}
 		silent := g.store.NowMs() - g.heardMs()
 		if silent > heartbeatTimeout.Milliseconds() && time.Since(replaced) > heartbeatTimeout && ctx.Err() == nil {
 			replaced = time.Now()
-			g.log.Warn("hears nothing on its own channel; subscribes anew", "silent_ms", silent)
+			g.log.Warn("received nothing on the gateway's channel; subscribing again", "silent_ms", silent)
 			old := current.Swap(g.store.Subscribe(g.id))
 			_ = old.Close()
 		}
 		select {
 		case <-ctx.Done():
 			if err := g.store.Leave(store.Servers, g.id); err != nil {
-				g.log.Debug("left without saying so", "err", err)
+				g.log.Debug("could not remove this gateway from the list in Redis; its entry expires", "err", err)
 			}
 			return nil
 		case <-tick.C:

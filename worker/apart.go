@@ -51,7 +51,7 @@ func (a *apart) set(what string, why error) {
 		s = &setApart{}
 		a.all[what] = s
 		a.gauge.WithLabelValues(what).Set(1)
-		a.log.Error("cannot work on it until the key is mended; all else goes on", "what", what, "err", why)
+		a.log.Error("cannot process this stream until its key is repaired; everything else continues", "what", what, "err", why)
 	}
 	s.why, s.seen = why.Error(), time.Now()
 }
@@ -67,7 +67,7 @@ func (a *apart) drop(what string) {
 	if a.all[what] != nil {
 		delete(a.all, what)
 		a.gauge.DeleteLabelValues(what)
-		a.log.Info("works again, or is another worker's", "what", what)
+		a.log.Info("this stream is processed again, or belongs to another worker now", "what", what)
 	}
 }
 
@@ -87,7 +87,7 @@ func (a *apart) err() error {
 		return nil
 	}
 	slices.Sort(all)
-	return errors.New("set apart until a key is mended: " + strings.Join(all, "; "))
+	return errors.New("not processed until a key is repaired: " + strings.Join(all, "; "))
 }
 
 // badKeys tells of single keys that hold another type, so that something was done without
@@ -109,7 +109,7 @@ func (b *badKeys) met(kind string, why error) {
 	defer b.mu.Unlock()
 	if now := time.Now(); now.After(b.next) {
 		b.next = now.Add(badKeyEvery)
-		b.log.Error("goes on without a key that holds another type; delete it (more such keys are only counted)", "kind", kind, "err", why)
+		b.log.Error("a key holds another type and is not used; delete it (more such keys are only counted)", "kind", kind, "err", why)
 	}
 }
 
@@ -127,6 +127,6 @@ func streamName(partition int) string {
 // groupApart notes which streams of a reader are set apart.
 func (w *Worker) groupApart(what string, r *store.GroupReader) {
 	for _, p := range r.Apart() {
-		w.apart.set(what+" of "+streamName(p), errors.New("its key holds no stream"))
+		w.apart.set(what+" of "+streamName(p), errors.New("its key does not hold a stream"))
 	}
 }

@@ -68,7 +68,7 @@ func (a *ackReader) run(ctx context.Context) error {
 			continue
 		}
 		if backoff == 0 && ctx.Err() == nil {
-			a.w.log.Error("cannot work on acknowledgements; trying on", "err", err)
+			a.w.log.Error("cannot process acknowledgements; retrying", "err", err)
 		}
 		a.w.metrics.ackFailures.Inc()
 		backoff = min(max(2*backoff, 20*time.Millisecond), maxBackoff)
@@ -129,7 +129,7 @@ func (a *ackReader) process(ctx, work context.Context, entries []store.Entry) er
 			return err // claimed later, by this worker or another
 		}
 		if wait == 0 {
-			a.w.log.Error("Redis refuses to move cursors; trying on", "err", err)
+			a.w.log.Error("Redis refuses to move cursors; retrying", "err", err)
 		}
 		a.w.metrics.ackFailures.Inc()
 		wait = min(max(2*wait, 20*time.Millisecond), maxBackoff)

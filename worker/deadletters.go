@@ -16,7 +16,7 @@ import (
 	"sluice/shared/store"
 )
 
-const deadUsage = `want: dead list [-json], dead requeue ID... or all, dead drop ID... or all`
+const deadUsage = `usage: dead list [-json], dead requeue ID... or all, dead drop ID... or all`
 
 // DeadLetters is the command `dead`: list, requeue and drop dead letters, and slow clients
 // that were given up.

@@ -28,7 +28,7 @@ type intake struct {
 const heldBytes = 8 << 20
 
 // errHeldBack says that there is no room for what would have to be held back.
-var errHeldBack = errors.New("partitions cannot take what the intake has for them, and too much waits for them already")
+var errHeldBack = errors.New("some partitions cannot take their entries of the intake, and too many wait for them already")
 
 // begin makes the marks of what was forwarded fit the intake: they may be of one that was
 // deleted. It must be done before anything is read, since a next owner takes what was read
@@ -59,7 +59,7 @@ func (i *intake) upkeep(context.Context) []store.Outgoing { return nil }
 func (i *intake) rewind(ctx context.Context, to wire.ID, partitions []int) (kept wire.ID, err error) {
 	lowered, kept, err := i.w.store.Rewind(ctx, i.epoch, to, partitions)
 	if len(lowered) > 0 {
-		i.w.log.Warn("the intake begins below what was forwarded before: it was deleted, or Redis has lost its end; what is in it counts as new",
+		i.w.log.Warn("the intake starts below what was forwarded before: it was deleted, or Redis lost its end; its entries count as new",
 			"partitions", lowered, "after", to.String())
 	}
 	return kept, err

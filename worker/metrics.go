@@ -58,7 +58,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		badKeys: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_bad_keys_total",
 			Help: "Events that went on without a session Hash or an idempotency key, since the key in Redis holds another type."}, []string{"key"}),
 		apart: f.NewGaugeVec(prometheus.GaugeOpts{Name: "sluice_worker_set_apart",
-			Help: "1 for each stream that is not worked on until a key is mended."}, []string{"what"}),
+			Help: "1 for each stream that is not processed until a key is repaired."}, []string{"what"}),
 		lag:     gauges("lag", "Entries that no worker has read yet."),
 		pending: gauges("pending", "Entries read and not yet acknowledged."),
 	}

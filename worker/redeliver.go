@@ -120,7 +120,7 @@ func (r *redeliver) listen(ctx context.Context, reports *store.GroupReader) {
 			continue
 		}
 		if backoff == 0 && ctx.Err() == nil {
-			r.log.Warn("cannot follow what gateways report about slow clients; trying on", "err", err)
+			r.log.Warn("cannot process the reports about slow clients; retrying", "err", err)
 		}
 		backoff = min(max(2*backoff, 50*time.Millisecond), maxBackoff)
 		pause(ctx, backoff)
@@ -289,7 +289,7 @@ func (r *redeliver) try(ctx context.Context, task *asynq.Task) error {
 		return errWaits
 	}
 	r.w.metrics.slow.WithLabelValues("given_up").Inc()
-	r.log.Info("gives a slow client up; its gateway closes it", "server", c.Server, "conn", c.Conn, "user", c.User, "to", c.To)
+	r.log.Info("giving up a slow client; its gateway closes the connection", "server", c.Server, "conn", c.Conn, "user", c.User, "to", c.To)
 	return fmt.Errorf("took nothing for %v, %d tries: closed with 4001: %w", silent.Round(time.Millisecond), tried+1, asynq.SkipRetry)
 }
 

@@ -117,7 +117,7 @@ func (l *lane) run(ctx context.Context) error {
 			continue
 		}
 		if err := l.done(work, acks); err != nil {
-			l.log.Warn("could not release its leases; they expire by themselves", "after", leaseTTL, "err", err)
+			l.log.Warn("could not release the leases; they expire", "after", leaseTTL, "err", err)
 		}
 		backoff, out, acks = 0, nil, nil
 		var piece []store.Entry
@@ -182,7 +182,7 @@ func (l *lane) process(ctx, work context.Context, entries []store.Entry) ([]stor
 			return out, done, err
 		}
 		if wait == 0 {
-			l.log.Error("Redis refuses the work on a batch; trying on, producers wait", "err", err)
+			l.log.Error("Redis refuses the writes of a batch; retrying, events wait", "err", err)
 		}
 		l.w.metrics.retries.Inc()
 		wait = min(max(2*wait, 20*time.Millisecond), maxBackoff)
@@ -242,7 +242,7 @@ func (l *lane) shed() {
 	l.leaving = slices.Clone(l.owned[keep:])
 	l.owned = l.owned[:keep]
 	l.w.metrics.owned.Sub(float64(n))
-	l.log.Info("gives partitions to other workers", "partitions", l.leaving)
+	l.log.Info("giving partitions to other workers", "partitions", l.leaving)
 }
 
 // gather takes free partitions up to the fair share.
@@ -321,9 +321,9 @@ func (l *lane) rights() []uint64 {
 // at once. It returns the pause for a next failure.
 func (l *lane) failed(ctx context.Context, err error, backoff time.Duration) time.Duration {
 	if errors.Is(err, store.ErrFenced) {
-		l.log.Warn("lost a partition; begins a fresh tenure", "err", err)
+		l.log.Warn("lost a partition to another worker; starting again under a new tenure", "err", err)
 	} else if backoff == 0 {
-		l.log.Error("lost the link to Redis in the middle of the work; trying on under a fresh tenure", "err", err)
+		l.log.Error("lost the connection to Redis in the middle of the work; retrying under a new tenure", "err", err)
 	}
 	l.w.metrics.failures.Inc()
 	had := l.owned
@@ -335,7 +335,7 @@ func (l *lane) failed(ctx context.Context, err error, backoff time.Duration) tim
 		}
 		if err := l.take(context.WithoutCancel(ctx), had); err != nil {
 			// gather comes back to them.
-			l.w.log.Debug("cannot take partitions anew yet", "err", err)
+			l.w.log.Debug("cannot take the partitions again yet", "err", err)
 		}
 	}
 	return min(max(2*backoff, 20*time.Millisecond), maxBackoff)
@@ -361,12 +361,12 @@ func (l *lane) forget() {
 func (l *lane) stop(ctx context.Context, out []store.Outgoing, acks []store.Ack) {
 	if len(out) > 0 || len(acks) > 0 {
 		if _, err := l.conn.Commit(ctx, out, acks, store.Read{Tenure: l.tenure}, nil); err != nil {
-			l.log.Warn("stops with a batch that is not acknowledged; the next owner does it again", "err", err)
+			l.log.Warn("stopping with a batch that is not acknowledged; the next owner processes it again", "err", err)
 		}
 	}
 	if had := slices.Concat(l.owned, l.leaving); len(had) > 0 {
 		if err := l.w.store.Release(ctx, l.w.id, had); err != nil {
-			l.log.Warn("could not release its leases; they expire by themselves", "after", leaseTTL, "err", err)
+			l.log.Warn("could not release the leases; they expire", "after", leaseTTL, "err", err)
 		}
 	}
 	l.forget()

@@ -160,13 +160,13 @@ func (w *Worker) announce(ctx context.Context) error {
 		if err == nil {
 			failing = false
 		} else if ctx.Err() == nil && !failing {
-			w.log.Warn("cannot tell the other workers that this one lives; trying on", "err", err)
+			w.log.Warn("cannot announce this worker to the others; retrying", "err", err)
 		}
 		failing = failing || err != nil
 		select {
 		case <-ctx.Done():
 			if err := w.store.Leave(store.Workers, w.id); err != nil {
-				w.log.Warn("left without saying so; the others notice in a few seconds", "err", err)
+				w.log.Warn("could not remove this worker from the list in Redis; the others notice in a few seconds", "err", err)
 			}
 			return nil
 		case <-tick.C:

@@ -38,6 +38,7 @@ func TestPositionIsWhereItStands(t *testing.T) {
 		}
 		back := dial(t, g, "alice", resuming("alice", map[string]string{target: f.Position}))
 		back.waitSubscribed(target)
+		back.waitEvents(patience, target, 5-tc.first)
 		back.inOrder(target, tc.first, 5)
 		back.leave()
 	}

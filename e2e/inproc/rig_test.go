@@ -16,6 +16,7 @@ import (
 
 	"sluice/gateway"
 	"sluice/gateway/auth"
+	"sluice/shared/settings"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 	"sluice/worker"
@@ -220,7 +221,7 @@ func (r *rig) gateway(change ...func(*gateway.Config)) *gatewayProcess {
 	g.process = r.begin("g", func(ctx context.Context, st *store.Store, p *process) error {
 		cfg := cfg
 		cfg.Store, cfg.ServerID = st.Config(), p.name
-		if err := cfg.Validate(); err != nil {
+		if err := settings.Check(&cfg); err != nil {
 			return err
 		}
 		gw, err := gateway.New(gateway.Options{

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,7 +19,7 @@ type scenario struct {
 	title string
 	about string // what is done and what it is compared with
 	own   bool   // it must start the processes itself: it counts them or reads their memory
-	run   func(ctx context.Context, b *bench) error
+	run   func(ctx context.Context, b *bench) (findings, error)
 }
 
 // scenarios in the order in which they run.
@@ -33,45 +32,44 @@ func chosen(names []string, attached bool) ([]scenario, error) {
 	}
 	var list []scenario
 	for _, name := range names {
-		found := false
-		for _, s := range scenarios {
-			if s.name == name {
-				list, found = append(list, s), true
-			}
-		}
-		if !found {
+		i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == name })
+		if i < 0 {
 			return nil, fmt.Errorf("there is no scenario %q; -h lists them", name)
 		}
+		list = append(list, scenarios[i])
 	}
 	return list, nil
 }
 
 // bench is what a scenario works with.
 type bench struct {
-	cfg      *config
-	progress *progress
-	*section
-	redisVersion string
+	cfg          *config
+	progress     *progress
+	scenario     string
+	redisVersion string // of the Redis that was met last
 }
 
 // runAll runs the chosen scenarios, one after the other. A failure does not keep the others from running.
 func runAll(ctx context.Context, cfg *config, res *result, progress *progress, out io.Writer) (failed error) {
 	for _, s := range cfg.scenarios {
-		b := &bench{cfg: cfg, progress: progress, section: &section{Name: s.name, Title: s.title, About: s.about, judged: cfg.scale == 1}}
+		b := &bench{cfg: cfg, progress: progress, scenario: s.name, redisVersion: res.Machine.Redis}
 		progress.begin(s.name)
 		begin := time.Now()
-		err := s.run(ctx, b)
-		b.Seconds = time.Since(begin).Seconds()
+		found, err := s.run(ctx, b)
+		done := &section{Name: s.name, Title: s.title, About: s.about, Seconds: time.Since(begin).Seconds(), findings: found}
 		if err != nil {
-			b.Error = err.Error()
+			done.Error = err.Error()
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", s.name, err))
 		}
-		if b.redisVersion != "" {
-			res.Machine.Redis = b.redisVersion
+		if cfg.scale == 1 { // goals were set for these numbers of things
+			for i := range done.Measurements {
+				done.Measurements[i].judge()
+			}
 		}
-		res.Sections = append(res.Sections, b.section)
+		res.Machine.Redis = b.redisVersion
+		res.Sections = append(res.Sections, done)
 		progress.clear()
-		b.table(out)
+		done.table(out)
 		if ctx.Err() != nil {
 			break
 		}
@@ -79,31 +77,10 @@ func runAll(ctx context.Context, cfg *config, res *result, progress *progress, o
 	return failed
 }
 
-// install gives the scenario an installation, and its clients a fleet. Both end with done.
-func (b *bench) install(ctx context.Context, gateways int, env ...string) (in *installation, f *fleet, done func(), err error) {
-	b.progress.enter("starting")
-	if in, err = install(ctx, b.cfg, gateways, env...); err != nil {
-		return nil, nil, nil, err
-	}
-	if f, err = newFleet(b.cfg.loops); err != nil {
-		in.close()
-		return nil, nil, nil, err
-	}
-	if info, err := in.rdb.Info(ctx, "server").Result(); err == nil {
-		_, rest, _ := strings.Cut(info, "redis_version:")
-		b.redisVersion, _, _ = strings.Cut(rest, "\r\n")
-	}
-	return in, f, func() { f.close(); in.close() }, nil
-}
-
 // heap fetches the heap profile of a process, after a garbage collection, if profiles are wanted.
 func (b *bench) heap(ctx context.Context, p *process) {
-	if b.cfg.profile == "" {
-		return
-	}
-	path := filepath.Join(b.cfg.profile, fmt.Sprintf("%s-%s.heap.pprof", b.Name, p.name))
-	if err := fetch(ctx, "http://"+p.admin+"/debug/pprof/heap?gc=1", path); err != nil {
-		fmt.Fprintln(os.Stderr, "no profile:", err)
+	if b.cfg.profile != "" {
+		b.fetch(ctx, "http://"+p.admin+"/debug/pprof/heap?gc=1", fmt.Sprintf("%s-%s.heap.pprof", b.scenario, p.name))
 	}
 }
 
@@ -113,41 +90,31 @@ func (b *bench) profiles(ctx context.Context, in *installation, phase string) fu
 	if b.cfg.profile == "" || in == nil {
 		return func() {}
 	}
+	plainName := strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(b.scenario+"-"+phase))
 	var wg sync.WaitGroup
 	for _, role := range []string{roleGateway, roleWorker} {
 		list := in.role(role)
 		if len(list) == 0 {
 			continue
 		}
-		name := strings.Map(func(r rune) rune {
-			if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' {
-				return r
-			}
-			return '-'
-		}, strings.ToLower(b.Name+"-"+phase))
-		path := filepath.Join(b.cfg.profile, name+"-"+list[0].name+".pprof")
-		wg.Go(func() {
-			if err := fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", list[0].admin, max(1, int(b.cfg.time.Seconds()))), path); err != nil {
-				fmt.Fprintln(os.Stderr, "no profile:", err)
-			}
-		})
+		url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", list[0].admin, max(1, int(b.cfg.time.Seconds())))
+		wg.Go(func() { b.fetch(ctx, url, plainName+"-"+list[0].name+".pprof") })
 	}
 	return wg.Wait
 }
 
-func fetch(ctx context.Context, url, path string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// fetch keeps a profile as a file. The scenario goes on without it.
+func (b *bench) fetch(ctx context.Context, url, name string) {
+	body, err := get(ctx, url)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(b.cfg.profile, name), body, 0o644)
+	}
 	if err != nil {
-		return err
+		fmt.Fprintln(os.Stderr, "no profile:", err)
 	}
-	res, err := plain.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s: %w", url, res.Status, err)
-	}
-	return os.WriteFile(path, body, 0o644)
 }

@@ -226,8 +226,8 @@ func (c *client) event(payload []byte, now int64) {
 		l.foreign++
 		return
 	}
-	l.events++
-	l.latency.record(nanoseconds(now - sent))
+	l.counts.events++
+	l.latencies.events.record(nanoseconds(now - sent))
 	switch {
 	case number == c.next || c.next == 0:
 		c.next = number + 1

@@ -21,7 +21,7 @@ func stream() []byte {
 
 // unconnected is a client without a socket.
 func unconnected(s spec) *client {
-	c := &client{spec: s, loop: &loop{}, fd: -1, state: upgrading}
+	c := &client{spec: s, loop: &loop{latencies: newLatencies()}, fd: -1, state: upgrading}
 	c.begun = clock()
 	return c
 }
@@ -41,14 +41,14 @@ func TestClientReadsPieces(t *testing.T) {
 		c := unconnected(spec{user: "u", token: "x", topics: []string{"t"}, want: 3, next: 7, positions: true})
 		c.feedIn(all, piece)
 		l := c.loop
-		if c.state != open || l.opens != 1 || l.events != 3 || l.whole != 1 || l.holes+l.repeats+l.gaps+l.failed+l.foreign != 0 {
+		if c.state != open || l.opens != 1 || l.counts.events != 3 || l.whole != 1 || l.holes+l.repeats+l.gaps+l.failed+l.foreign != 0 {
 			t.Errorf("in pieces of %d: state %d, counts %+v, problems %q", piece, c.state, l.counts, l.problems)
 		}
 		if c.last != "1700000000000-12" || len(c.rest) != 0 {
 			t.Errorf("in pieces of %d: position %q, rest %q", piece, c.last, c.rest)
 		}
-		if l.latency.n != 3 || l.opening.n != 1 || l.wholes.n != 1 {
-			t.Errorf("in pieces of %d: %d latencies, %d opened, %d complete", piece, l.latency.n, l.opening.n, l.wholes.n)
+		if l.latencies.events.n() != 3 || l.opening.n() != 1 || l.wholes.n() != 1 {
+			t.Errorf("in pieces of %d: %d latencies, %d opened, %d complete", piece, l.latencies.events.n(), l.opening.n(), l.wholes.n())
 		}
 	}
 }

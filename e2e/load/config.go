@@ -63,24 +63,24 @@ func parse(ctx context.Context, args []string, secret string, usage io.Writer) (
 	f.SetOutput(io.Discard)
 	f.StringVar(&c.bin, "bin", "bin", "`directory` of the built gateway and worker, which are started for each scenario with a redis-server")
 	f.IntVar(&c.workers, "workers", 1, "workers to start")
-	f.BoolVar(&c.appendOnly, "appendonly", true, "start Redis with its append-only file, as the README tells to")
+	f.BoolVar(&c.appendOnly, "appendonly", true, "start Redis with its append-only file, as the README says")
 	f.StringVar(&urls, "url", "", "start nothing: the gateways of a running installation, as `ws://host:port,...`; needs -redis")
 	f.StringVar(&redisURL, "redis", "", "the installation's SLUICE_REDIS_URL (no Cluster, no Sentinels)")
 	f.StringVar(&c.prefix, "prefix", "sluice:", "the installation's SLUICE_PREFIX")
 	f.StringVar(&c.token, "token", "dev:{user}", "token of the clients, {user} stands for the name; with SLUICE_JWT_SECRET in the environment tokens are signed with it instead")
-	f.BoolVar(&c.anywhere, "anywhere", false, "let -url and -redis be on other machines: only on those that are yours to load")
-	f.StringVar(&c.via, "via", viaPartition, "where events are added: `partition` (the target's own stream) or intake")
-	f.IntVar(&c.size, "size", 256, fmt.Sprintf("`bytes` of an event's data, %d to %d", minData, maxSize))
+	f.BoolVar(&c.anywhere, "anywhere", false, "allow -url and -redis on other machines: only use it for machines that you may load")
+	f.StringVar(&c.via, "via", viaPartition, "where events are added: to the target's own stream (partition), or to the `stream` for all (intake)")
+	f.IntVar(&c.size, "size", 256, "`bytes` of an event's data")
 	f.DurationVar(&c.time, "time", 8*time.Second, "length of one measurement")
 	f.DurationVar(&c.settle, "settle", 30*time.Second, "how long idle connections rest before they are measured")
-	f.Float64Var(&c.scale, "scale", 1, "multiplies the numbers of clients and targets and the rates, 0.01 to 10; goals count at 1")
+	f.Float64Var(&c.scale, "scale", 1, "multiplies the numbers of clients and targets and the rates; the goals are for 1")
 	f.IntVar(&c.loops, "loops", 1, "threads that receive")
-	f.DurationVar(&c.timeout, "timeout", 30*time.Minute, "the whole run is given up after this")
+	f.DurationVar(&c.timeout, "timeout", 30*time.Minute, "the time after which the whole run is stopped")
 	f.StringVar(&c.out, "out", "load-report", "`directory` for result.json and report.html")
 	f.StringVar(&c.profile, "profile", "", "`directory` for CPU profiles of a gateway and a worker in each measurement, and a heap profile of the idle gateway")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			describe(usage, f)
+			c.describe(usage, f)
 		}
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func parse(ctx context.Context, args []string, secret string, usage io.Writer) (
 	if c.scenarios, err = chosen(f.Args(), urls != ""); err != nil {
 		return nil, err
 	}
-	if err := c.check(); err != nil {
+	if err := c.check(f); err != nil {
 		return nil, err
 	}
 	if urls != "" || redisURL != "" {
@@ -97,25 +97,35 @@ func parse(ctx context.Context, args []string, secret string, usage io.Writer) (
 	return c, err
 }
 
-func (c *config) check() error {
-	for _, rule := range []struct {
-		ok   bool
-		want string
-	}{
-		{c.via == viaPartition || c.via == viaIntake, "-via is partition or intake"},
-		{c.size >= minData && c.size <= maxSize, fmt.Sprintf("-size is from %d to %d", minData, maxSize)},
-		{c.time > 0 && c.time <= maxTime, "-time is more than 0 and at most " + maxTime.String()},
-		{c.settle >= 0 && c.settle <= maxTime, "-settle is from 0 to " + maxTime.String()},
-		{c.scale >= 0.01 && c.scale <= 10, "-scale is from 0.01 to 10"},
-		{c.loops >= 1 && c.loops <= 64, "-loops is from 1 to 64"},
-		{c.workers >= 1 && c.workers <= 16, "-workers is from 1 to 16"},
-		{c.timeout > 0 && c.timeout <= maxTimeout, "-timeout is more than 0 and at most " + maxTimeout.String()},
-	} {
-		if !rule.ok {
-			return errors.New(rule.want)
+// bounds are those of the flags, for the check and for -h.
+func (c *config) bounds() []bound {
+	return []bound{
+		{"via", c.via == viaPartition || c.via == viaIntake, "partition or intake"},
+		{"size", c.size >= minData && c.size <= maxSize, fmt.Sprintf("from %d to %d", minData, maxSize)},
+		{"time", c.time > 0 && c.time <= maxTime, "more than 0 and at most " + maxTime.String()},
+		{"settle", c.settle >= 0 && c.settle <= maxTime, "from 0 to " + maxTime.String()},
+		{"scale", c.scale >= 0.01 && c.scale <= 10, "from 0.01 to 10"},
+		{"loops", c.loops >= 1 && c.loops <= 64, "from 1 to 64"},
+		{"workers", c.workers >= 1 && c.workers <= 16, "from 1 to 16"},
+		{"timeout", c.timeout > 0 && c.timeout <= maxTimeout, "more than 0 and at most " + maxTimeout.String()},
+	}
+}
+
+type bound struct {
+	flag    string
+	ok      bool
+	allowed string
+}
+
+// check tells every flag that is wrong.
+func (c *config) check(f *flag.FlagSet) error {
+	var mistakes []error
+	for _, b := range c.bounds() {
+		if !b.ok {
+			mistakes = append(mistakes, fmt.Errorf("-%s is %s, not %s", b.flag, b.allowed, f.Lookup(b.flag).Value))
 		}
 	}
-	return nil
+	return errors.Join(mistakes...)
 }
 
 // attach reads where a running installation is, and refuses what is not this machine unless that is allowed.
@@ -130,7 +140,7 @@ func (c *config) attach(ctx context.Context, urls, redisURL string) error {
 	}
 	var err error
 	if c.redis, err = redis.ParseURL(redisURL); err != nil {
-		return errors.New("-redis is no redis:// or rediss:// URL of a single server") // its error may quote a password
+		return errors.New("-redis must be a redis:// or rediss:// URL of a single server") // its error may quote a password
 	}
 	host, _, err := net.SplitHostPort(c.redis.Addr)
 	if err != nil {
@@ -142,7 +152,7 @@ func (c *config) attach(ctx context.Context, urls, redisURL string) error {
 	for one := range strings.SplitSeq(urls, ",") {
 		u, err := url.Parse(one)
 		if err != nil || u.Scheme != "ws" || u.Hostname() == "" {
-			return fmt.Errorf("-url has %q: want ws://host:port; TLS is left to the load balancer before the gateways", one)
+			return fmt.Errorf("-url has %q: want ws://host:port; TLS is a matter of the load balancer before the gateways", one)
 		}
 		addr, err := c.resolve(ctx, "-url", u.Hostname())
 		if err != nil {
@@ -196,9 +206,12 @@ func (c *config) tokenFor(user string) string {
 	return signed
 }
 
-func describe(w io.Writer, f *flag.FlagSet) {
+func (c *config) describe(w io.Writer, f *flag.FlagSet) {
+	for _, b := range c.bounds() {
+		f.Lookup(b.flag).Usage += "; allowed: " + b.allowed
+	}
 	fmt.Fprintln(w, "Usage: load [flags] [scenario ...]\n\n"+
-		"Loads gateways, workers and Redis, measures what they take for it, and compares with floors measured in the same\n"+
+		"Loads gateways, workers and Redis, measures what they use for it, and compares with floors measured in the same\n"+
 		"run. Without -url it starts everything itself, from -bin. Scenarios, all by default:")
 	for _, s := range scenarios {
 		fmt.Fprintf(w, "  %-9s %s\n", s.name, s.title)

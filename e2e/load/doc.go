@@ -8,8 +8,8 @@
 //	main.go           the command
 //	config.go         flags, and the refusal of other machines
 //	bench.go          the run: one scenario after the other
-//	scenario_*.go     a scenario each
-//	work.go           what several of them do
+//	scenario_*.go     a scenario each: it returns measurements and plots
+//	rig.go            what they do it with: an installation, clients, a producer
 //
 //	installation.go   gateways, workers and Redis, started or found
 //	process.go        a program that is started
@@ -20,18 +20,20 @@
 //	event.go          the data of events: number and time
 //	sys_*.go          sockets and epoll
 //	producer.go       events on their way to Redis
-//	pace.go           so many a second
+//	pace.go           so many a second; waits
 //
 //	floor.go          bare writes, measured
 //	floorserver.go    the process that does them
 //	redisfloor.go     plain Redis commands, measured
 //
-//	meter.go          one measurement: a window
-//	proc.go           CPU time and memory of processes
+//	meter.go          one measured stretch of time: a window
+//	proc_linux.go     CPU time and memory of processes
 //	hist.go           percentiles
-//	figure.go         numbers, their floors and goals; the JSON
-//	table.go          the same for the terminal
+//	measurement.go    a number, its floor and its goal
+//	plot.go           numbers over others
+//
+//	result.go         all that was found out
+//	render.go         the same as table, page (report.html) and JSON
+//	svg.go            plots
 //	progress.go       the live line
-//	chart.go, svg.go  plots
-//	report.go, .html  the page
 package main

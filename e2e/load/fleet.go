@@ -72,32 +72,21 @@ func (f *fleet) connect(ctx context.Context, specs []spec, perSecond float64) ([
 
 // until waits for a condition on the counts. A connection that ends by itself ends the wait, too.
 func (f *fleet) until(ctx context.Context, what string, ok func(counts) bool) error {
-	limit := time.Now().Add(patience)
-	before := f.counts()
-	for {
+	failed := f.counts().failed
+	err := await(ctx, what, time.Millisecond, func() (bool, uint64, error) {
 		now := f.counts()
-		if now.failed > before.failed {
-			return f.err()
+		if now.failed > failed || ok(now) {
+			return true, 0, f.err()
 		}
-		if ok(now) {
-			return f.err()
-		}
-		if now.events > before.events || now.opens > before.opens {
-			before, limit = now, time.Now().Add(patience)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if time.Now().After(limit) {
-			return fmt.Errorf("nothing moves for %v while waiting until %s: %d clients open of %d, %d events so far; "+
-				"look at the logs and at /readyz of gateways and workers", patience, what, now.open, now.dialled, now.events)
-		}
-		nap(time.Millisecond)
+		return false, now.events + now.opens, nil
+	})
+	if errors.Is(err, errStuck) {
+		now := f.counts()
+		err = fmt.Errorf("%w: %d clients open of %d, %d events so far; look at the logs and at /readyz of gateways and workers",
+			err, now.open, now.dialled, now.events)
 	}
+	return err
 }
-
-// patience is how long nothing may move before a wait is given up.
-const patience = 20 * time.Second
 
 // err tells of connections that ended by themselves.
 func (f *fleet) err() error {
@@ -146,34 +135,11 @@ func (f *fleet) problems() (all []string) {
 	return all
 }
 
-// takeLatency moves what was measured since the last call into h.
-func (f *fleet) takeLatency(h *hist) {
+// take moves what the loops have measured of a latency since the last call into h.
+func (f *fleet) take(h hist, of func(*latencies) hist) hist {
 	for _, l := range f.loops {
 		l.mu.Lock()
-		h.merge(&l.latency)
-		l.latency.reset()
-		l.mu.Unlock()
-	}
-}
-
-// takeOpening and takeWholes do the same for connects and for completions.
-func (f *fleet) takeOpening() *hist {
-	h := new(hist)
-	for _, l := range f.loops {
-		l.mu.Lock()
-		h.merge(&l.opening)
-		l.opening.reset()
-		l.mu.Unlock()
-	}
-	return h
-}
-
-func (f *fleet) takeWholes() *hist {
-	h := new(hist)
-	for _, l := range f.loops {
-		l.mu.Lock()
-		h.merge(&l.wholes)
-		l.wholes.reset()
+		h.take(of(&l.latencies))
 		l.mu.Unlock()
 	}
 	return h

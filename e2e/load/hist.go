@@ -1,71 +1,32 @@
 package main
 
 import (
-	"math/bits"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// hist is a histogram of durations with logarithmic buckets, as HdrHistogram has them: each power of two is divided
-// into 64 parts, so a value is known to 1.6 % wherever it lies, and 18 KiB hold everything from 1 ns to 18 minutes.
-type hist struct {
-	counts [histBuckets]uint64
-	n      uint64
-	max    int64
+// hist is a histogram of durations, which are known to 1 %.
+type hist struct{ h *hdrhistogram.Histogram }
+
+// longest is the most that a hist tells apart.
+const longest = 18 * time.Minute
+
+func newHist() hist { return hist{hdrhistogram.New(1, int64(longest), 2)} }
+
+func (h hist) record(d time.Duration) {
+	_ = h.h.RecordValue(int64(min(max(d, 0), longest))) // only what is out of range is refused
 }
 
-const (
-	subBits     = 6
-	subBuckets  = 1 << subBits
-	histBuckets = (40 - subBits + 1) * subBuckets // 2^40 ns and more share the last one
-)
-
-// bucket is the value itself below 2*subBuckets, then its exponent and the subBits after its leading bit.
-func bucket(ns int64) int {
-	if ns < subBuckets {
-		return int(max(ns, 0))
-	}
-	e := bits.Len64(uint64(ns)) - 1 - subBits
-	return min(e*subBuckets+int(ns>>e), histBuckets-1)
+// take moves all values of o to h.
+func (h hist) take(o hist) {
+	h.h.Merge(o.h)
+	o.h.Reset()
 }
 
-// bucketEnd is the largest value of a bucket.
-func bucketEnd(i int) int64 {
-	if i < 2*subBuckets {
-		return int64(i)
-	}
-	e := i/subBuckets - 1
-	return int64(i-e*subBuckets+1)<<e - 1
-}
+func (h hist) n() int64 { return h.h.TotalCount() }
 
-func (h *hist) record(d time.Duration) {
-	ns := int64(d)
-	h.counts[bucket(ns)]++
-	h.n++
-	h.max = max(h.max, ns)
-}
-
-func (h *hist) merge(o *hist) {
-	for i, n := range &o.counts {
-		h.counts[i] += n
-	}
-	h.n += o.n
-	h.max = max(h.max, o.max)
-}
-
-func (h *hist) reset() { *h = hist{} }
+func (h hist) max() time.Duration { return time.Duration(h.h.Max()) }
 
 // quantile is the value that a share q of all values does not exceed, 0 if there are none.
-func (h *hist) quantile(q float64) time.Duration {
-	if h.n == 0 {
-		return 0
-	}
-	rank := uint64(q*float64(h.n) + 0.5)
-	rank = min(max(rank, 1), h.n)
-	seen := uint64(0)
-	for i, n := range &h.counts {
-		if seen += n; seen >= rank {
-			return time.Duration(min(bucketEnd(i), h.max))
-		}
-	}
-	return time.Duration(h.max)
-}
+func (h hist) quantile(q float64) time.Duration { return time.Duration(h.h.ValueAtQuantile(100 * q)) }

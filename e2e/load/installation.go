@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,8 +30,8 @@ type installation struct {
 
 // install starts gateways and workers with a Redis of their own and these variables more, or takes the installation
 // that runs.
-func install(ctx context.Context, cfg *config, gateways int, env ...string) (in *installation, err error) {
-	in = &installation{cfg: cfg, prefix: "sluice:"}
+func install(ctx context.Context, cfg *config, gateways int, env ...string) (_ *installation, err error) {
+	in := &installation{cfg: cfg, prefix: "sluice:"}
 	defer func() {
 		if err != nil {
 			in.close()
@@ -41,15 +43,9 @@ func install(ctx context.Context, cfg *config, gateways int, env ...string) (in 
 		return nil, err
 	}
 	in.connect()
-	for limit := time.Now().Add(patience); in.partitions == 0; nap(10 * time.Millisecond) {
-		in.partitions, err = in.rdb.HGet(ctx, in.prefix+"meta", "partitions").Int()
-		if err != nil && (len(in.processes) == 0 || time.Now().After(limit)) {
-			return nil, fmt.Errorf("no number of partitions is in %smeta on Redis at %s: no gateway or worker with this prefix has ever run there (%w)",
-				in.prefix, in.options.Addr, err)
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
+	if in.partitions, err = in.rdb.HGet(ctx, in.prefix+"meta", "partitions").Int(); err != nil {
+		return nil, fmt.Errorf("no number of partitions is in %smeta on Redis at %s: no gateway or worker with this prefix has ever run there (%w)",
+			in.prefix, in.options.Addr, err)
 	}
 	return in, nil
 }
@@ -137,18 +133,15 @@ func (in *installation) startRedis(ctx context.Context) error {
 	in.options = &redis.Options{Addr: addr}
 	in.connect()
 	defer func() { _ = in.rdb.Close() }() // the one that stays is made by the caller
-	for limit := time.Now().Add(patience); ; nap(10 * time.Millisecond) {
-		err := in.rdb.Ping(ctx).Err()
-		if err == nil {
-			return nil
-		}
-		if dead := p.err(); dead != nil {
-			return dead
-		}
-		if time.Now().After(limit) || ctx.Err() != nil {
-			return fmt.Errorf("redis-server at %s does not answer: %w", addr, err)
-		}
+	var last error
+	err = await(ctx, "redis-server at "+addr+" answers", 10*time.Millisecond, func() (bool, uint64, error) {
+		last = in.rdb.Ping(ctx).Err()
+		return last == nil, 0, p.err()
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, last)
 	}
+	return nil
 }
 
 // close ends what was started, and removes what it has written.
@@ -184,9 +177,16 @@ func (in *installation) role(role string) (found []*process) {
 	return found
 }
 
-// user is a client with a token for it, on the gateways in turn.
-func (in *installation) user(i int, name string) spec {
-	return spec{gateway: in.gateways[i%len(in.gateways)], user: name, token: in.cfg.tokenFor(name)}
+// users are n clients as like says, each with a user of its own, on the gateways in turn.
+func (in *installation) users(kind string, n int, like spec) []spec {
+	specs := make([]spec, n)
+	for i := range specs {
+		s := like
+		s.gateway, s.user = in.gateways[i%len(in.gateways)], in.name(kind, i)
+		s.token = in.cfg.tokenFor(s.user)
+		specs[i] = s
+	}
+	return specs
 }
 
 // name is unique among runs.
@@ -234,23 +234,50 @@ func (in *installation) backlog(ctx context.Context) (int64, error) {
 	return waiting, nil
 }
 
-// worked waits until the workers have done everything.
-func (in *installation) worked(ctx context.Context) error {
-	least, limit := int64(1)<<62, time.Now().Add(patience)
-	for {
+// worked waits until the workers have done everything but so many events.
+func (in *installation) worked(ctx context.Context, but int64) error {
+	least := int64(math.MaxInt64)
+	return await(ctx, "workers have taken the events that wait (look at their logs)", 5*time.Millisecond, func() (bool, uint64, error) {
 		n, err := in.backlog(ctx)
-		if err != nil || n == 0 {
-			return err
-		}
-		if n < least {
-			least, limit = n, time.Now().Add(patience)
-		}
-		if time.Now().After(limit) {
-			return fmt.Errorf("%d events wait, and no worker has taken one for %v: look at the workers' logs", n, patience)
-		}
-		if err := errors.Join(in.alive(), ctx.Err()); err != nil {
-			return err
-		}
-		nap(5 * time.Millisecond)
+		least = min(least, n)
+		return n <= but, uint64(least), errors.Join(err, in.alive())
+	})
+}
+
+// memory is the resident memory of all processes of a role, in bytes; NaN if they were not started here.
+func (in *installation) memory(role string) (float64, error) {
+	list := in.role(role)
+	if len(list) == 0 {
+		return math.NaN(), nil
 	}
+	sum := 0.0
+	for _, p := range list {
+		rss, err := rssOf(p.pid())
+		if err != nil {
+			return 0, err
+		}
+		sum += rss
+	}
+	return sum, nil
+}
+
+// info is a value of Redis's INFO, "" if it is not there.
+func (in *installation) info(ctx context.Context, section, key string) string {
+	return in.rdb.InfoMap(ctx, section).Item(section, key)
+}
+
+// stat is a count in the section Stats.
+func (in *installation) stat(ctx context.Context, key string) float64 {
+	n, _ := strconv.ParseFloat(in.info(ctx, "Stats", key), 64)
+	return n
+}
+
+// calls is how often Redis has run some commands.
+func (in *installation) calls(ctx context.Context, commands ...string) (sum float64) {
+	for _, c := range commands {
+		n := 0.0
+		_, _ = fmt.Sscanf(in.info(ctx, "Commandstats", "cmdstat_"+c), "calls=%f", &n) // not run yet: no such line
+		sum += n
+	}
+	return sum
 }

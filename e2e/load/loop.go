@@ -52,14 +52,21 @@ type loop struct {
 
 	mu sync.Mutex // guards the rest; held while a batch of sockets is served
 	counts
-	latency  hist // from the write of an event to the end of the read that brought it
-	opening  hist // from the begin of a connection to its last `subscribed`
-	wholes   hist // from the begin of a connection to its last wanted event
+	latencies
 	clients  []*client
 	problems []string // the first few
 	buffer   []byte
 	scratch  [256]byte
 }
+
+// latencies are what a loop has measured since somebody took it.
+type latencies struct {
+	events  hist // from the write of an event to the end of the read that brought it
+	opening hist // from the begin of a connection to its last `subscribed`
+	wholes  hist // from the begin of a connection to its last wanted event
+}
+
+func newLatencies() latencies { return latencies{newHist(), newHist(), newHist()} }
 
 // readBytes is the most that one read takes: enough that a socket which is behind is emptied at once.
 const readBytes = 256 << 10
@@ -69,7 +76,7 @@ func newLoop() (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loop{poll: p, done: make(chan struct{}), buffer: make([]byte, readBytes)}
+	l := &loop{poll: p, done: make(chan struct{}), buffer: make([]byte, readBytes), latencies: newLatencies()}
 	go l.run()
 	return l, nil
 }
@@ -99,7 +106,7 @@ func (l *loop) run() {
 				l.read(c)
 			}
 		}
-		l.seen.Store(l.events)
+		l.seen.Store(l.counts.events)
 		l.mu.Unlock()
 	}
 }

@@ -6,10 +6,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
+
+	"sluice/shared/store"
 )
 
 func main() {
@@ -21,6 +24,7 @@ func main() {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	store.UseLog(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
@@ -53,11 +57,21 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	written := errors.Join(res.write(filepath.Join(cfg.out, "result.json")), res.writeReport(filepath.Join(cfg.out, "report.html")))
+	data, page := filepath.Join(cfg.out, "result.json"), filepath.Join(cfg.out, "report.html")
+	written := errors.Join(write(data, res.json), write(page, res.page))
 	if written == nil {
-		fmt.Fprintf(out, "\n%s and %s hold all figures.\n", filepath.Join(cfg.out, "result.json"), filepath.Join(cfg.out, "report.html"))
+		fmt.Fprintf(out, "\n%s and %s hold all figures.\n", data, page)
 	}
 	return errors.Join(err, written)
+}
+
+// write makes a file of what is rendered.
+func write(path string, render func(io.Writer) error) error {
+	out, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(render(out), out.Close())
 }
 
 // maxClients is the most connections that a scenario has at a time.

@@ -3,13 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"sync"
 	"time"
 )
 
-// measured is a process whose CPU time counts, under a role.
-type measured struct {
+// watched is a process whose CPU time counts, under a role.
+type watched struct {
 	role string
 	pid  int
 }
@@ -34,13 +35,17 @@ type sample struct {
 }
 
 // cost is CPU seconds for a million events, of some roles together.
-func (w *window) cost(roles ...string) float64 { return w.costPer(w.events, roles...) }
+func (w *window) cost(roles ...string) float64 { return w.costPer(int(w.events), roles...) }
 
-// costPer is CPU seconds for a million of something else.
-func (w *window) costPer(n uint64, roles ...string) float64 {
+// costPer is CPU seconds for a million of something else; NaN if a role's processes are not known.
+func (w *window) costPer(n int, roles ...string) float64 {
 	sum := 0.0
 	for _, r := range roles {
-		sum += w.cpu[r]
+		used, ok := w.cpu[r]
+		if !ok {
+			return math.NaN()
+		}
+		sum += used
 	}
 	return sum / float64(max(n, 1)) * 1e6
 }
@@ -52,26 +57,25 @@ func (w *window) perSecond() float64 { return float64(w.events) / w.took.Seconds
 
 // meter measures a window: the fleet's events and latency, and the CPU time of processes.
 type meter struct {
-	b         *bench
+	*bench
 	in        *installation // its processes are measured; nil at the floor
 	fleet     *fleet        // nil: no clients
 	phase     string
-	processes []measured
+	processes []watched
 }
 
 // measure runs work, and measures while it runs.
 func (m *meter) measure(ctx context.Context, work func() error) (*window, error) {
 	if m.in != nil {
 		for _, p := range m.in.processes {
-			m.processes = append(m.processes, measured{p.role, p.pid()})
+			m.processes = append(m.processes, watched{p.role, p.pid()})
 		}
 	}
-	m.processes = append(m.processes, measured{roleGenerator, os.Getpid()})
-	w := &window{phase: m.phase}
-	m.b.progress.enter(m.phase)
-	var ignored hist
-	m.take(&ignored)
-	profiles := m.b.profiles(ctx, m.in, m.phase)
+	m.processes = append(m.processes, watched{roleGenerator, os.Getpid()})
+	w := &window{phase: m.phase, latency: newHist()}
+	m.progress.enter(m.phase)
+	m.take(newHist()) // of before
+	profiles := m.profiles(ctx, m.in, m.phase)
 
 	begin := time.Now()
 	first, err := m.usage()
@@ -91,7 +95,7 @@ func (m *meter) measure(ctx context.Context, work func() error) (*window, error)
 		return nil, err
 	}
 	w.events = m.events() - events
-	m.take(&w.latency)
+	m.take(w.latency)
 	w.cpu = last.since(first)
 	w.stolen = last.stolen - first.stolen
 	profiles()
@@ -108,17 +112,18 @@ func (m *meter) events() uint64 {
 	return m.fleet.counts().events
 }
 
-func (m *meter) take(h *hist) {
+func (m *meter) take(h hist) hist {
 	if m.fleet != nil {
-		m.fleet.takeLatency(h)
+		m.fleet.take(h, func(l *latencies) hist { return l.events })
 	}
+	return h
 }
 
 // sampleEvery is the distance of two points of a plot, at least; CPU times come in steps of 10 ms.
 const sampleEvery = 200 * time.Millisecond
 
 func (m *meter) sample(stop <-chan struct{}, begin time.Time, w *window, before usage, events uint64) {
-	tick := time.NewTicker(max(sampleEvery, m.b.cfg.time/60))
+	tick := time.NewTicker(max(sampleEvery, m.cfg.time/60))
 	defer tick.Stop()
 	at := time.Duration(0)
 	for {
@@ -127,8 +132,7 @@ func (m *meter) sample(stop <-chan struct{}, begin time.Time, w *window, before 
 			return
 		case <-tick.C:
 		}
-		var h hist
-		m.take(&h)
+		h := m.take(newHist())
 		now, n := time.Since(begin), m.events()
 		u, err := m.usage()
 		if err != nil {
@@ -136,11 +140,11 @@ func (m *meter) sample(stop <-chan struct{}, begin time.Time, w *window, before 
 		}
 		s := sample{
 			at: now, took: now - at, events: n - events,
-			p50: h.quantile(0.5), p99: h.quantile(0.99), max: time.Duration(h.max), cpu: u.since(before),
+			p50: h.quantile(0.5), p99: h.quantile(0.99), max: h.max(), cpu: u.since(before),
 		}
-		w.latency.merge(&h)
+		w.latency.take(h)
 		w.samples = append(w.samples, s)
-		m.b.progress.sample(&s, m.fleet)
+		m.progress.sample(&s, m.fleet)
 		at, before, events = now, u, n
 	}
 }
@@ -163,8 +167,9 @@ func (m *meter) usage() (usage, error) {
 		}
 		u.by[p.role] += s
 	}
-	u.busy, u.stolen = machineBusy()
-	return u, nil
+	var err error
+	u.busy, u.stolen, err = machineBusy()
+	return u, err
 }
 
 func (u usage) since(before usage) map[string]float64 {

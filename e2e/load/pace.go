@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"runtime"
 	"time"
@@ -41,4 +43,30 @@ func paced(ctx context.Context, perSecond float64, total int, duration time.Dura
 		}
 	}
 	return nil
+}
+
+// patience is how long nothing may move before a wait is given up.
+const patience = 20 * time.Second
+
+var errStuck = errors.New("nothing moves")
+
+// await looks every so often until it is done. It gives up when what look counts has not changed for as long as patience.
+func await(ctx context.Context, what string, every time.Duration, look func() (done bool, moved uint64, err error)) error {
+	limit, last := time.Now().Add(patience), uint64(0)
+	for {
+		done, moved, err := look()
+		if err != nil || done {
+			return err
+		}
+		if moved != last {
+			limit, last = time.Now().Add(patience), moved
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if time.Now().After(limit) {
+			return fmt.Errorf("%w for %v while waiting until %s", errStuck, patience, what)
+		}
+		nap(every)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -25,6 +26,8 @@ const (
 	roleGenerator = "generator"
 	roleOthers    = "others"
 )
+
+var roles = []string{roleGateway, roleWorker, roleRedis, roleFloor, roleGenerator, roleOthers}
 
 // process is a server that was started.
 type process struct {
@@ -87,40 +90,35 @@ func (p *process) err() error {
 
 // ready waits until the process says so on its admin address.
 func (p *process) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		err := get(ctx, "http://"+p.admin+"/readyz")
-		if err == nil {
-			return nil
-		}
-		if dead := p.err(); dead != nil {
-			return dead
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s is not ready after %v: %w; its log is %s", p.name, patience, err, p.log)
-		}
-		nap(10 * time.Millisecond)
+	var last error
+	err := await(ctx, p.name+" is ready", 10*time.Millisecond, func() (bool, uint64, error) {
+		_, last = get(ctx, "http://"+p.admin+"/readyz")
+		return last == nil, 0, p.err()
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, last)
 	}
+	return nil
 }
 
 // plain keeps no connection, so that none is left at the end.
 var plain = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-func get(ctx context.Context, url string) error {
+func get(ctx context.Context, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	res, err := plain.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_ = res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", url, res.Status)
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answers %s", url, res.Status)
 	}
-	return nil
+	return body, err
 }
 
 // ports hands out loopback ports below those that the kernel gives to outgoing connections.

@@ -168,15 +168,10 @@ func (p *producer) err() error {
 
 // settled waits until everything is answered.
 func (p *producer) settled(ctx context.Context) error {
-	for limit := time.Now().Add(patience); p.asked > p.answered.Load(); nap(time.Millisecond) {
-		if err := errors.Join(p.err(), ctx.Err()); err != nil {
-			return err
-		}
-		if time.Now().After(limit) {
-			return fmt.Errorf("no answer from Redis to %d commands for %v", p.asked-p.answered.Load(), patience)
-		}
-	}
-	return p.err()
+	return await(ctx, "Redis has answered all commands", time.Millisecond, func() (bool, uint64, error) {
+		answered := p.answered.Load()
+		return answered == p.asked, uint64(answered), p.err()
+	})
 }
 
 // appendCommand adds a command in the Redis protocol.

@@ -88,10 +88,10 @@ func (p *progress) enter(phase string) {
 func (p *progress) sample(s *sample, f *fleet) {
 	clients := ""
 	if f != nil {
-		clients = count(float64(f.counts().open)) + " clients, "
+		clients = count(f.counts().open) + " clients, "
 	}
 	line := fmt.Sprintf("%s%s/s, p50 %.2f p99 %.2f ms, CPU", clients, count(float64(s.events)/s.took.Seconds()), milliseconds(s.p50), milliseconds(s.p99))
-	for _, role := range []string{roleGateway, roleWorker, roleRedis, roleFloor, roleGenerator, roleOthers} {
+	for _, role := range roles {
 		if used, ok := s.cpu[role]; ok {
 			line += fmt.Sprintf(" %s %.0f%%", role, 100*used/s.took.Seconds())
 		}
@@ -120,13 +120,4 @@ func (p *progress) print(now bool) {
 	} else {
 		fmt.Fprintln(p.out, line)
 	}
-}
-
-// count writes a number with separators between thousands.
-func count(v float64) string {
-	s := fmt.Sprintf("%.0f", v)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

@@ -16,28 +16,28 @@ import (
 // redisFloor measures what Redis alone takes for events that are kept and told: for each one XADD to an ingress, XADD
 // to a history of its target, and PUBLISH to a subscriber, sent together when the event is due. The window's latency
 // is from the write to the subscriber.
-func redisFloor(ctx context.Context, b *bench, phase string, rate float64) (perMillion float64, w *window, err error) {
+func (b *bench) redisFloor(ctx context.Context, phase string, rate float64) (w *window, err error) {
 	in := &installation{cfg: b.cfg, prefix: "floor:", partitions: 16}
 	defer func() { in.close() }()
 	if len(b.cfg.gateways) > 0 {
 		in.options, in.prefix = b.cfg.redis, b.cfg.prefix+"load-floor-"+b.cfg.id+":"
 	} else {
 		if in.dir, err = tempDir(); err != nil {
-			return 0, nil, err
+			return nil, err
 		}
 		if err := in.startRedis(ctx); err != nil {
-			return 0, nil, err
+			return nil, err
 		}
 	}
 	in.connect()
 	sub, err := subscribe(ctx, in, in.prefix+"channel")
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	defer sub.close()
 	p, err := in.producer(ctx, viaPartition, b.cfg.size)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	defer p.close()
 	targets := make([]*target, b.cfg.n(unicastUsers))
@@ -46,7 +46,7 @@ func redisFloor(ctx context.Context, b *bench, phase string, rate float64) (perM
 	}
 	defer in.forget(ctx, targets)
 	channel := string(appendBulk(appendBulk([]byte("*3\r\n"), "PUBLISH"), in.prefix+"channel"))
-	m := &meter{b: b, in: in, phase: phase}
+	m := &meter{bench: b, in: in, phase: phase}
 	w, err = m.measure(ctx, func() error {
 		err := paced(ctx, rate, 0, b.floorTime(), func(from, n int) error {
 			for i := from; i < from+n; i++ {
@@ -62,17 +62,16 @@ func redisFloor(ctx context.Context, b *bench, phase string, rate float64) (perM
 		return errors.Join(err, p.settled(ctx))
 	})
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	w.events = uint64(p.asked / 3)
-	for limit := time.Now().Add(patience); sub.got.Load() < w.events; nap(time.Millisecond) {
-		if time.Now().After(limit) {
-			return 0, nil, fmt.Errorf("%d messages were published and a subscriber got %d", w.events, sub.got.Load())
-		}
-	}
+	err = await(ctx, "a subscriber has all messages", time.Millisecond, func() (bool, uint64, error) {
+		got := sub.got.Load()
+		return got == w.events, got, nil
+	})
 	sub.close()
 	w.latency = sub.latency
-	return w.cost(roleRedis), w, nil
+	return w, err
 }
 
 // forget removes the floor's keys from a Redis that stays.
@@ -104,7 +103,7 @@ func subscribe(ctx context.Context, in *installation, channel string) (*subscrib
 		_ = conn.Close()
 		return nil, fmt.Errorf("cannot subscribe: %w", err)
 	}
-	s := &subscriber{conn: conn}
+	s := &subscriber{conn: conn, latency: newHist()}
 	confirmed := make(chan struct{})
 	s.reading.Go(func() {
 		if _, err := readMessage(r); err != nil { // of the subscription itself

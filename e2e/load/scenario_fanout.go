@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
@@ -23,118 +22,73 @@ const (
 	fanoutWindow = 100
 )
 
-func runFanout(ctx context.Context, b *bench) error {
+func runFanout(ctx context.Context, b *bench) (found findings, err error) {
 	n := b.cfg.n(fanoutSubscribers)
 	rate := float64(fanoutRate) / fanoutSubscribers // events/s
-	order := order{Rate: rate, Batch: 1, Size: b.cfg.size, Seconds: b.floorTime().Seconds()}
-	before, _, err := frameFloor(ctx, b, "floor, before", n, order)
-	if err != nil {
+	var fastest *window
+	steady, floors, err := b.fanOut(ctx, n, 2, rate, count(rate*float64(n))+" deliveries/s", func(r *rig, topic *target) (err error) {
+		fastest, err = r.measure(ctx, "as fast as it goes", func() error { return r.flood(ctx, topic, n) })
 		return err
-	}
-	steady, fastest, err := measureFanout(ctx, b, n, rate)
-	if err != nil {
-		return err
-	}
-	after, bare, err := frameFloor(ctx, b, "floor, after", n, order)
-	if err != nil {
-		return err
-	}
-	order.Rate, order.Batch = 0, 1
-	single, err := writeFloor(ctx, b, "floor, as fast as it goes", n, order)
-	if err != nil {
-		return err
-	}
-	order.Batch = 8
-	batched, err := writeFloor(ctx, b, "floor, 8 frames a write", n, order)
-	if err != nil {
-		return err
-	}
-
-	b.figure("deliveries", steady.perSecond(), "/s")
-	b.cost("gateways + worker", steady.cost(roleGateway, roleWorker)).against("bare write", before, after).ratioAtMost(1.4)
-	b.cost("gateways alone", steady.cost(roleGateway)).against("bare write", before, after)
-	b.cost("worker alone", steady.cost(roleWorker))
-	b.cost("Redis", steady.cost(roleRedis)).note("not in the sum above: the XADD of the producer is in it")
-	p50, p99 := b.latencyFigures("XADD to client", &steady.latency)
-	p50.beside("write to client", milliseconds(bare.latency.quantile(0.5)))
-	p99.beside("write to client", milliseconds(bare.latency.quantile(0.99)))
-	b.machineFigures(steady)
-	b.figure("as fast as it goes", fastest.perSecond(), "deliveries/s").atLeast(900_000).
-		beside("bare write", single.perSecond()).
-		note(fmt.Sprintf("8 frames a write: %s/s; the generator used %.0f %% of a core", count(batched.perSecond()), 100*fastest.load(roleGenerator)))
-	b.cost("gateways + worker, as fast as it goes", fastest.cost(roleGateway, roleWorker)).beside("bare write, as fast", single.cost(roleFloor))
-	b.chartDistribution("Latency of a fan-out to "+count(float64(n)),
-		curveOf("XADD to client", &steady.latency), curveOf("as fast as it goes", &fastest.latency), curveOf("bare write", &bare.latency))
-	b.chartWindow(steady)
-	b.chartWindow(fastest)
-	return nil
-}
-
-func measureFanout(ctx context.Context, b *bench, n int, rate float64) (steady, fastest *window, err error) {
-	in, f, done, err := b.install(ctx, 2)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer done()
-	topic := in.name("fan", 0)
-	if err := b.subscribers(ctx, in, f, n, topic); err != nil {
-		return nil, nil, err
-	}
-	p, err := in.producer(ctx, b.cfg.via, b.cfg.size)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer p.close()
-	t := &target{name: "topic:" + topic}
-
-	b.progress.enter("warming up")
-	if err := b.publish(ctx, in, f, p, rate, b.cfg.time/8, func(int) (*target, uint64) { return t, uint64(n) }); err != nil {
-		return nil, nil, err
-	}
-	m := &meter{b: b, in: in, fleet: f, phase: fmt.Sprintf("%s deliveries/s", count(rate*float64(n)))}
-	steady, err = m.measure(ctx, func() error {
-		return b.publish(ctx, in, f, p, rate, b.cfg.time, func(int) (*target, uint64) { return t, uint64(n) })
 	})
 	if err != nil {
-		return nil, nil, err
+		return found, err
 	}
-	m = &meter{b: b, in: in, fleet: f, phase: "as fast as it goes"}
-	fastest, err = m.measure(ctx, func() error { return b.flood(ctx, in, f, p, t, n) })
+	flat := b.writes(0)
+	single, err := b.writeFloor(ctx, "floor, as fast as it goes", n, flat)
 	if err != nil {
-		return nil, nil, err
+		return found, err
 	}
-	return steady, fastest, f.verdict()
+	flat.Batch = 8
+	batched, err := b.writeFloor(ctx, "floor, 8 frames a write", n, flat)
+	if err != nil {
+		return found, err
+	}
+
+	found.add(
+		measured("deliveries", steady.perSecond(), "/s"),
+		cost("gateways + worker", steady.cost(roleGateway, roleWorker)).against("bare write", each(floors, bareWrite)...).ratioAtMost(1.4),
+		cost("gateways alone", steady.cost(roleGateway)).against("bare write", each(floors, bareWrite)...),
+		cost("worker alone", steady.cost(roleWorker)),
+		cost("Redis", steady.cost(roleRedis)).note("not in the sum above: the XADD of the producer is in it"),
+	)
+	p50, p99 := latency("XADD to client", steady.latency)
+	bare50, bare99 := latency("", floors[1].latency)
+	found.add(p50.against("write to client", bare50.Value), p99.against("write to client", bare99.Value))
+	found.add(machineLoad(steady))
+	found.add(
+		measured("as fast as it goes", fastest.perSecond(), "deliveries/s").atLeast(900_000).against("bare write", single.perSecond()).
+			also("8 frames a write", batched.perSecond(), "/s").also("generator", 100*fastest.load(roleGenerator), "% of a core"),
+		cost("gateways + worker, as fast as it goes", fastest.cost(roleGateway, roleWorker)).against("bare write, as fast", bareWrite(single)),
+	)
+	found.plot(distributions("Latency of a fan-out to "+count(n), distribution("XADD to client", steady.latency),
+		distribution("as fast as it goes", fastest.latency), distribution("bare write", floors[1].latency)))
+	found.plot(steady.overTime()...)
+	found.plot(fastest.overTime()...)
+	return found, nil
 }
 
 // flood adds events to one target as long as few are under way, for the time of a measurement.
-func (b *bench) flood(ctx context.Context, in *installation, f *fleet, p *producer, t *target, subscribers int) error {
-	base := f.counts().events
+func (r *rig) flood(ctx context.Context, t *target, subscribers int) error {
+	base := r.fleet.counts().events
 	sent := uint64(0)
-	moved, last := time.Now(), base
-	for end := time.Now().Add(b.cfg.time); time.Now().Before(end); {
-		now := f.events()
-		whole := (now - base) / uint64(subscribers) // events that all have, about
-		room := fanoutWindow - int(sent-whole)
-		if room < fanoutWindow/4 {
-			if now != last {
-				moved, last = time.Now(), now
-			}
-			if time.Since(moved) > patience {
-				break // received says what is missing
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			nap(100 * time.Microsecond)
-			continue
+	for end := time.Now().Add(r.cfg.time); time.Now().Before(end); {
+		room := 0
+		err := await(ctx, "subscribers have received events", 100*time.Microsecond, func() (bool, uint64, error) {
+			now := r.fleet.events()
+			whole := (now - base) / uint64(subscribers) // events that all have, about
+			room = fanoutWindow - int(sent-whole)
+			return room >= fanoutWindow/4, now, nil
+		})
+		if err != nil {
+			return err
 		}
 		for range room {
-			p.add(t)
+			r.producer.add(t)
 		}
 		sent += uint64(room)
-		if err := p.flush(); err != nil {
+		if err := r.producer.flush(); err != nil {
 			return err
 		}
 	}
-	return b.received(ctx, in, f, base+sent*uint64(subscribers))
+	return r.received(ctx, base+sent*uint64(subscribers))
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"time"
 )
 
 var growth = scenario{
@@ -26,229 +25,138 @@ const (
 	growthChunks  = 5
 	growthChunk   = 100_000 // events
 	growthUsers   = 1000
-	targetKiB     = 8 // what a target with few events takes in Redis, at most: a stream's first node alone is 4 KiB
+	targetBytes   = 8 << 10 // what a target with few events takes in Redis, at most: a stream's first node alone is 4 KiB
 	targetPayload = 256
 )
 
-func runGrowth(ctx context.Context, b *bench) error {
-	return errors.Join(
-		b.growSubscribers(ctx), b.growGateways(ctx), b.growTargets(ctx), b.growEvents(ctx),
+func runGrowth(ctx context.Context, b *bench) (found findings, err error) {
+	n := b.cfg.n
+	err = errors.Join(
+		b.growDeliveries(ctx, &found, "subscribers", [][2]int{{n(100), 2}, {n(1000), 2}, {n(10_000), 2}}, 0),
+		b.growDeliveries(ctx, &found, "gateways", [][2]int{{n(growthSpread), 1}, {n(growthSpread), 2}, {n(growthSpread), 4}, {n(growthSpread), 8}}, 1),
+		b.growTargets(ctx, &found),
+		b.growEvents(ctx, &found),
 	)
+	return found, err
 }
 
-// growSubscribers measures the same number of deliveries a second to more and more subscribers.
-func (b *bench) growSubscribers(ctx context.Context) error {
-	sizes := []int{b.cfg.n(100), b.cfg.n(1000), b.cfg.n(10_000)}
-	costs, floors, events := curve{Name: "gateways"}, curve{Name: "bare write"}, curve{Name: "gateways + worker"}
-	for _, n := range sizes {
-		w, floor, err := b.delivery(ctx, n, 2)
+// growDeliveries measures the same number of deliveries a second as one of two numbers grows: steps has subscribers and
+// gateways, and x is which of them grows.
+func (b *bench) growDeliveries(ctx context.Context, found *findings, what string, steps [][2]int, x int) error {
+	costs, floor, all, ratios := curve{Name: "gateways"}, curve{Name: "bare write"}, curve{Name: "gateways + worker"}, curve{}
+	for _, step := range steps {
+		n, gateways := step[0], step[1]
+		rate := growthRate * b.cfg.scale / float64(n)
+		phase := fmt.Sprintf("%s subscribers on %d gateways", count(n), gateways)
+		w, floors, err := b.fanOut(ctx, n, gateways, rate, phase, nil)
 		if err != nil {
 			return err
 		}
-		costs.At = append(costs.At, [2]float64{float64(n), w.cost(roleGateway)})
-		events.At = append(events.At, [2]float64{float64(n), w.cost(roleGateway, roleWorker)})
-		floors.At = append(floors.At, [2]float64{float64(n), (floor[0] + floor[1]) / 2})
-		b.figure(fmt.Sprintf("gateways, %s subscribers", count(float64(n))), w.cost(roleGateway), "CPU s/M").
-			against("bare write", floor[0], floor[1]).
-			note(fmt.Sprintf("with the worker %.2f, %.0f events/s", w.cost(roleGateway, roleWorker), growthRate*b.cfg.scale/float64(n)))
+		both := w.cost(roleGateway, roleWorker)
+		one := cost("gateways, "+phase, w.cost(roleGateway)).against("bare write", each(floors, bareWrite)...).
+			also("with the worker", both, "").also("", rate, "events/s")
+		found.add(one)
+		at := float64(step[x])
+		costs.add(at, one.Value)
+		all.add(at, both)
+		floor.add(at, one.Floor.Mean)
+		if one.Floor.Mean > 0 {
+			ratios.add(at, one.Floor.Ratio)
+		}
 	}
-	b.rise("gateways, 100 to 10,000 subscribers", costs, floors, 1.15)
-	b.Charts = append(b.Charts, chart{Title: "Cost of a delivery", X: "subscribers", Y: "CPU s/M", LogX: true, Series: []curve{events, costs, floors}})
+	span := fmt.Sprintf("%s to %s %s", count(steps[0][x]), count(steps[len(steps)-1][x]), what)
+	// Floors rise themselves, since more sockets mean more cache misses: it is the ratio to them that counts.
+	found.add(
+		rise("gateways, "+span, costs).against("that of bare writes", floor.rise()),
+		rise("ratio to bare writes, "+span, ratios).atMost(1.15),
+	)
+	found.plot(plot{Title: "Cost of a delivery, " + span, X: what, Y: "CPU s/M", Curves: []curve{all, costs, floor}})
 	return nil
 }
 
-// rise says how much dearer it becomes as the numbers grow, at worst. It may become cheaper: what an event costs is then
-// shared by more. Where there are floors, which rise themselves since more sockets mean more cache misses, it is the ratio
-// to the floor that counts.
-func (b *bench) rise(what string, costs, floors curve, most float64) {
-	if len(floors.At) == 0 {
-		b.figure(what+", rise", costs.rise(), "times").atMost(most)
-		return
-	}
-	b.figure(what+", rise", costs.rise(), "times").beside("that of bare writes", floors.rise())
-	ratios := curve{}
-	for i, p := range costs.At {
-		if floor := floors.At[i][1]; floor > 0 {
-			ratios.At = append(ratios.At, [2]float64{p[0], p[1] / floor})
-		}
-	}
-	b.figure(what+", rise of the ratio to bare writes", ratios.rise(), "times").atMost(most)
-}
-
-// rise is the largest ratio of a value to one before it, at least 1; 0 if there is nothing to compare.
-func (c curve) rise() (most float64) {
-	least := 0.0
-	for _, p := range c.At {
-		if p[1] <= 0 {
-			return 0 // too short to tell
-		}
-		if least == 0 || p[1] < least {
-			least = p[1]
-		}
-		most = max(most, p[1]/least)
-	}
-	return most
-}
-
-// delivery measures a fan-out, with a floor before and after.
-func (b *bench) delivery(ctx context.Context, n, gateways int) (w *window, floor [2]float64, err error) {
-	rate := growthRate * b.cfg.scale / float64(n)
-	what := fmt.Sprintf("%s subscribers on %d gateways", count(float64(n)), gateways)
-	o := order{Rate: rate, Batch: 1, Size: b.cfg.size, Seconds: b.floorTime().Seconds()}
-	if floor[0], _, err = frameFloor(ctx, b, "floor, before "+what, n, o); err != nil {
-		return nil, floor, err
-	}
-	if w, err = b.deliver(ctx, n, gateways, rate, what); err != nil {
-		return nil, floor, err
-	}
-	floor[1], _, err = frameFloor(ctx, b, "floor, after "+what, n, o)
-	return w, floor, err
-}
-
-func (b *bench) deliver(ctx context.Context, n, gateways int, rate float64, what string) (*window, error) {
-	in, f, done, err := b.install(ctx, gateways)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	topic := in.name("grow", 0)
-	if err := b.subscribers(ctx, in, f, n, topic); err != nil {
-		return nil, err
-	}
-	p, err := in.producer(ctx, b.cfg.via, b.cfg.size)
-	if err != nil {
-		return nil, err
-	}
-	defer p.close()
-	t := &target{name: "topic:" + topic}
-	next := func(int) (*target, uint64) { return t, uint64(n) }
-	if err := b.publish(ctx, in, f, p, rate, b.cfg.time/8, next); err != nil {
-		return nil, err
-	}
-	m := &meter{b: b, in: in, fleet: f, phase: what}
-	w, err := m.measure(ctx, func() error { return b.publish(ctx, in, f, p, rate, b.cfg.time, next) })
-	if err != nil {
-		return nil, err
-	}
-	return w, f.verdict()
-}
-
-func (b *bench) growGateways(ctx context.Context) error {
-	costs, floors := curve{Name: "gateways"}, curve{Name: "bare write"}
-	n := b.cfg.n(growthSpread)
-	for _, gateways := range []int{1, 2, 4, 8} {
-		w, floor, err := b.delivery(ctx, n, gateways)
-		if err != nil {
-			return err
-		}
-		costs.At = append(costs.At, [2]float64{float64(gateways), w.cost(roleGateway)})
-		floors.At = append(floors.At, [2]float64{float64(gateways), (floor[0] + floor[1]) / 2})
-		b.figure(fmt.Sprintf("gateways, %s subscribers on %d of them", count(float64(n)), gateways), w.cost(roleGateway), "CPU s/M").
-			against("bare write", floor[0], floor[1])
-	}
-	b.rise("gateways, 1 to 8 of them", costs, floors, 1.15)
-	b.Charts = append(b.Charts, chart{Title: "Cost of a delivery to " + count(float64(n)), X: "gateways", Y: "CPU s/M", LogX: true, Series: []curve{costs, floors}})
-	return nil
-}
+// rise says how much dearer it becomes as numbers grow, at worst. It may become cheaper: what an event costs is then
+// shared by more.
+func rise(what string, c curve) measurement { return measured(what+", rise", c.rise(), "times") }
 
 // growTargets measures events to random ones of more and more targets that nobody subscribes to.
-func (b *bench) growTargets(ctx context.Context) error {
-	in, f, done, err := b.install(ctx, 1)
+func (b *bench) growTargets(ctx context.Context, found *findings) error {
+	r, err := b.rig(ctx, 1, targetPayload)
 	if err != nil {
 		return err
 	}
-	defer done()
-	f.close()
-	p, err := in.producer(ctx, b.cfg.via, targetPayload)
-	if err != nil {
-		return err
-	}
-	defer p.close()
+	defer r.close()
 	both, worker, redis := curve{Name: "worker + Redis"}, curve{Name: "worker"}, curve{Name: "Redis"}
 	var targets []*target
 	for _, n := range []int{b.cfg.n(1000), b.cfg.n(10_000), b.cfg.n(100_000), b.cfg.n(1_000_000)} {
-		if need := int64(n) * targetKiB << 10; need > memoryAvailable() {
-			b.figure(count(float64(n))+" targets", 0, "").note(fmt.Sprintf("left out: Redis could need %d GiB", need>>30))
+		if need := float64(n) * targetBytes; need > memoryAvailable() {
+			found.add(measured(count(n)+" targets", 0, "").also("left out: Redis could need", mebibytes(need), "MiB"))
 			break
 		}
-		b.progress.enter(fmt.Sprintf("filling Redis with %s targets", count(float64(n))))
+		phase := count(n) + " targets"
+		b.progress.enter("filling Redis with " + phase)
 		had := len(targets)
 		for i := had; i < n; i++ {
 			targets = append(targets, &target{name: fmt.Sprintf("user:load-%s-%d", b.cfg.id, i)})
 		}
-		if err := b.unheard(ctx, in, p, growthFill, n-had, func(i int) *target { return targets[had+i] }); err != nil {
+		if err := r.unheard(ctx, growthFill, n-had, func(i int) *target { return targets[had+i] }); err != nil {
 			return err
 		}
 		rate := float64(b.cfg.n(growthEvents))
-		sent := p.asked
-		m := &meter{b: b, in: in, phase: fmt.Sprintf("%s targets", count(float64(n)))}
-		w, err := m.measure(ctx, func() error {
-			return b.unheard(ctx, in, p, rate, int(rate*b.cfg.time.Seconds()), func(int) *target { return targets[rand.IntN(n)] })
+		events := int(rate * b.cfg.time.Seconds())
+		w, err := r.measure(ctx, phase, func() error {
+			return r.unheard(ctx, rate, events, func(int) *target { return targets[rand.IntN(n)] })
 		})
 		if err != nil {
 			return err
 		}
-		events := uint64(p.asked - sent)
-		for _, x := range []struct {
-			c     *curve
-			roles []string
-		}{{&both, []string{roleWorker, roleRedis}}, {&worker, []string{roleWorker}}, {&redis, []string{roleRedis}}} {
-			x.c.At = append(x.c.At, [2]float64{float64(n), w.costPer(events, x.roles...)})
-		}
-		memory, err := in.memory(roleRedis)
+		memory, err := r.in.memory(roleRedis)
 		if err != nil {
 			return err
 		}
-		b.figure(fmt.Sprintf("worker + Redis, %s targets", count(float64(n))), w.costPer(events, roleWorker, roleRedis), "CPU s/M").
-			note(fmt.Sprintf("worker %.1f, Redis %.1f; Redis has %d MiB", w.costPer(events, roleWorker), w.costPer(events, roleRedis), memory>>20))
+		both.add(float64(n), w.costPer(events, roleWorker, roleRedis))
+		worker.add(float64(n), w.costPer(events, roleWorker))
+		redis.add(float64(n), w.costPer(events, roleRedis))
+		found.add(cost("worker + Redis, "+phase, w.costPer(events, roleWorker, roleRedis)).also("worker", w.costPer(events, roleWorker), "").
+			also("Redis", w.costPer(events, roleRedis), "").also("memory of Redis", mebibytes(memory), "MiB"))
 	}
-	b.rise("worker + Redis, a thousand to a million targets", both, curve{}, 1.4)
-	b.Charts = append(b.Charts, chart{Title: "Cost of an event that nobody hears", X: "targets", Y: "CPU s/M", LogX: true, Series: []curve{both, worker, redis}})
+	found.add(rise("worker + Redis, a thousand to a million targets", both).atMost(1.4))
+	found.plot(plot{Title: "Cost of an event that nobody hears", X: "targets", Y: "CPU s/M", Curves: []curve{both, worker, redis}})
 	return nil
 }
 
 // growEvents looks at the memory of gateways and workers while events go through.
-func (b *bench) growEvents(ctx context.Context) error {
-	in, f, done, err := b.install(ctx, 2)
+func (b *bench) growEvents(ctx context.Context, found *findings) error {
+	r, err := b.rig(ctx, 2, b.cfg.size)
 	if err != nil {
 		return err
 	}
-	defer done()
-	targets, err := b.users(ctx, in, f, "through", b.cfg.n(growthUsers))
-	if err != nil {
+	defer r.close()
+	specs := r.in.users("through", b.cfg.n(growthUsers), spec{})
+	if err := r.connect(ctx, specs); err != nil {
 		return err
 	}
-	p, err := in.producer(ctx, b.cfg.via, b.cfg.size)
-	if err != nil {
-		return err
-	}
-	defer p.close()
-	rate := float64(b.cfg.n(resumeRate))
-	chunk := b.cfg.n(growthChunk)
+	to, rate, chunk := inTurn(users(specs)), float64(b.cfg.n(resumeRate)), b.cfg.n(growthChunk)
 	gateways, workers := curve{Name: "gateways"}, curve{Name: "worker"}
-	var first, last float64
+	var sums []float64
 	for i := range growthChunks {
-		b.progress.enter(fmt.Sprintf("memory: %s events through", count(float64(chunk*(i+1)))))
-		d := time.Duration(float64(chunk) / rate * float64(time.Second))
-		if err := b.publish(ctx, in, f, p, rate, d, func(i int) (*target, uint64) { return targets[i%len(targets)], 1 }); err != nil {
+		through := chunk * (i + 1)
+		b.progress.enter("memory: " + count(through) + " events through")
+		if err := r.publish(ctx, rate, lasting(chunk, rate), to); err != nil {
 			return err
 		}
-		g, err1 := in.memory(roleGateway)
-		w, err2 := in.memory(roleWorker)
+		g, err1 := r.in.memory(roleGateway)
+		w, err2 := r.in.memory(roleWorker)
 		if err := errors.Join(err1, err2); err != nil {
 			return err
 		}
-		through := float64(chunk * (i + 1))
-		gateways.At = append(gateways.At, [2]float64{through, float64(g) / (1 << 20)})
-		workers.At = append(workers.At, [2]float64{through, float64(w) / (1 << 20)})
-		if i == 1 {
-			first = float64(g + w)
-		}
-		last = float64(g + w)
+		gateways.add(float64(through), mebibytes(g))
+		workers.add(float64(through), mebibytes(w))
+		sums = append(sums, g+w)
 	}
 	// The first chunks fill buffers and the history of every user: growth counts after them.
-	b.figure("memory of gateways and worker, last to second chunk of events", last/first, "times").atMost(1.15).
-		note(fmt.Sprintf("%.1f MiB in all after %s events", last/(1<<20), count(float64(growthChunks*chunk))))
-	b.Charts = append(b.Charts, chart{Title: "Memory while events go through", X: "events", Y: "MiB", Series: []curve{gateways, workers}})
-	return f.verdict()
+	last := sums[growthChunks-1]
+	found.add(measured("memory of gateways and worker, last to second chunk of events", last/sums[1], "times").atMost(1.15).
+		also("in all", mebibytes(last), "MiB").also("after", float64(growthChunks*chunk), "events"))
+	found.plot(plot{Title: "Memory while events go through", X: "events", Y: "MiB", Curves: []curve{gateways, workers}})
+	return r.fleet.verdict()
 }

@@ -21,90 +21,74 @@ const (
 	idleRate        = 10_000 // events/s
 )
 
-func runIdle(ctx context.Context, b *bench) error {
-	in, f, done, err := b.install(ctx, 1)
+func runIdle(ctx context.Context, b *bench) (found findings, err error) {
+	r, err := b.rig(ctx, 1, b.cfg.size)
 	if err != nil {
-		return err
+		return found, err
 	}
-	defer done()
-	gateway := in.role(roleGateway)[0]
-	n := b.cfg.n(idleConnections)
+	defer r.close()
+	specs := withOwnTopics(r.in.users("idle", b.cfg.n(idleConnections), spec{}))
 
 	memory := curve{Name: "RSS"}
 	begin := time.Now()
-	look := func() (float64, error) {
-		rss, err := rssOf(gateway.pid())
-		memory.At = append(memory.At, [2]float64{time.Since(begin).Seconds(), float64(rss) / (1 << 20)})
-		return float64(rss), err
+	// look is the gateway's memory after something was done.
+	look := func(do func() error) (float64, error) {
+		if err := do(); err != nil {
+			return 0, err
+		}
+		rss, err := r.in.memory(roleGateway)
+		memory.add(time.Since(begin).Seconds(), mebibytes(rss))
+		return rss, err
 	}
-	empty, err := look()
+	empty, err := look(func() error { return nil })
 	if err != nil {
-		return err
+		return found, err
 	}
-	perConnection := func(rss float64) float64 { return (rss - empty) / float64(n) / 1024 }
-
-	b.progress.enter(fmt.Sprintf("connecting %s clients", count(float64(n))))
-	specs, targets := make([]spec, n), make([]*target, n)
-	for i := range specs {
-		name := in.name("idle", i)
-		specs[i], targets[i] = in.user(i, name), &target{name: "user:" + name}
-		specs[i].topics = []string{name}
-	}
-	if _, err := f.connect(ctx, specs, 0); err != nil {
-		return err
-	}
-	burst, err := look()
+	burst, err := look(func() error { return r.connect(ctx, specs) })
 	if err != nil {
-		return err
+		return found, err
 	}
-
-	b.progress.enter(fmt.Sprintf("%d messages to each", idleMessages))
-	p, err := in.producer(ctx, b.cfg.via, b.cfg.size)
+	messages, err := look(func() error {
+		r.progress.enter(fmt.Sprintf("%d messages to each", idleMessages))
+		return r.publish(ctx, idleRate, lasting(len(specs)*idleMessages, idleRate), inTurn(users(specs)))
+	})
 	if err != nil {
-		return err
+		return found, err
 	}
-	defer p.close()
-	lasts := time.Duration(n*idleMessages) * time.Second / idleRate
-	if err := b.publish(ctx, in, f, p, idleRate, lasts, func(i int) (*target, uint64) { return targets[i%n], 1 }); err != nil {
-		return err
-	}
-	messages, err := look()
-	if err != nil {
-		return err
-	}
-
-	m := &meter{b: b, in: in, fleet: f, phase: "idle"}
-	w, err := m.measure(ctx, func() error {
-		for end := time.Now().Add(b.cfg.settle); time.Now().Before(end) && ctx.Err() == nil; {
-			nap(min(time.Second, time.Until(end)))
-			if _, err := look(); err != nil {
+	rest := messages
+	w, err := r.measure(ctx, "idle", func() error {
+		for end := time.Now().Add(b.cfg.settle); time.Now().Before(end); {
+			rest, err = look(func() error { nap(min(time.Second, time.Until(end))); return ctx.Err() })
+			if err != nil {
 				return err
 			}
 		}
-		return ctx.Err()
+		return nil
 	})
 	if err != nil {
-		return err
+		return found, err
 	}
-	rest, err := look()
-	if err != nil {
-		return err
-	}
-	b.heap(ctx, gateway)
+	b.heap(ctx, r.in.role(roleGateway)[0])
 
-	b.figure("connections", float64(f.counts().open), "")
-	b.figure("empty gateway", empty/(1<<20), "MiB")
-	b.figure("after the burst", perConnection(burst), "KiB a connection")
-	b.figure(fmt.Sprintf("after %d messages each", idleMessages), perConnection(messages), "KiB a connection")
-	b.figure(fmt.Sprintf("after %v of rest", b.cfg.settle), perConnection(rest), "KiB a connection").atMost(5).
-		note(fmt.Sprintf("the whole process: %.1f MiB", rest/(1<<20)))
-	if w.took > 0 && b.cfg.settle > 0 {
-		b.figure("CPU of the idle gateway", 100*w.load(roleGateway), "% of a core").atMost(3).
-			note(fmt.Sprintf("%d pings were answered", f.counts().pings))
-		b.figure("CPU of the idle worker", 100*w.load(roleWorker), "% of a core")
-		b.figure("CPU of the idle Redis", 100*w.load(roleRedis), "% of a core")
-		b.machineFigures(w)
+	perConnection := func(when string, rss float64) measurement {
+		return measured(when, (rss-empty)/float64(len(specs))/1024, "KiB a connection")
 	}
-	b.Charts = append(b.Charts, chart{Title: "Memory of the gateway: burst, messages, rest", X: "s", Y: "MiB", Series: []curve{memory}})
-	return f.verdict()
+	found.add(
+		measured("connections", float64(r.fleet.counts().open), ""),
+		measured("empty gateway", mebibytes(empty), "MiB"),
+		perConnection("after the burst", burst),
+		perConnection(fmt.Sprintf("after %d messages each", idleMessages), messages),
+		perConnection(fmt.Sprintf("after %v of rest", b.cfg.settle), rest).atMost(5).also("the whole process", mebibytes(rest), "MiB"),
+	)
+	if b.cfg.settle > 0 {
+		found.add(
+			measured("CPU of the idle gateway", 100*w.load(roleGateway), "% of a core").atMost(3).
+				also("pings that were answered", float64(r.fleet.counts().pings), ""),
+			measured("CPU of the idle worker", 100*w.load(roleWorker), "% of a core"),
+			measured("CPU of the idle Redis", 100*w.load(roleRedis), "% of a core"),
+		)
+		found.add(machineLoad(w))
+	}
+	found.plot(plot{Title: "Memory of the gateway: burst, messages, rest", X: "s", Y: "MiB", Curves: []curve{memory}})
+	return found, r.fleet.verdict()
 }

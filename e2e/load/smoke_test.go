@@ -55,9 +55,9 @@ func TestScenarios(t *testing.T) {
 	}
 	value := func(section, figure string) float64 {
 		for _, s := range res.Sections {
-			for _, f := range s.Figures {
-				if s.Name == section && f.Name == figure {
-					return f.Value
+			for _, m := range s.Measurements {
+				if s.Name == section && m.Name == figure {
+					return m.Value
 				}
 			}
 		}
@@ -98,12 +98,12 @@ func TestAttach(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, table.String())
 	}
-	for _, f := range readResult(t, out).Sections[0].Figures {
-		if f.Name == "deliveries" && f.Value <= 0 {
-			t.Errorf("%s: %v", f.Name, f.Value)
+	for _, m := range readResult(t, out).Sections[0].Measurements {
+		if m.Name == "deliveries" && m.Value <= 0 {
+			t.Errorf("%s: %v", m.Name, m.Value)
 		}
-		if strings.Contains(f.Name, "gateways") {
-			t.Errorf("%q is told of processes that are not known", f.Name)
+		if strings.Contains(m.Name, "gateways") {
+			t.Errorf("%q is told of processes that are not known", m.Name)
 		}
 	}
 }

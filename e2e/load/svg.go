@@ -5,6 +5,7 @@ import (
 	"html"
 	"html/template"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -19,6 +20,11 @@ const (
 	leastLog                 = 1e-3
 	roundingForPathPrecision = 10
 )
+
+// decades are the quantities whose axes are logarithmic.
+var decades = map[string]bool{"ms": true, percentile: true, "subscribers": true, "gateways": true, "targets": true}
+
+func (c *plot) ranks() bool { return c.X == percentile }
 
 // axis maps values to places.
 type axis struct {
@@ -35,24 +41,20 @@ func (a *axis) place(v float64) float64 {
 	return math.Round((a.at+a.span*(v-low)/(high-low))*roundingForPathPrecision) / roundingForPathPrecision
 }
 
-// svg draws the chart; what comes from outside is escaped. Colours are the page's, so that it follows light and dark.
-func (c *chart) svg() template.HTML {
+// SVG draws the plot; what comes from outside is escaped. Colours are the page's, so that it follows light and dark.
+func (c *plot) SVG() template.HTML {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, plotWidth, plotHeight, html.EscapeString(c.Title))
-	x, y, ok := c.axes()
-	if !ok {
-		fmt.Fprintf(&b, `<text class="tick" x="%d" y="%d" text-anchor="middle">nothing was measured</text></svg>`, plotWidth/2, plotHeight/2)
-		return template.HTML(b.String())
-	}
+	x, y := c.axes()
 	for _, v := range c.ticks(y, ticksY, false) {
 		at := y.place(v)
 		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%g" y2="%g"/><text class="tick" x="%d" y="%g" text-anchor="end">%s</text>`,
 			plotLeft, plotWidth-plotRight, at, at, plotLeft-6, at+4, short(v))
 	}
-	for _, v := range c.ticks(x, ticksX, c.Ranks) {
+	for _, v := range c.ticks(x, ticksX, c.ranks()) {
 		at := x.place(v)
 		text := short(v)
-		if c.Ranks {
+		if c.ranks() {
 			text = rank(v)
 		}
 		fmt.Fprintf(&b, `<line class="grid" x1="%g" x2="%g" y1="%d" y2="%d"/><text class="tick" x="%g" y="%d" text-anchor="middle">%s</text>`,
@@ -61,14 +63,19 @@ func (c *chart) svg() template.HTML {
 	fmt.Fprintf(&b, `<text class="axis" x="%d" y="%d" text-anchor="middle">%s</text>`, plotLeft+plotInnerX/2, plotHeight-2, html.EscapeString(c.X))
 	fmt.Fprintf(&b, `<text class="axis" x="%d" y="%d" transform="rotate(-90 12 %d)" text-anchor="middle">%s</text>`,
 		12, plotTop+plotInnerY/2, plotTop+plotInnerY/2, html.EscapeString(c.Y))
-	for i, s := range c.Series {
+	for i, s := range c.Curves {
 		c.line(&b, &x, &y, i, s)
 	}
 	b.WriteString("</svg>")
 	return template.HTML(b.String())
 }
 
-func (c *chart) line(b *strings.Builder, x, y *axis, i int, s curve) {
+// Drawn reports whether there is more than a point to see.
+func (c *plot) Drawn() bool {
+	return slices.ContainsFunc(c.Curves, func(s curve) bool { return len(s.At) > 1 })
+}
+
+func (c *plot) line(b *strings.Builder, x, y *axis, i int, s curve) {
 	if len(s.At) == 0 {
 		return
 	}
@@ -79,7 +86,7 @@ func (c *chart) line(b *strings.Builder, x, y *axis, i int, s curve) {
 	b.WriteString(`"/>`)
 	for _, p := range s.At {
 		at := number(p[0]) + " " + c.X
-		if c.Ranks {
+		if c.ranks() {
 			at = rank(p[0])
 		}
 		fmt.Fprintf(b, `<circle class="dot c%d" cx="%g" cy="%g" r="2.2"><title>%s: %s %s at %s</title></circle>`,
@@ -87,23 +94,22 @@ func (c *chart) line(b *strings.Builder, x, y *axis, i int, s curve) {
 	}
 }
 
-// axes cover all values. ok is false if there are none.
-func (c *chart) axes() (x, y axis, ok bool) {
-	x = axis{low: math.Inf(1), high: math.Inf(-1), log: c.LogX, at: plotLeft, span: plotInnerX}
-	y = axis{low: math.Inf(1), high: math.Inf(-1), log: c.LogY, at: plotTop + plotInnerY, span: -plotInnerY}
-	for _, s := range c.Series {
+// axes cover all values, of which there are some.
+func (c *plot) axes() (x, y axis) {
+	x = axis{low: math.Inf(1), high: math.Inf(-1), log: decades[c.X], at: plotLeft, span: plotInnerX}
+	y = axis{low: math.Inf(1), high: math.Inf(-1), log: decades[c.Y], at: plotTop + plotInnerY, span: -plotInnerY}
+	for _, s := range c.Curves {
 		for _, p := range s.At {
-			ok = true
 			x.low, x.high = min(x.low, p[0]), max(x.high, p[0])
 			y.low, y.high = min(y.low, p[1]), max(y.high, p[1])
 		}
 	}
-	x.widen(!c.LogX && x.low < x.high/3)
-	y.widen(!c.LogY)
-	if c.Ranks {
+	x.widen(!x.log && x.low < x.high/3)
+	y.widen(!y.log)
+	if c.ranks() {
 		x.high = max(x.high, 100)
 	}
-	return x, y, ok
+	return x, y
 }
 
 // widen leaves some room, and begins at 0 where that is wanted.
@@ -126,7 +132,7 @@ func (a *axis) widen(fromZero bool) {
 }
 
 // ticks are round values within an axis.
-func (c *chart) ticks(a axis, about int, ranks bool) (all []float64) {
+func (c *plot) ticks(a axis, about int, ranks bool) (all []float64) {
 	switch {
 	case ranks:
 		all = append(all, 2) // half; the axis begins at 0 %, for which there is no room

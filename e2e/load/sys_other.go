@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"net/netip"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -29,6 +30,12 @@ func acceptSocket(int) (int, error)                           { return -1, errLi
 func nap(d time.Duration)                                     { time.Sleep(d) }
 func raiseFiles(uint64) error                                 { return errLinuxOnly }
 func dieWithParent() *syscall.SysProcAttr                     { return nil }
+func cpuOf(int) (float64, error)                              { return 0, errLinuxOnly }
+func rssOf(int) (float64, error)                              { return 0, errLinuxOnly }
+func machineBusy() (busy, stolen float64, err error)          { return 0, 0, errLinuxOnly }
+func memoryAvailable() float64                                { return 0 }
+func cpuName() string                                         { return "unknown processor" }
+func kernel() string                                          { return runtime.GOOS }
 
 type poller struct{}
 

@@ -21,7 +21,7 @@ const minSecretBytes = 32
 // Warning is a sentence about a setting that works but should not stay, or "".
 func (c Config) Warning() string {
 	if n := len(c.JWTSecret); c.Mode == ModeJWT && n < minSecretBytes {
-		return fmt.Sprintf("SLUICE_JWT_SECRET is %d bytes long, HS256 asks for at least %d (RFC 7518, section 3.2): "+
+		return fmt.Sprintf("SLUICE_JWT_SECRET is %d bytes long, but HS256 asks for at least %d (RFC 7518, section 3.2): "+
 			"make a new one with openssl rand -base64 48", n, minSecretBytes)
 	}
 	return ""
@@ -29,29 +29,25 @@ func (c Config) Warning() string {
 
 // Config says who may connect. Call Check before listening.
 type Config struct {
-	Mode           string   `env:"SLUICE_AUTH" envDefault:"jwt" help:"how clients prove who they are: jwt takes signed tokens, dev believes tokens of the form dev:<user>" allow:"jwt or dev"`
-	DevAnywhere    bool     `env:"SLUICE_AUTH_DEV_ANYWHERE" envDefault:"false" help:"let SLUICE_AUTH=dev start on an address that other machines can reach" allow:"true or false"`
-	JWTSecret      string   `env:"SLUICE_JWT_SECRET" secret:"true" help:"key of HS256 tokens, taken byte for byte (not decoded)" allow:"any text, better 32 bytes or more"`
-	JWTAudience    string   `env:"SLUICE_JWT_AUDIENCE" help:"what a token's aud must contain; empty: not checked" allow:"any text"`
-	JWTIssuer      string   `env:"SLUICE_JWT_ISSUER" help:"what a token's iss must be; empty: not checked" allow:"any text"`
-	AllowedOrigins []string `env:"SLUICE_ALLOWED_ORIGINS" help:"web origins whose pages may connect besides the gateway's own, separated by commas; * for any" allow:"origins like https://app.example.com or https://*.example.com:8443, or *"`
+	Mode           string   `env:"SLUICE_AUTH" envDefault:"jwt" oneof:"jwt,dev" help:"How clients prove who they are: jwt takes signed tokens, dev takes any token of the form dev:<user>."`
+	DevAnywhere    bool     `env:"SLUICE_AUTH_DEV_ANYWHERE" envDefault:"false" help:"Whether SLUICE_AUTH=dev may start on an address that other machines can reach."`
+	JWTSecret      string   `env:"SLUICE_JWT_SECRET" secret:"true" allow:"any text, better 32 bytes or more" help:"The key that signs tokens (HS256), byte for byte: it is not decoded. SLUICE_AUTH=jwt needs it."`
+	JWTAudience    string   `env:"SLUICE_JWT_AUDIENCE" help:"What the claim aud of a token must contain. If it is not set, aud is not checked."`
+	JWTIssuer      string   `env:"SLUICE_JWT_ISSUER" help:"What the claim iss of a token must be. If it is not set, iss is not checked."`
+	AllowedOrigins []string `env:"SLUICE_ALLOWED_ORIGINS" allow:"origins such as https://app.example.com or https://*.example.com:8443, separated by commas, or *" help:"The web origins whose pages may connect, besides the gateway's own. *: any."`
 }
 
-// Check returns the first mistake in the settings as one sentence for the operator; it never holds the secret.
-// listenAddr is the address for clients (SLUICE_ADDR), host:port as net.Listen takes it: dev mode is refused on one
-// that is not loopback, since there anybody could be any user.
+// Check says which settings do not go together, and which origins are none: a sentence each for the operator, which
+// never holds the secret. listenAddr is the address for clients (SLUICE_ADDR), host:port as net.Listen takes it: dev mode is
+// refused on one that is not loopback, since there anybody could be any user.
 func (c Config) Check(listenAddr string) error {
-	if err := c.checkMode(); err != nil {
-		return err
-	}
-	if _, err := parseAllowed(c.AllowedOrigins); err != nil {
-		return err
-	}
+	_, origins := parseAllowed(c.AllowedOrigins)
+	var anybody error
 	if c.Mode == ModeDev && !c.DevAnywhere && !listensOnLoopback(listenAddr) {
-		return fmt.Errorf("SLUICE_AUTH=dev lets anybody be any user, so it is refused on the address SLUICE_ADDR=%q that other machines may reach: "+
-			"listen on 127.0.0.1, use SLUICE_AUTH=jwt, or set SLUICE_AUTH_DEV_ANYWHERE=1 where every client may be trusted", listenAddr)
+		anybody = fmt.Errorf("with SLUICE_AUTH=dev anybody can be any user, so it is refused on the address SLUICE_ADDR=%q, which other machines may reach: "+
+			"listen on 127.0.0.1, use SLUICE_AUTH=jwt, or set SLUICE_AUTH_DEV_ANYWHERE=1 if every client can be trusted", listenAddr)
 	}
-	return nil
+	return errors.Join(c.checkMode(), origins, anybody)
 }
 
 // checkMode refuses a mode that is unknown or lacks what it needs.
@@ -64,7 +60,7 @@ func (c Config) checkMode() error {
 				"set it to the key that signs your tokens, better 32 bytes or more, or use SLUICE_AUTH=dev on a loopback address")
 		}
 	default:
-		return fmt.Errorf("SLUICE_AUTH is %q: it must be jwt or dev", c.Mode)
+		return fmt.Errorf("SLUICE_AUTH=%q is not known", c.Mode)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func newKeys(c Config) keys {
 			// Header fields that must be understood (RFC 7515, section 4.1.11); we understand none, and the library
 			// does not look.
 			if _, ok := t.Header["crit"]; ok {
-				return nil, errors.New("crit in the header")
+				return nil, errors.New("the header has crit")
 			}
 			return secret, nil
 		},

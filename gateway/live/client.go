@@ -116,7 +116,7 @@ type Refusal struct {
 }
 
 // ErrOver says that the connection has ended, or is about to.
-var ErrOver = errors.New("the connection is over")
+var ErrOver = errors.New("the connection has ended")
 
 // Subscribe subscribes to targets, and gives the client what it gets at once: what one
 // read brings, and its peer has room for. The rest follows in the background. Before that

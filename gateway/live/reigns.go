@@ -89,7 +89,7 @@ func (f *Flow) Beat(b wire.Head) (known bool) {
 		if r.beats++; r.beats < rivalBeats || time.Since(r.since) < rivalFor {
 			return true
 		}
-		f.o.Log.Warn("a partition's epoch has fallen: Redis lost the last takeovers; goes on with the lower one",
+		f.o.Log.Warn("the epoch of a partition is lower than before: Redis lost the last takeovers; continuing with the lower one",
 			"partition", b.Partition, "from", sh.epoch, "to", b.Epoch)
 	case b.Epoch == sh.epoch && b.Seq == sh.seq:
 		*r = rival{}

@@ -108,7 +108,7 @@ func (r *rereads) run(ctx context.Context) {
 		for len(batch) > 0 && ctx.Err() == nil {
 			again, err := step(ctx, batch)
 			if err != nil {
-				r.flow.o.Log.Debug("cannot re-read histories; trying on", "targets", len(batch), "err", err)
+				r.flow.o.Log.Debug("cannot read histories again; retrying", "targets", len(batch), "err", err)
 				ops.Pause(ctx, wait)
 				wait = min(2*wait, time.Second)
 			} else {

@@ -250,7 +250,7 @@ func (s *Sessions) Run(ctx context.Context) error {
 				return nil
 			}
 			if backoff == 0 {
-				s.o.Log.Error("cannot write sessions; trying on, new clients wait", "err", err)
+				s.o.Log.Error("cannot write sessions; retrying, new clients wait", "err", err)
 			}
 			s.o.Failed()
 			backoff = min(max(2*backoff, 20*time.Millisecond), time.Second)
@@ -385,7 +385,7 @@ func (s *Sessions) refuse(refused store.RefusedSessions) {
 	for k, err := range refused {
 		e := s.entries[k]
 		if e.bad == nil {
-			s.o.Log.Error("cannot register for a target; its clients are told `unavailable` until the key is deleted", "to", k.Target, "err", err)
+			s.o.Log.Error("cannot register for a target; its clients get the error `unavailable` until the key is deleted", "to", k.Target, "err", err)
 		}
 		s.o.Failed()
 		e.bad = err

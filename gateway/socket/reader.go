@@ -206,7 +206,7 @@ func (r *reader) message() bool {
 		return r.failed(err)
 	}
 	if kind != websocket.TextMessage {
-		return r.refuse(websocket.CloseUnsupportedData, "binary frames are not spoken here")
+		return r.refuse(websocket.CloseUnsupportedData, "binary frames are not supported")
 	}
 	buf := buffers.Get().(*bytes.Buffer)
 	buf.Reset()

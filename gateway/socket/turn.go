@@ -6,7 +6,7 @@ import (
 )
 
 var (
-	errAgain       = errors.New("nothing there yet")
+	errAgain       = errors.New("nothing to read yet")
 	errInterrupted = errors.New("interrupted")
 )
 

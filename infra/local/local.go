@@ -18,6 +18,7 @@ import (
 	"sluice/gateway"
 	"sluice/infra/local/page"
 	"sluice/shared/ops"
+	"sluice/shared/settings"
 	"sluice/shared/store"
 	"sluice/worker"
 )
@@ -27,7 +28,7 @@ type Config struct {
 	Gateway   gateway.Config
 	Acks      worker.AckConfig
 	Slow      worker.SlowConfig
-	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9090" help:"Where /healthz, /readyz, /metrics and /debug/pprof are." allow:"host:port"`
+	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9090" form:"host:port" help:"The address of /healthz, /readyz, /metrics and /debug/pprof, for operators only."`
 	Log       ops.LogConfig
 }
 
@@ -80,7 +81,7 @@ func Run(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(inner, cancel)()
-		if err := st.Await(ctx, func(err error) { log.Warn("waits for Redis", "err", err) }); err != nil {
+		if err := st.Await(ctx, func(err error) { log.Warn("waiting for Redis", "err", err) }); err != nil {
 			return ops.UnlessStopped(ctx, err)
 		}
 		return tiers(ctx, cfg, st, clients, out, log, reg, admin)
@@ -150,7 +151,7 @@ func adminOn(addr string, reg *prometheus.Registry, log *slog.Logger, out io.Wri
 func introduce(out io.Writer, addr, redisURL, prefix, mode string) {
 	token := "dev:alice"
 	if mode != "dev" {
-		token = "<a JWT of yours>"
+		token = "<your JWT>"
 	}
 	ws := "ws://" + addr + "/v1/ws?token=" + token
 	_, _ = fmt.Fprintf(out, `
@@ -161,5 +162,5 @@ Sluice runs. Ctrl-C stops it.
   add      redis-cli -u %s XADD %sevents '*' to user:alice data '{"hello":1}'
   resume   npx wscat -c '%s&last_event_id=<id of the last event you got>'
 
-`, addr, ws, strings.TrimSuffix(ops.RedactURL(redisURL), "/"), prefix, ws)
+`, addr, ws, strings.TrimSuffix(settings.RedactURL(redisURL), "/"), prefix, ws)
 }

@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/infra/local/page/pagetest"
-	"sluice/shared/ops"
+	"sluice/shared/settings"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,7 +47,7 @@ func start(t *testing.T, environ map[string]string) *output {
 			environ[name] = value
 		}
 	}
-	if err := ops.Load(&cfg, environ); err != nil {
+	if err := settings.Load(&cfg, environ); err != nil {
 		t.Fatal(err)
 	}
 	out := &output{}

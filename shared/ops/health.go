@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"sluice/shared/settings"
 )
 
 const (
@@ -25,14 +27,14 @@ const (
 // restart does not bring a Redis back that is away.
 func HealthCommand(addr *string) Command {
 	return Command{
-		Summary: `asks the running process whether it is alive, "health ready" whether it is ready; exit code 0 or 1`,
+		Summary: `Asks the running process whether it is alive, or with "health ready" whether it is ready; the exit code is 0 or 1.`,
 		Run: func(ctx context.Context, args []string, stdout io.Writer) error {
 			path := "/healthz"
 			switch {
 			case len(args) == 1 && args[0] == "ready":
 				path = "/readyz"
 			case len(args) > 0:
-				return UsageError(fmt.Sprintf(`health takes nothing or "ready", not %q`, strings.Join(args, " ")))
+				return UsageError(fmt.Sprintf(`health takes no argument or "ready", not %q`, strings.Join(args, " ")))
 			}
 			return askHealth(ctx, *addr, path, stdout)
 		},
@@ -48,19 +50,19 @@ func askHealth(ctx context.Context, addr, path string, stdout io.Writer) error {
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+path, nil)
 	if err != nil {
-		return Invalid{Name: "SLUICE_ADMIN_ADDR", Value: addr, Allowed: "host:port, for example 127.0.0.1:9090 or :9090"}
+		return settings.Invalid{Name: "SLUICE_ADMIN_ADDR", Value: addr, Allowed: "host:port, for example 127.0.0.1:9090 or :9090"}
 	}
 	// A transport of its own: the default one would ask the proxy of HTTP_PROXY.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("no answer on SLUICE_ADMIN_ADDR=%q: %w; it must be set as for the process that is asked, and that one must run here",
+		return fmt.Errorf("no answer on SLUICE_ADMIN_ADDR=%q: %w; it must be the same as for the process that is asked, which must run on this machine",
 			addr, errors.Unwrap(err))
 	}
 	defer func() { _ = answer.Body.Close() }()
 	said, err := io.ReadAll(io.LimitReader(answer.Body, healthAnswer))
 	if err != nil {
-		return fmt.Errorf("the answer to GET %s on %s broke off: %w", path, host, err)
+		return fmt.Errorf("the answer to GET %s on %s ended too early: %w", path, host, err)
 	}
 	if answer.StatusCode != http.StatusOK {
 		return fmt.Errorf("GET %s on %s: %s: %s", path, host, answer.Status, strings.TrimSpace(string(said)))
@@ -73,7 +75,7 @@ func askHealth(ctx context.Context, addr, path string, stdout io.Writer) error {
 func reachable(addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil || port == "0" {
-		return "", Invalid{Name: "SLUICE_ADMIN_ADDR", Value: addr, Allowed: "host:port with the port that the process listens on"}
+		return "", settings.Invalid{Name: "SLUICE_ADMIN_ADDR", Value: addr, Allowed: "host:port with the port that the process listens on"}
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost" // both 127.0.0.1 and ::1 are tried

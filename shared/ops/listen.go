@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"syscall"
+
+	"sluice/shared/settings"
 )
 
 // Listen binds a TCP address, host:port, that came from the named variable.
@@ -12,7 +14,7 @@ import (
 func Listen(variable, addr string) (net.Listener, error) {
 	// net.Listen would take "" and serve a random port to the whole network.
 	if _, _, err := net.SplitHostPort(addr); err != nil {
-		return nil, Invalid{Name: variable, Value: addr, Allowed: "host:port, for example 127.0.0.1:8080 or :8080"}
+		return nil, settings.Invalid{Name: variable, Value: addr, Allowed: "host:port, for example 127.0.0.1:8080 or :8080"}
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {

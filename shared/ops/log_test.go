@@ -28,16 +28,3 @@ func TestNewLogger(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
-
-func TestLogConfigIsFound(t *testing.T) {
-	want := LogConfig{Level: slog.LevelDebug, Format: "json"}
-	if got := logConfig(&exampleConfig{LogConfig: want}); got != want {
-		t.Errorf("embedded: %v", got)
-	}
-	if got := logConfig(&struct{ Inner struct{ Log LogConfig } }{struct{ Log LogConfig }{want}}); got != want {
-		t.Errorf("nested: %v", got)
-	}
-	if got := logConfig(&struct{ A int }{}); got != (LogConfig{}) {
-		t.Errorf("absent: %v", got)
-	}
-}

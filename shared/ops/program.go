@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"sluice/shared/settings"
 )
 
 // Exit codes of a Program.
@@ -26,18 +28,22 @@ const (
 type Program struct {
 	Name    string
 	Summary string // one sentence, for -h
-	Config  any    // pointer to a struct as Load takes it; a LogConfig anywhere inside is used
+	Config  any    // pointer to a struct as settings.Load takes it; a LogConfig anywhere inside is used
 
 	// Defaults replace those of Config's tags, by variable.
 	Defaults map[string]string
 
 	// Run is the program. It returns when ctx ends, after an orderly stop: nil
-	// then, not ctx's error. An Invalid counts as a mistake in the settings.
+	// then, not ctx's error. A settings.Invalid counts as a mistake in the settings.
 	Run func(ctx context.Context, log *slog.Logger) error
 
 	// Commands are run by their name as first argument, in place of Run, with
 	// the arguments after it and Config loaded.
 	Commands map[string]Command
+
+	// UseLog, if it is set, gets the log before anything else does: what libraries log
+	// by themselves can so be sent there.
+	UseLog func(log *slog.Logger)
 }
 
 // Command is a sub-command of a Program.
@@ -60,7 +66,7 @@ func (p Program) Main() {
 }
 
 // Exec is Main for tests and for programs inside others: it returns the exit
-// code. environ is as for Load. The first signal ends Run's ctx; after a second
+// code. environ is as for settings.Load. The first signal ends Run's ctx; after a second
 // one Exec returns at once, with Run possibly still going.
 func (p Program) Exec(args []string, environ map[string]string, stdout, stderr io.Writer, signals <-chan os.Signal) int {
 	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
@@ -85,38 +91,54 @@ func (p Program) Exec(args []string, environ map[string]string, stdout, stderr i
 		return p.refuse(stderr, "a command is missing"+p.hint())
 	}
 
-	environ = withoutEmpty(environ)
+	if isCommand && slices.ContainsFunc(flags.Args()[1:], asksForHelp) {
+		writeCommandUsage(stdout, p, flags.Arg(0))
+		return ExitOK
+	}
+
+	environ = settings.Environ(environ)
+	unknown := settings.Unknown(p.Config, environ, "SLUICE_")
 	for name, value := range p.Defaults {
 		if _, set := environ[name]; !set {
 			environ[name] = value
 		}
 	}
-	if err := Load(p.Config, environ); err != nil {
-		return p.refuse(stderr, err.Error())
+	if err := settings.Load(p.Config, environ); err != nil {
+		sentences := err.Error()
+		for _, name := range unknown { // perhaps the one that is missing, misspelt
+			sentences += "\n" + name + " is set, but is not a setting of this program"
+		}
+		return p.refuse(stderr, sentences)
 	}
-	log := NewLogger(stderr, logConfig(p.Config))
+	log := NewLogger(stderr, settings.Find[LogConfig](p.Config))
+	if p.UseLog != nil {
+		p.UseLog(log)
+	}
+	for _, name := range unknown {
+		log.Warn("a variable is set that is not a setting of this program; it has no effect", "name", name)
+	}
 	run := func(ctx context.Context) error { return p.Run(ctx, log) }
 	if isCommand {
 		run = func(ctx context.Context) error { return command.Run(ctx, flags.Args()[1:], stdout) }
 	} else {
-		log.Info("starting", append([]any{"program", p.Name, "version", Version}, Redacted(p.Config)...)...)
+		log.Info("starting", append([]any{"program", p.Name, "version", Version}, settings.Redacted(p.Config)...)...)
 	}
 
 	err = untilSignalled(run, log, signals)
 	var usage UsageError
-	var invalid Invalid
+	var invalid settings.Invalid
 	switch {
 	case errors.Is(err, errCutShort):
 		return ExitFailed
 	case isCommand && errors.As(err, &usage):
 		return p.refuse(stderr, usage.Error()+p.hint())
 	case errors.As(err, &invalid): // an address that cannot be one, say: seen only when it was used
-		return p.refuse(stderr, presentable(invalid, settings(p.Config), environ).Error())
+		return p.refuse(stderr, settings.Presentable(invalid, p.Config, environ).Error())
 	case err != nil && isCommand:
-		p.complain(stderr, scrub(err, settings(p.Config), environ))
+		p.complain(stderr, settings.Presentable(err, p.Config, environ).Error())
 		return ExitFailed
 	case err != nil:
-		log.Error("ended by an error", "program", p.Name, "error", scrub(err, settings(p.Config), environ))
+		log.Error("stopped because of an error", "program", p.Name, "error", settings.Presentable(err, p.Config, environ))
 		return ExitFailed
 	case !isCommand:
 		log.Info("stopped", "program", p.Name)
@@ -140,17 +162,19 @@ func untilSignalled(run func(context.Context) error, log *slog.Logger, signals <
 			return err
 		case s := <-signals:
 			if stopping {
-				log.Error("ending at once, without an orderly stop: a second signal came", "signal", s.String())
+				log.Error("stopping at once, without finishing the work: a second signal came", "signal", s.String())
 				return errCutShort
 			}
-			log.Info("stopping in order; a second signal ends the process at once", "signal", s.String())
+			log.Info("stopping in order; a second signal stops the process at once", "signal", s.String())
 			cancel()
 		}
 	}
 }
 
+func asksForHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
+
 func (p Program) hint() string {
-	return fmt.Sprintf("; %q lists what there is", p.Name+" -h")
+	return fmt.Sprintf("; %q lists all commands and settings", p.Name+" -h")
 }
 
 func (p Program) refuse(stderr io.Writer, sentences string) int {

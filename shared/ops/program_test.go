@@ -18,7 +18,20 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"sluice/shared/settings"
 )
+
+type exampleConfig struct {
+	Redis      string `env:"SLUICE_REDIS_URL" secret:"url" help:"where Redis is"`
+	Partitions int    `env:"SLUICE_PARTITIONS" envDefault:"16" min:"1" max:"1024" help:"how many partitions"`
+	Anywhere   bool   `env:"SLUICE_AUTH_DEV_ANYWHERE" help:"dev tokens on any address"`
+	Auth       struct {
+		Mode   string `env:"SLUICE_AUTH" envDefault:"jwt" oneof:"jwt,dev" help:"how clients prove who they are"`
+		Secret string `env:"SLUICE_JWT_SECRET" secret:"true" help:"the key"`
+	}
+	LogConfig
+}
 
 // asProgram makes the test binary run Main as a program: its value is what the
 // program does when it is told to stop.
@@ -130,7 +143,7 @@ func TestExecWithoutStarting(t *testing.T) {
 	withCommand := p
 	withCommand.Run = nil
 	withCommand.Commands = map[string]Command{"dead": {}}
-	hint := "; \"example -h\" lists what there is\n"
+	hint := "; \"example -h\" lists all commands and settings\n"
 	for _, tc := range []struct {
 		p       Program
 		args    []string
@@ -143,6 +156,9 @@ func TestExecWithoutStarting(t *testing.T) {
 		{withCommand, nil, nil, result{2, "", "example: a command is missing" + hint}},
 		{p, nil, map[string]string{"SLUICE_PARTITIONS": "abc"}, result{2, "",
 			"example: SLUICE_PARTITIONS=\"abc\" is not allowed: want a whole number from 1 to 1024\n"}},
+		{p, nil, map[string]string{"SLUICE_PARTITIONS": "0", "SLUICE_PARTITION": "geheim"}, result{2, "",
+			"example: SLUICE_PARTITIONS=\"0\" is not allowed: want a whole number from 1 to 1024\n" +
+				"example: SLUICE_PARTITION is set, but is not a setting of this program\n"}},
 		{p, nil, map[string]string{"SLUICE_PARTITIONS": "a", "SLUICE_AUTH_DEV_ANYWHERE": "b"}, result{2, "",
 			"example: SLUICE_PARTITIONS=\"a\" is not allowed: want a whole number from 1 to 1024\n" +
 				"example: SLUICE_AUTH_DEV_ANYWHERE=\"b\" is not allowed: want true or false\n"}},
@@ -190,7 +206,7 @@ func TestExecFails(t *testing.T) {
 	})
 	got := execute(p, map[string]string{"SLUICE_REDIS_URL": "redis://:geheim@h:1"}, nil)
 	if got.code != ExitFailed || strings.Count(got.err, "level=ERROR") != 1 || !strings.Contains(got.err, "refused") ||
-		strings.Contains(got.err, "geheim") || strings.Contains(got.err, "stopped") {
+		strings.Contains(got.err, "geheim") || strings.Contains(got.err, "msg=stopped") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -198,7 +214,7 @@ func TestExecFails(t *testing.T) {
 // A mistake in a setting that shows only when it is used reads like the others.
 func TestExecFailsByASetting(t *testing.T) {
 	p := example(func(context.Context, *slog.Logger) error {
-		return fmt.Errorf("starting: %w", Invalid{Name: "SLUICE_JWT_SECRET", Value: "geheim-geheim", Allowed: "a better one"})
+		return fmt.Errorf("starting: %w", settings.Invalid{Name: "SLUICE_JWT_SECRET", Value: "geheim-geheim", Allowed: "a better one"})
 	})
 	got := execute(p, map[string]string{"SLUICE_LOG_LEVEL": "error"}, nil)
 	want := result{ExitUsage, "", "example: SLUICE_JWT_SECRET=(hidden) is not allowed: want a better one\n"}
@@ -287,12 +303,85 @@ func TestCommands(t *testing.T) {
 		want result
 	}{
 		{[]string{"dead", "list", "-n", "3"}, result{0, "of 5\n", ""}},
-		{[]string{"dead"}, result{2, "", "example: dead wants list, requeue or drop; \"example -h\" lists what there is\n"}},
+		{[]string{"dead"}, result{2, "", "example: dead wants list, requeue or drop; \"example -h\" lists all commands and settings\n"}},
 		{[]string{"dead", "drop"}, result{1, "", "example: Redis is away: redis://:xxxxx@h\n"}},
 	} {
 		c = exampleConfig{}
 		if got := execute(p, environ, nil, tc.args...); got != tc.want {
 			t.Errorf("%v:\ngot  %+v\nwant %+v", tc.args, got, tc.want)
 		}
+	}
+}
+
+// A variable that looks like a setting and is none is told by its name, for commands as well; its value may be a secret.
+func TestUnknownSettingIsTold(t *testing.T) {
+	p := example(func(context.Context, *slog.Logger) error { return nil })
+	p.Commands = map[string]Command{"dead": {Run: func(context.Context, []string, io.Writer) error { return nil }}}
+	for _, args := range [][]string{nil, {"dead"}} {
+		got := execute(p, map[string]string{"SLUICE_JWT_SECRT": "geheim", "OTHER": "x", "SLUICE_AUTH": "dev"}, nil, args...)
+		if got.code != ExitOK || strings.Count(got.err, "level=WARN") != 1 || !strings.Contains(got.err, "name=SLUICE_JWT_SECRT") || strings.Contains(got.err, "geheim") {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+}
+
+func TestCommandHelp(t *testing.T) {
+	p := example(nil)
+	p.Commands = map[string]Command{"dead": {Summary: "shows dead letters", Run: func(context.Context, []string, io.Writer) error { panic("it was run") }}}
+	for _, args := range [][]string{{"dead", "-h"}, {"dead", "list", "--help"}, {"dead", "-help"}} {
+		got := execute(p, map[string]string{"SLUICE_PARTITIONS": "abc"}, nil, args...)
+		if got.code != 0 || got.err != "" || !strings.HasPrefix(got.out, "example dead: shows dead letters\n") || !strings.Contains(got.out, "allowed: a whole number from 1 to 1024") {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+}
+
+// What libraries log goes where the program's log goes, whatever is run.
+func TestUseLog(t *testing.T) {
+	var library *slog.Logger
+	p := example(func(context.Context, *slog.Logger) error { library.Debug("from a library"); return nil })
+	p.UseLog = func(log *slog.Logger) { library = log }
+	p.Commands = map[string]Command{"dead": {Run: func(context.Context, []string, io.Writer) error {
+		library.Debug("from a library")
+		return nil
+	}}}
+	for _, args := range [][]string{nil, {"dead"}} {
+		if got := execute(p, map[string]string{"SLUICE_LOG_LEVEL": "debug"}, nil, args...); got.code != ExitOK || !strings.Contains(got.err, "from a library") {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+}
+
+const usagePage = `example: an example
+
+Usage: example [-h] [-version] [command]
+
+Commands:
+
+  dead   list, requeue or drop dead letters
+  other  nothing
+
+Settings are environment variables; one that is set to "" counts as not set:
+
+  SLUICE_LOG_LEVEL   The lowest level that is logged.
+                     allowed: debug, info, warn or error
+                     default: warn
+
+  SLUICE_LOG_FORMAT  How a line of the log looks: text is for people, json for machines.
+                     allowed: text or json
+                     default: text
+`
+
+func TestUsage(t *testing.T) {
+	p := Program{
+		Name: "example", Summary: "an example", Config: &LogConfig{}, Defaults: map[string]string{"SLUICE_LOG_LEVEL": "warn"},
+		Commands: map[string]Command{"dead": {Summary: "list, requeue or drop dead letters"}, "other": {Summary: "nothing"}},
+	}
+	if got := execute(p, nil, nil, "-h"); got.out != usagePage {
+		t.Errorf("got:\n%s\nwant:\n%s", got.out, usagePage)
+	}
+	p.Commands = nil
+	if got := execute(p, nil, nil, "-h"); !strings.Contains(got.out, "Usage: example [-h] [-version]\n\nSettings") {
+		t.Errorf("without commands:\n%s", got.out)
 	}
 }

@@ -137,7 +137,7 @@ func (l *Lane) keepHolders(ctx context.Context, changed holders, keep time.Durat
 		return ErrFenced
 	}
 	if err := l.failed(cmds, err); err != nil {
-		return fmt.Errorf("cannot write who holds idempotency keys: %w", err)
+		return fmt.Errorf("cannot write the holders of idempotency keys: %w", err)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/url"
 	"strconv"
@@ -11,85 +10,38 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"sluice/shared/settings"
 )
 
 // Config is what gateways, workers and producers must agree on.
 type Config struct {
-	RedisURL    string        `env:"SLUICE_REDIS_URL" envDefault:"redis://127.0.0.1:6379" secret:"url" help:"Redis 7.0 or newer (Valkey: not tested). Several addresses, separated by commas, are a Cluster (one address: add ?cluster=1); with ?master_name=NAME they are Sentinels." allow:"redis://[user:password@]host:port[,host:port...][/db], or rediss:// for TLS"`
-	Prefix      string        `env:"SLUICE_PREFIX" envDefault:"sluice:" help:"Begin of every key, so that several installations can share one Redis." allow:"up to 64 characters, without braces and white space"`
-	Partitions  int           `env:"SLUICE_PARTITIONS" envDefault:"16" help:"Number of partitions. Written to <prefix>meta at the first start, the same for ever." allow:"a whole number from 1 to 1024"`
-	HistorySize int           `env:"SLUICE_HISTORY_SIZE" envDefault:"1000" help:"Events retained per target." allow:"a whole number from 1 to 1000000"`
-	HistoryTTL  time.Duration `env:"SLUICE_HISTORY_TTL" envDefault:"24h" help:"How long events are retained." allow:"a duration from 1s to 8760h, for example 24h"`
-	SessionTTL  time.Duration `env:"SLUICE_SESSION_TTL" envDefault:"60s" help:"How long a session field lives that its gateway does not renew." allow:"a duration from 1s to 1h"`
-	MaxData     int           `env:"SLUICE_MAX_FRAME_BYTES" envDefault:"65536" help:"Largest data of an event, in bytes; a client's message may be 4096 bytes longer." allow:"a whole number from 1024 to 16777216"`
+	RedisURL    string        `env:"SLUICE_REDIS_URL" envDefault:"redis://127.0.0.1:6379" secret:"url" allow:"redis://[user:password@]host:port[,host:port...][/db], or rediss:// for TLS" help:"Where Redis is: version 7.0 or newer (Valkey is not tested). Several addresses, separated by commas, are a Cluster (of one address: add ?cluster=1); with ?master_name=NAME they are Sentinels."`
+	Prefix      string        `env:"SLUICE_PREFIX" envDefault:"sluice:" max:"64" without:"{ } space" help:"The start of every key, so that several installations can share one Redis."`
+	Partitions  int           `env:"SLUICE_PARTITIONS" envDefault:"16" min:"1" max:"1024" help:"The number of partitions. It is written to <prefix>meta at the first start and cannot be changed after that."`
+	HistorySize int           `env:"SLUICE_HISTORY_SIZE" envDefault:"1000" min:"1" max:"1000000" help:"How many events are kept for each target."`
+	HistoryTTL  time.Duration `env:"SLUICE_HISTORY_TTL" envDefault:"24h" min:"1s" max:"8760h" help:"How long the events of a target are kept after its last one."`
+	SessionTTL  time.Duration `env:"SLUICE_SESSION_TTL" envDefault:"60s" min:"1s" max:"1h" help:"How long a session is kept that its gateway does not renew."`
+	MaxData     int           `env:"SLUICE_MAX_FRAME_BYTES" envDefault:"65536" min:"1024" max:"16777216" help:"The largest data of an event, in bytes; a message of a client may be 4096 bytes longer."`
 }
 
-// A Problem is a setting that cannot be used.
-type Problem struct {
-	Name, Value, Allowed string
-}
-
-func (p *Problem) Error() string {
-	return fmt.Sprintf("%s=%q is not allowed: want %s", p.Name, p.Value, p.Allowed)
-}
-
-// Validate returns a *Problem for the first setting that cannot be used.
+// Validate says what is wrong with the URL.
 func (c *Config) Validate() error {
 	if _, err := c.options(); err != nil {
-		return &Problem{"SLUICE_REDIS_URL", withoutLogin(c.RedisURL), "redis://[user:password@]host:port[,host:port...][/db]: " + err.Error()}
-	}
-	for _, rule := range []struct {
-		bad                  bool
-		name, value, allowed string
-	}{
-		{len(c.Prefix) > 64 || strings.ContainsAny(c.Prefix, "{} \t\r\n"),
-			"SLUICE_PREFIX", c.Prefix, "up to 64 characters, without braces and white space"},
-		{c.Partitions < 1 || c.Partitions > 1024,
-			"SLUICE_PARTITIONS", strconv.Itoa(c.Partitions), "a whole number from 1 to 1024"},
-		{c.HistorySize < 1 || c.HistorySize > 1_000_000,
-			"SLUICE_HISTORY_SIZE", strconv.Itoa(c.HistorySize), "a whole number from 1 to 1000000"},
-		{c.HistoryTTL < time.Second || c.HistoryTTL > 8760*time.Hour,
-			"SLUICE_HISTORY_TTL", c.HistoryTTL.String(), "a duration from 1s to 8760h, for example 24h"},
-		{c.SessionTTL < time.Second || c.SessionTTL > time.Hour,
-			"SLUICE_SESSION_TTL", c.SessionTTL.String(), "a duration from 1s to 1h"},
-		{c.MaxData < 1024 || c.MaxData > 16<<20,
-			"SLUICE_MAX_FRAME_BYTES", strconv.Itoa(c.MaxData), "a whole number from 1024 to 16777216"},
-	} {
-		if rule.bad {
-			return &Problem{rule.name, rule.value, rule.allowed}
-		}
+		return settings.Invalid{Name: "SLUICE_REDIS_URL", Value: c.RedisURL,
+			Allowed: "redis://[user:password@]host:port[,host:port...][/db]: " + err.Error()}
 	}
 	return nil
-}
-
-// withoutLogin is a URL that may be shown, also when it is malformed: a password may
-// stand before an @, or in the query.
-func withoutLogin(u string) string {
-	shown := ""
-	if scheme, rest, ok := strings.Cut(u, "://"); ok && !strings.ContainsAny(scheme, "@?:") {
-		shown, u = scheme+"://", rest
-	}
-	query, login := strings.IndexByte(u, '?'), strings.LastIndexByte(u, '@')
-	if query >= 0 && query < login { // a password with a question mark, or a query with an @?
-		return shown + "***"
-	}
-	if query >= 0 {
-		u = u[:query] + "?***"
-	}
-	if login >= 0 {
-		u = "***" + u[login:]
-	}
-	return shown + u
 }
 
 // options reads RedisURL. Errors never quote it: it may hold a password.
 func (c *Config) options() (*redis.UniversalOptions, error) {
 	scheme, rest, ok := strings.Cut(c.RedisURL, "://")
 	if !ok {
-		return nil, errors.New("there is no ://")
+		return nil, errors.New("it has no ://")
 	}
 	if scheme = strings.ToLower(scheme); scheme != "redis" && scheme != "rediss" {
-		return nil, errors.New("the scheme is redis or rediss")
+		return nil, errors.New("the scheme must be redis or rediss")
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	rest, path, _ := strings.Cut(rest, "/")
@@ -109,7 +61,7 @@ func (c *Config) options() (*redis.UniversalOptions, error) {
 		cluster = true
 	case "":
 	default:
-		return nil, errors.New("the option cluster is 1 or absent")
+		return nil, errors.New("the option cluster must be 1, or absent")
 	}
 	params.Del("master_name")
 	params.Del("cluster")
@@ -117,7 +69,7 @@ func (c *Config) options() (*redis.UniversalOptions, error) {
 	u := &redis.UniversalOptions{MasterName: master, IsClusterMode: cluster}
 	for _, host := range hosts {
 		if host == "" && len(hosts) > 1 {
-			return nil, errors.New("there is a comma without an address")
+			return nil, errors.New("a comma has no address after or before it")
 		}
 		one := scheme + "://" + userinfo + host
 		if path != "" {
@@ -138,7 +90,7 @@ func (c *Config) options() (*redis.UniversalOptions, error) {
 		u.DialTimeout, u.ReadTimeout, u.WriteTimeout, u.PoolSize = o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolSize
 	}
 	if u.DB < 0 {
-		return nil, errors.New("the database number is 0 or more")
+		return nil, errors.New("the database number must be 0 or more")
 	}
 	if cluster && u.DB != 0 {
 		return nil, errors.New("a Cluster has no database numbers")
@@ -168,7 +120,7 @@ func (c *Config) options() (*redis.UniversalOptions, error) {
 	return u, nil
 }
 
-var errBadPort = errors.New("the port is no number from 1 to 65535")
+var errBadPort = errors.New("the port must be a number from 1 to 65535")
 
 func isPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)

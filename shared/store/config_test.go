@@ -2,13 +2,14 @@ package store
 
 import (
 	"crypto/tls"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/settings"
 )
 
 func TestURL(t *testing.T) {
@@ -106,10 +107,9 @@ func TestURLRefused(t *testing.T) {
 		"redis//u:sesame@h":             "no ://",
 	} {
 		c := Config{RedisURL: url, Partitions: 1, HistorySize: 1, HistoryTTL: time.Hour, SessionTTL: time.Minute, MaxData: 1024}
-		err := c.Validate()
-		var p *Problem
-		if !errors.As(err, &p) || p.Name != "SLUICE_REDIS_URL" {
-			t.Errorf("%q: error %v, want a Problem with SLUICE_REDIS_URL", url, err)
+		err := settings.Check(&c)
+		if err == nil || !strings.HasPrefix(err.Error(), "SLUICE_REDIS_URL") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: error %v, want a sentence about SLUICE_REDIS_URL", url, err)
 			continue
 		}
 		if !strings.Contains(err.Error(), reason) {
@@ -135,51 +135,46 @@ func FuzzURL(f *testing.F) {
 			t.Skip("nobody can tell that this is a password")
 		}
 		c := Config{RedisURL: before + password + after}
-		if err := c.Validate(); strings.Contains(err.Error(), password) {
+		if err := settings.Check(&c); strings.Contains(err.Error(), password) {
 			t.Fatalf("%q: %v", c.RedisURL, err)
 		}
 	})
 }
 
-func TestValidate(t *testing.T) {
+// What a program opens by itself, without the environment, is held to the same bounds.
+func TestOpenChecksBounds(t *testing.T) {
 	good := Config{
 		RedisURL: "redis://h", Prefix: "sluice:", Partitions: 16, HistorySize: 1000,
 		HistoryTTL: 24 * time.Hour, SessionTTL: time.Minute, MaxData: 64 << 10,
 	}
-	if err := good.Validate(); err != nil {
-		t.Fatal(err)
-	}
 	for _, c := range []struct {
-		name  string
-		least func(*Config, bool) // sets the lowest allowed value, or the one below
-		most  func(*Config, bool)
+		name string
+		ok   []func(*Config)
+		not  []func(*Config)
 	}{
-		{"SLUICE_PARTITIONS", func(c *Config, ok bool) { c.Partitions = pick(ok, 1, 0) }, func(c *Config, ok bool) { c.Partitions = pick(ok, 1024, 1025) }},
-		{"SLUICE_HISTORY_SIZE", func(c *Config, ok bool) { c.HistorySize = pick(ok, 1, 0) }, func(c *Config, ok bool) { c.HistorySize = pick(ok, 1_000_000, 1_000_001) }},
-		{"SLUICE_HISTORY_TTL", func(c *Config, ok bool) { c.HistoryTTL = pick(ok, time.Second, time.Second-1) }, func(c *Config, ok bool) { c.HistoryTTL = pick(ok, 8760*time.Hour, 8760*time.Hour+1) }},
-		{"SLUICE_SESSION_TTL", func(c *Config, ok bool) { c.SessionTTL = pick(ok, time.Second, time.Second-1) }, func(c *Config, ok bool) { c.SessionTTL = pick(ok, time.Hour, time.Hour+1) }},
-		{"SLUICE_MAX_FRAME_BYTES", func(c *Config, ok bool) { c.MaxData = pick(ok, 1024, 1023) }, func(c *Config, ok bool) { c.MaxData = pick(ok, 16<<20, 16<<20+1) }},
-		{"SLUICE_PREFIX", func(c *Config, ok bool) { c.Prefix = pick(ok, "", "a{b") }, func(c *Config, ok bool) { c.Prefix = pick(ok, strings.Repeat("x", 64), strings.Repeat("x", 65)) }},
-		{"SLUICE_PREFIX", func(c *Config, ok bool) { c.Prefix = pick(ok, "a-b", "a b") }, func(c *Config, ok bool) { c.Prefix = pick(ok, "a.b", "a}b") }},
+		{"SLUICE_PARTITIONS", []func(*Config){func(c *Config) { c.Partitions = 1 }, func(c *Config) { c.Partitions = 1024 }},
+			[]func(*Config){func(c *Config) { c.Partitions = 0 }, func(c *Config) { c.Partitions = 1025 }}},
+		{"SLUICE_HISTORY_TTL", []func(*Config){func(c *Config) { c.HistoryTTL = time.Second }, func(c *Config) { c.HistoryTTL = 8760 * time.Hour }},
+			[]func(*Config){func(c *Config) { c.HistoryTTL = time.Second - 1 }, func(c *Config) { c.HistoryTTL = 8760*time.Hour + 1 }}},
+		{"SLUICE_PREFIX", []func(*Config){func(c *Config) { c.Prefix = "" }, func(c *Config) { c.Prefix = strings.Repeat("x", 64) }, func(c *Config) { c.Prefix = "a-b.c" }},
+			[]func(*Config){func(c *Config) { c.Prefix = strings.Repeat("x", 65) }, func(c *Config) { c.Prefix = "a{b" }, func(c *Config) { c.Prefix = "a}b" }, func(c *Config) { c.Prefix = "a b" }}},
 	} {
-		for _, edge := range []func(*Config, bool){c.least, c.most} {
+		for _, change := range c.ok {
 			cfg := good
-			edge(&cfg, true)
-			if err := cfg.Validate(); err != nil {
+			change(&cfg)
+			s, err := Open(cfg)
+			if err != nil {
 				t.Errorf("%s at its edge: %v", c.name, err)
+				continue
 			}
-			edge(&cfg, false)
-			var p *Problem
-			if err := cfg.Validate(); !errors.As(err, &p) || p.Name != c.name {
+			_ = s.Close()
+		}
+		for _, change := range c.not {
+			cfg := good
+			change(&cfg)
+			if _, err := Open(cfg); err == nil || !strings.HasPrefix(err.Error(), c.name) {
 				t.Errorf("%s beyond its edge: %v", c.name, err)
 			}
 		}
 	}
-}
-
-func pick[T any](first bool, a, b T) T {
-	if first {
-		return a
-	}
-	return b
 }

@@ -92,11 +92,11 @@ func (s *Store) MendDead(ctx context.Context) (moved int, err error) {
 	for {
 		cmds, err := runAll(ctx, s.rdb, undelay, []call{{[]string{s.keys.dead(), s.keys.deadWaiting()}, []any{deadKept, piece}}})
 		if err != nil {
-			return moved, fmt.Errorf("cannot look after dead letters: %w", err)
+			return moved, fmt.Errorf("cannot move waiting dead letters: %w", err)
 		}
 		res, err := cmds[0].Slice()
 		if err != nil || len(res) != 2 {
-			return moved, fmt.Errorf("cannot look after dead letters: the script answered %v: %w", res, err)
+			return moved, fmt.Errorf("cannot move waiting dead letters: the script answered %v: %w", res, err)
 		}
 		if holds, _ := res[1].(string); holds != "none" && holds != "stream" {
 			return moved, &BadKey{s.keys.dead(), "it holds a " + holds + "; dead letters wait in " + s.keys.deadWaiting() + " until it is deleted"}
@@ -172,7 +172,7 @@ func (s *Store) Requeue(ctx context.Context, id string) error {
 	}
 	b := buried(messages[0])
 	if !s.isIngress(b.Stream) {
-		return fmt.Errorf("dead letter %s came from %q, which is no ingress stream of this installation", id, b.Stream)
+		return fmt.Errorf("dead letter %s came from %q, which is not an ingress stream of this installation", id, b.Stream)
 	}
 	stream := b.Stream
 	if b.Reason == wire.ReasonWrongPartition {

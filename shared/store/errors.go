@@ -11,7 +11,7 @@ import (
 
 // ErrFenced says that the reign is over: another worker has moved it, or the group
 // is gone. What is held in memory has been read again by the successor.
-var ErrFenced = errors.New("the reign over a partition is over (NOGROUP)")
+var ErrFenced = errors.New("the partition has another owner now (NOGROUP)")
 
 // A BadKey is a key that cannot be used as it is: it holds another type, or a stream
 // that ends at the highest id of all. Only a person can mend it; nothing else stops for it.
@@ -31,7 +31,7 @@ func badKey(key string, err error) error {
 }
 
 // ErrNotStream says that the key of a history, or of acks, holds another type.
-var ErrNotStream = errors.New("the key holds no stream")
+var ErrNotStream = errors.New("the key does not hold a stream")
 
 // IsReply reports whether the server answered with an error, so that it is known
 // that the command had no effect. Otherwise the link failed, and the command may

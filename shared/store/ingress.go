@@ -178,7 +178,7 @@ func (s *Store) Rewind(ctx context.Context, epoch uint64, base wire.ID, partitio
 	now := pipe.Get(ctx, s.keys.epoch(Intake))
 	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err); err != nil {
-		return nil, kept, fmt.Errorf("cannot look for what was forwarded: %w", err)
+		return nil, kept, fmt.Errorf("cannot look for forwarded entries: %w", err)
 	}
 	if now.Val() != strconv.FormatUint(epoch, 10) {
 		return nil, kept, ErrFenced
@@ -197,7 +197,7 @@ func (s *Store) Rewind(ctx context.Context, epoch uint64, base wire.ID, partitio
 		calls = append(calls, call{[]string{s.keys.forwarded(m.partition)}, []any{m.text, to}})
 	}
 	if _, err := runAll(ctx, s.rdb, rewind, calls); err != nil {
-		return nil, kept, fmt.Errorf("cannot lower the marks of what was forwarded: %w", err)
+		return nil, kept, fmt.Errorf("cannot lower the marks of forwarded entries: %w", err)
 	}
 	return lowered, kept, nil
 }
@@ -236,7 +236,7 @@ func (s *Store) marksAbove(ctx context.Context, base wire.ID, partitions []int) 
 	}
 	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err, isWrongType); err != nil {
-		return nil, fmt.Errorf("cannot read what was forwarded: %w", err)
+		return nil, fmt.Errorf("cannot read the marks of forwarded entries: %w", err)
 	}
 	var above []mark
 	for i, p := range partitions {

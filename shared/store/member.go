@@ -46,7 +46,7 @@ func (s *Store) Live(ctx context.Context, kind Kind) ([]string, error) {
 		Key: s.keys.members(kind), ByScore: true, Start: s.NowMs(), Stop: "+inf",
 	}).Result()
 	if err != nil {
-		return nil, fmt.Errorf("cannot read who lives of the %s: %w", kind, err)
+		return nil, fmt.Errorf("cannot read the list of living %s: %w", kind, err)
 	}
 	return live, nil
 }
@@ -57,7 +57,7 @@ func (s *Store) Leave(kind Kind, id string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if err := s.rdb.ZRem(ctx, s.keys.members(kind), id).Err(); err != nil {
-		return fmt.Errorf("cannot take %s %s off the list: %w", kind, id, err)
+		return fmt.Errorf("cannot remove %s %s from the list: %w", kind, id, err)
 	}
 	return nil
 }

@@ -136,7 +136,7 @@ func (s *Store) CheckReign(ctx context.Context, partition int, epoch uint64) err
 	now, err := s.rdb.Get(ctx, s.keys.epoch(partition)).Result()
 	switch {
 	case err != nil && !errors.Is(err, redis.Nil):
-		return fmt.Errorf("cannot look whether the reign lasts: %w", err)
+		return fmt.Errorf("cannot check whether the partition is still owned: %w", err)
 	case now != strconv.FormatUint(epoch, 10):
 		return ErrFenced
 	}

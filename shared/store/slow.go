@@ -60,7 +60,7 @@ func (t Tasks) MakeRedisClient() any {
 // when Redis has lost it.
 func (s *Store) AddQueue(ctx context.Context) error {
 	if err := s.rdb.SAdd(ctx, "asynq:queues", s.Tasks().Queue()).Err(); err != nil {
-		return fmt.Errorf("cannot put the task queue on the list: %w", err)
+		return fmt.Errorf("cannot add the task queue to the list: %w", err)
 	}
 	return nil
 }

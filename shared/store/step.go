@@ -275,7 +275,7 @@ func (l *Lane) stored(ctx context.Context, repeats []*Append) error {
 	}
 	cmds, err := exec(ctx, pipe)
 	if err := l.failed(cmds, err); err != nil {
-		return fmt.Errorf("cannot read what was appended before: %w", err)
+		return fmt.Errorf("cannot read events that were appended before: %w", err)
 	}
 	for i, a := range repeats {
 		if m := there[i].Val(); len(m) > 0 {

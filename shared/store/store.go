@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/settings"
 )
 
 // schemaVersion is of the keys and their contents.
@@ -33,7 +35,7 @@ type Store struct {
 
 // Open makes a Store. Nothing is sent to Redis yet: call Ready before use.
 func Open(cfg Config) (*Store, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := settings.Check(&cfg); err != nil {
 		return nil, err
 	}
 	u, err := cfg.options()
@@ -64,7 +66,7 @@ func (s *Store) Partition(target string) int { return s.keys.partition(target) }
 
 // ErrMeta says that this Redis holds an installation of another shape. It is of no
 // use to try again.
-var ErrMeta = errors.New("configuration does not fit the installation in Redis")
+var ErrMeta = errors.New("the settings do not match the installation in Redis")
 
 // Ready asks Redis for its clock and checks that sluice:meta fits the
 // configuration, writing it at the first start.
@@ -78,7 +80,7 @@ func (s *Store) Ready(ctx context.Context) error {
 		return fmt.Errorf("cannot read %s: %w", s.keys.meta(), err)
 	}
 	if v := meta.Val()["version"]; v != schemaVersion {
-		return fmt.Errorf("%w: %s has version %q, this program speaks %s; use the program's version that fits, or another SLUICE_PREFIX",
+		return fmt.Errorf("%w: %s has version %q, this program needs %s; use the version of the program that matches, or another SLUICE_PREFIX",
 			ErrMeta, s.keys.meta(), v, schemaVersion)
 	}
 	if p := meta.Val()["partitions"]; p != strconv.Itoa(s.cfg.Partitions) {

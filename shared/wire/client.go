@@ -105,7 +105,7 @@ func badRequest(format string, args ...any) *FrameError {
 func ParseClientFrame(msg []byte) (ClientFrame, error) {
 	var f ClientFrame
 	if !json.Valid(msg) {
-		return f, badRequest("a frame is one JSON object: this is no valid JSON")
+		return f, badRequest("a frame is one JSON object: this is not valid JSON")
 	}
 	if bytes.TrimLeft(msg, " \t\r\n")[0] != '{' {
 		return f, badRequest("a frame is one JSON object")
@@ -150,7 +150,7 @@ func clientField(quoted []byte) int {
 // set reads one of clientFields. null is as good as absent, except as data.
 func (f *ClientFrame) set(name string, value []byte, again bool) error {
 	if again {
-		return badRequest("field %q stands twice", name)
+		return badRequest("the field %q is there twice", name)
 	}
 	var err error
 	switch name {

@@ -19,7 +19,7 @@ import (
 
 type config struct {
 	Gateway   gateway.Config
-	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9090" help:"Where /healthz, /readyz, /metrics and /debug/pprof are." allow:"host:port"`
+	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9090" form:"host:port" help:"The address of /healthz, /readyz, /metrics and /debug/pprof, for operators only."`
 	Log       ops.LogConfig
 }
 
@@ -29,6 +29,7 @@ func main() {
 		Name:     "gateway",
 		Summary:  "Holds the WebSockets of clients and delivers events to them.",
 		Config:   &cfg,
+		UseLog:   store.UseLog,
 		Run:      func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) },
 		Commands: map[string]ops.Command{"health": ops.HealthCommand(&cfg.AdminAddr)},
 	}.Main()
@@ -45,7 +46,7 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 		return err
 	}
 	if w := cfg.Gateway.Auth.Warning(); w != "" {
-		log.Warn("a setting should not stay as it is", "why", w)
+		log.Warn("a setting works, but should be changed", "why", w)
 	}
 	st, err := store.Open(cfg.Gateway.Store)
 	if err != nil {
@@ -58,14 +59,14 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 			gw.Backlog(w, r)
 			return
 		}
-		http.Error(w, `{"error":"waits for Redis"}`, http.StatusServiceUnavailable)
+		http.Error(w, `{"error":"waiting for Redis"}`, http.StatusServiceUnavailable)
 	}))
 	admin.AddReadyCheck("redis", st.Check)
 	admin.AddReadyCheck("gateway", func() error {
 		if gw := serving.Load(); gw != nil {
 			return gw.Ready()
 		}
-		return errors.New("waits for Redis")
+		return errors.New("waiting for Redis")
 	})
 
 	// The admin address lives longer than the gateway: it says that it drains.
@@ -86,7 +87,7 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 
 func serve(ctx context.Context, log *slog.Logger, cfg config, st *store.Store, l net.Listener,
 	ready func(*gateway.Gateway), reg *prometheus.Registry) error {
-	err := st.Await(ctx, func(err error) { log.Warn("waits for Redis", "err", err) })
+	err := st.Await(ctx, func(err error) { log.Warn("waiting for Redis", "err", err) })
 	if err != nil {
 		_ = l.Close()
 		return ops.UnlessStopped(ctx, err)
@@ -97,6 +98,6 @@ func serve(ctx context.Context, log *slog.Logger, cfg config, st *store.Store, l
 		return err
 	}
 	ready(gw)
-	log.Info("accepts clients", "addr", l.Addr().String(), "server", gw.ID())
+	log.Info("accepting clients", "addr", l.Addr().String(), "server", gw.ID())
 	return gw.Run(ctx)
 }

@@ -17,7 +17,7 @@ import (
 
 type config struct {
 	Worker    worker.Config
-	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9091" help:"Where /healthz, /readyz, /metrics and /debug/pprof are." allow:"host:port"`
+	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9091" form:"host:port" help:"The address of /healthz, /readyz, /metrics and /debug/pprof, for operators only."`
 	Log       ops.LogConfig
 }
 
@@ -25,12 +25,13 @@ func main() {
 	var cfg config
 	ops.Program{
 		Name:    "worker",
-		Summary: "Brings events from Redis Streams to the gateways: fan-out, history, order.",
+		Summary: "Takes events from Redis Streams, in order, keeps their history and sends them to the gateways.",
 		Config:  &cfg,
+		UseLog:  store.UseLog,
 		Run:     func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) },
 		Commands: map[string]ops.Command{
 			"dead": {
-				Summary: "dead letters: dead list [-json], dead requeue ID... or all, dead drop ID... or all",
+				Summary: "Lists dead letters (dead list [-json]), appends them again (dead requeue ID... or all) or deletes them (dead drop ID... or all).",
 				Run: func(ctx context.Context, args []string, out io.Writer) error {
 					return worker.DeadLetters(ctx, cfg.Worker.Store, args, out)
 				},
@@ -59,7 +60,7 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return admin.Run(ctx) })
 	g.Go(func() error {
-		err := st.Await(ctx, func(err error) { log.Warn("waits for Redis", "err", err) })
+		err := st.Await(ctx, func(err error) { log.Warn("waiting for Redis", "err", err) })
 		if err != nil {
 			return ops.UnlessStopped(ctx, err)
 		}

@@ -17,9 +17,9 @@ import (
 )
 
 type config struct {
-	Addr      string `env:"SLUICE_ADDR" envDefault:":8080" help:"Where the page is." allow:"host:port, the host may be empty"`
-	RedisURL  string `env:"SLUICE_REDIS_URL" secret:"url" help:"What the page's redis-cli lines name; nothing is opened there." allow:"a Redis URL"`
-	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9092" help:"Where /healthz, /readyz, /metrics and /debug/pprof are." allow:"host:port"`
+	Addr      string `env:"SLUICE_ADDR" envDefault:":8080" form:"host:port" help:"The address of the page."`
+	RedisURL  string `env:"SLUICE_REDIS_URL" secret:"url" allow:"a Redis URL" help:"The address of Redis that the page shows in its examples; the playground does not connect to it."`
+	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9092" form:"host:port" help:"The address of /healthz, /readyz, /metrics and /debug/pprof, for operators only."`
 	Log       ops.LogConfig
 }
 
@@ -27,7 +27,7 @@ func main() {
 	var cfg config
 	ops.Program{
 		Name:     "playground",
-		Summary:  "Serves the playground's page, for gateways behind the same load balancer.",
+		Summary:  "Serves the playground's page, beside gateways behind the same load balancer.",
 		Config:   &cfg,
 		Run:      func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) },
 		Commands: map[string]ops.Command{"health": ops.HealthCommand(&cfg.AdminAddr)},
@@ -51,7 +51,7 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 	g.Go(func() error { return admin.Run(ctx) })
 	g.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("the page is no longer served on %s: %w", listener.Addr(), err)
+			return fmt.Errorf("cannot serve the page on %s any more: %w", listener.Addr(), err)
 		}
 		return nil
 	})

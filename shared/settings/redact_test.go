@@ -1,4 +1,4 @@
-package ops
+package settings
 
 import (
 	"errors"
@@ -17,12 +17,16 @@ func TestRedactURL(t *testing.T) {
 		"redis://[::1]:6379":           "redis://[::1]:6379",
 		"redis://a:1,b:2,c":            "redis://a:1,b:2,c",
 		"redis://h:1?addr=h2:2&db=3":   "redis://h:1?addr=h2:2&db=3",
+		"redis://h:1?geheim":           "redis://(hidden)",
+		"redis://h:1?db=3&geheim":      "redis://(hidden)",
 		"redis://:geheim@h:1":          "redis://:xxxxx@h:1",
 		"redis://joe:geheim@h:1/2?x=y": "redis://joe:xxxxx@h:1/2?x=y",
 		"redis://joe@h":                "redis://xxxxx@h", // it may be a password in the wrong place
 		"redis://joe:@h":               "redis://joe:@h",
 		"redis://joe:geheim@h:port":    "redis://joe:xxxxx@h:port",
-		"redis://joe:g@h/e#i?m:@h:1":   "redis://joe:xxxxx@h:1",
+		"redis://joe:g@h/e#i?m:@h:1":   "(hidden)",
+		"redis://joe:g@h/e#im:@h:1":    "redis://joe:xxxxx@h:1",
+		"redis://joe:g@h?x=y@geheim":   "(hidden)",
 		"redis://:12/34@h:1":           "redis://:xxxxx@h:1", // parses, as host, port and path
 		"redis://ge/heim:x@h":          "redis://xxxxx@h",
 		"redis://h:1?master_name=m&sentinel_password=geheim&db=1": "redis://h:1?master_name=m&sentinel_password=xxxxx",
@@ -71,13 +75,14 @@ func FuzzRedactURL(f *testing.F) {
 
 func TestRedacted(t *testing.T) {
 	c := exampleConfig{
-		Redis: "redis://joe:geheim@h:port", Partitions: 16, Frame: 64 * KiB, Ping: 25 * time.Second,
+		Redis: "redis://joe:geheim@h:port", Partitions: 16, Ping: 25 * time.Second,
 		Origins: []string{"https://a", "https://b"}, Keys: &url.URL{Scheme: "https", Host: "keys"},
 		Auth: authConfig{Mode: "jwt", Secret: "geheim"}, LogConfig: LogConfig{Format: "json"},
 	}
 	want := []any{
-		"SLUICE_REDIS_URL", "redis://joe:xxxxx@h:port", "SLUICE_PARTITIONS", 16, "SLUICE_MAX_FRAME_BYTES", "64KiB",
-		"SLUICE_PING_INTERVAL", "25s", "SLUICE_ALLOWED_ORIGINS", "https://a,https://b", "SLUICE_AUTH_DEV_ANYWHERE", false,
+		"SLUICE_REDIS_URL", "redis://joe:xxxxx@h:port", "SLUICE_PARTITIONS", 16, "SLUICE_BUFFER", 0, "SLUICE_BACKLOG", int64(0),
+		"SLUICE_PING_INTERVAL", "25s", "SLUICE_SESSION_TTL", "0s", "SLUICE_NAME", "", "SLUICE_PREFIX", "", "SLUICE_ADDR", "",
+		"SLUICE_ALLOWED_ORIGINS", "https://a,https://b", "SLUICE_AUTH_DEV_ANYWHERE", false,
 		"SLUICE_JWKS_URL", "https://keys", "SLUICE_AUTH", "jwt", "SLUICE_JWT_SECRET", "(set)", "SLUICE_TWICE", false,
 		"SLUICE_LOG_LEVEL", "INFO", "SLUICE_LOG_FORMAT", "json",
 	}
@@ -106,7 +111,7 @@ func TestSecretTagMisspelt(t *testing.T) {
 func TestScrub(t *testing.T) {
 	const redis = "redis://joe:ge%2Fheim@h:port/0"
 	environ := map[string]string{"SLUICE_REDIS_URL": redis, "SLUICE_JWT_SECRET": "str\"eng"}
-	all := settings(&exampleConfig{})
+	list := all(&exampleConfig{})
 	parse := parseError(t, redis)
 	for _, err := range []error{
 		parse,
@@ -116,7 +121,7 @@ func TestScrub(t *testing.T) {
 		errors.New("AUTH ge/heim refused"),
 		fmt.Errorf("key %q or %s", "str\"eng", "str\"eng"),
 	} {
-		got := scrub(err, all, environ)
+		got := scrub(err, list, environ)
 		for _, secret := range []string{"heim", "eng"} {
 			if strings.Contains(got, secret) {
 				t.Errorf("%q became %q", err, got)
@@ -125,10 +130,10 @@ func TestScrub(t *testing.T) {
 	}
 	// The reason of url.Parse alone can hold a piece of a password.
 	parse = parseError(t, "redis://:geh/eim@h")
-	if got := scrub(parse, all, map[string]string{}); strings.Contains(got, "geh") {
+	if got := scrub(parse, list, map[string]string{}); strings.Contains(got, "geh") {
 		t.Errorf("%q became %q", parse, got)
 	}
-	if got := scrub(errors.New("connection refused"), all, environ); got != "connection refused" {
+	if got := scrub(errors.New("connection refused"), list, environ); got != "connection refused" {
 		t.Errorf("a harmless error became %q", got)
 	}
 }

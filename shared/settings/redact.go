@@ -1,4 +1,4 @@
-package ops
+package settings
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ const (
 // Secrets are "(set)" or "(not set)", URLs lose their password.
 func Redacted(cfg any) []any {
 	var args []any
-	for _, s := range settings(cfg) {
+	for _, s := range all(cfg) {
 		args = append(args, s.name, s.redacted())
 	}
 	return args
@@ -59,7 +59,7 @@ var (
 	scheme      = regexp.MustCompile(`^\s*[A-Za-z][A-Za-z0-9+.-]*://`)
 	plainUser   = regexp.MustCompile(`^[A-Za-z0-9._-]*$`)
 	// hosts, ports, path and query that cannot be a password in the wrong place
-	plainHosts  = regexp.MustCompile(`^(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?(?:,[A-Za-z0-9._-]+(?::\d{1,5})?)*(?:/[^#?]*)?(?:\?[^#]*)?$`)
+	plainHosts  = regexp.MustCompile(`^(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?(?:,[A-Za-z0-9._-]+(?::\d{1,5})?)*(?:/[^#?]*)?(?:\?[^#&=]+=[^#&]*(?:&[^#&=]+=[^#&]*)*)?$`)
 	hostAndPort = regexp.MustCompile(`^[A-Za-z0-9._-]+:\d{1,5}$`)
 )
 
@@ -94,6 +94,9 @@ func redactOne(s string, logins bool) string {
 	start := scheme.FindString(s)
 	rest := s[len(start):]
 	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		if strings.Contains(rest[:at], "?") {
+			return hidden // of a password, or of a query with an @? nobody can tell
+		}
 		user, password, found := strings.Cut(rest[:at], ":")
 		switch {
 		case found && password == "" && plainUser.MatchString(user):
@@ -116,14 +119,14 @@ func redactOne(s string, logins bool) string {
 // second line of defence, for errors that are not ours; it replaces whole
 // values and passwords of at least four characters, since replacing shorter
 // ones would tear up the sentence.
-func scrub(err error, all []setting, environ map[string]string) string {
+func scrub(err error, list []setting, environ map[string]string) string {
 	text := err.Error()
 	var parse *url.Error
 	if errors.As(err, &parse) {
 		// Its reason may quote any piece of the URL.
 		text = strings.ReplaceAll(text, parse.Error(), fmt.Sprintf("%s of a URL failed", parse.Op))
 	}
-	for _, s := range all {
+	for _, s := range list {
 		raw := environ[s.name]
 		if s.secret == public || raw == "" {
 			continue

@@ -1,4 +1,4 @@
-package ops
+package settings
 
 import (
 	"encoding"
@@ -12,7 +12,6 @@ type setting struct {
 	name     string // of the environment variable
 	required bool   // env tag option "required" or "notEmpty"
 	help     string
-	allow    string
 	secret   secrecy
 	field    reflect.StructField
 	value    reflect.Value // the field itself; settable when the struct was given by pointer
@@ -50,11 +49,7 @@ func newSetting(tag string, sf reflect.StructField, v reflect.Value) setting {
 		name: name, field: sf, value: v,
 		required: strings.Contains(options, "required") || strings.Contains(options, "notEmpty"),
 		help:     sf.Tag.Get("help"),
-		allow:    sf.Tag.Get("allow"),
 		secret:   secrecy(sf.Tag.Get("secret")),
-	}
-	if s.allow == "" {
-		s.allow = allowedByType(sf.Type)
 	}
 	if s.secret != public && s.secret != secretURL {
 		s.secret = secretAll // a misspelt tag must not show a secret
@@ -62,10 +57,10 @@ func newSetting(tag string, sf reflect.StructField, v reflect.Value) setting {
 	return s
 }
 
-// settings lists each variable of cfg (a struct or a pointer to one) once, in
+// all lists each variable of cfg (a struct or a pointer to one) once, in
 // the order of its fields. Two structs in one process may share a variable;
 // the first one's tags stand for both.
-func settings(cfg any) []setting {
+func all(cfg any) []setting {
 	v := reflect.Indirect(reflect.ValueOf(cfg))
 	if v.Kind() != reflect.Struct {
 		return nil
@@ -75,15 +70,29 @@ func settings(cfg any) []setting {
 		addressable.Set(v)
 		v = addressable
 	}
-	var all []setting
+	var list []setting
 	seen := map[string]bool{}
 	walk(v, func(s setting) {
 		if !seen[s.name] {
 			seen[s.name] = true
-			all = append(all, s)
+			list = append(list, s)
 		}
 	}, nil)
-	return all
+	return list
+}
+
+// Find is the struct of type T in cfg, or the zero T if there is none.
+func Find[T any](cfg any) (found T) {
+	v := reflect.Indirect(reflect.ValueOf(cfg))
+	if v.Kind() != reflect.Struct {
+		return found
+	}
+	walk(v, func(setting) {}, func(v reflect.Value) {
+		if c, ok := v.Interface().(T); ok {
+			found = c
+		}
+	})
+	return found
 }
 
 // text is the field's value as it would be written into its variable.
