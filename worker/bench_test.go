@@ -34,14 +34,14 @@ func benchStep(b *testing.B, batch int) {
 	st := storetest.Open(b, server.URL(), nil)
 	ctx := context.Background()
 	w := New(Options{Store: st, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry()})
-	lanes, err := w.lanes()
+	parts, err := lanes(w)
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, l := range lanes {
-		b.Cleanup(func() { _ = l.conn.Close() })
+	for _, p := range parts {
+		b.Cleanup(func() { _ = p.(*lane).conn.Close() })
 	}
-	l := lanes[0]
+	l := parts[0].(*lane)
 	partitions := min(batch, len(l.candidates))
 	users := make([][]string, partitions)
 	for i := range benchUsers {

@@ -1,8 +1,10 @@
 package worker
 
 import (
+	"strings"
 	"time"
 
+	"sluice/shared/settings"
 	"sluice/shared/store"
 )
 
@@ -12,6 +14,8 @@ type Config struct {
 	Acks     AckConfig
 	Slow     SlowConfig
 	ServerID string `env:"SLUICE_SERVER_ID" max:"128" chars:"A-Z a-z 0-9 . _ - : @ / + =" help:"The name of this process; no other process of the installation may have it. If it is not set: the name of the host and a random suffix."`
+	// Roles: none are all, for those who make a Config by hand.
+	Roles []string `env:"SLUICE_ROLES" envDefault:"all" allow:"all, or some of events, acks, slow, separated by commas" help:"What this worker does: events (brings them to the gateways, and owns partitions), acks (moves cursors), slow (looks after slow clients). Each role needs a worker that has it."`
 	// TargetCache: 0 is the default, for those who make a Config by hand.
 	TargetCache int `env:"SLUICE_TARGET_CACHE" envDefault:"32768" min:"2" max:"10000000" help:"For how many targets of each partition a worker remembers the newest event; for others it asks Redis."`
 }
@@ -22,6 +26,48 @@ const defaultTargetCache = 32 << 10
 type AckConfig struct {
 	CursorTTL time.Duration `env:"SLUICE_CURSOR_TTL" envDefault:"720h" min:"1s" max:"87600h" help:"How long the cursors of a user are kept after the last acknowledgement."`
 	Sync      bool          `env:"SLUICE_ACK_SYNC" envDefault:"false" help:"Whether the other devices of a user are told of an acknowledgement, with the frame acked."`
+}
+
+// Validate says whether the roles are known.
+func (c *Config) Validate() error {
+	_, err := chosen(c.Roles)
+	return err
+}
+
+// allRoles in the place of a role's name stands for each.
+const allRoles = "all"
+
+// chosen are the roles of these names, in the order of roles. Empty names, as a trailing
+// comma makes them, are skipped. The error is a settings.Invalid.
+func chosen(names []string) (some []role, err error) {
+	if len(names) == 0 {
+		names = []string{allRoles}
+	}
+	wanted := make(map[string]bool)
+	for _, name := range names {
+		if name = strings.TrimSpace(name); name != "" {
+			wanted[name] = true
+		}
+	}
+	var known []string
+	for _, r := range roles() {
+		known = append(known, r.name)
+		if wanted[r.name] || wanted[allRoles] {
+			some = append(some, r)
+		}
+		delete(wanted, r.name)
+	}
+	delete(wanted, allRoles)
+	if len(some) == 0 || len(wanted) > 0 {
+		return nil, settings.Invalid{
+			Name: "SLUICE_ROLES", Value: strings.Join(names, ","), Allowed: allowedRoles(known),
+		}
+	}
+	return some, nil
+}
+
+func allowedRoles(names []string) string {
+	return allRoles + ", or some of " + strings.Join(names, ", ") + ", separated by commas"
 }
 
 // SlowConfig says when a client that takes nothing is given up: after the attempts or

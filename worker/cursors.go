@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"sluice/shared/store"
@@ -9,11 +11,9 @@ import (
 )
 
 const (
-	ackEntries   = 512                    // read at once, of all partitions together
-	ackLeast     = 16                     // of each partition
-	ackBlock     = 500 * time.Millisecond // a stop waits for it
-	ackClaimAge  = 5 * time.Second        // an entry that was read so long ago was read by somebody who died
-	ackClaims    = ackClaimAge / 2        // how often to look for such entries
+	ackEntries   = 512 // read at once, of all partitions together
+	ackLeast     = 16  // of each partition
+	ackClaimAge  = 5 * time.Second
 	ackTrimEvery = time.Second
 )
 
@@ -26,137 +26,66 @@ const (
 	ackDropNotHash   = "not_a_hash" // the key of the user's cursors holds something else
 )
 
-// ackReader brings acknowledgements from the streams into cursors. Every worker reads
-// all partitions: order does not count, since a cursor only moves forward. So a batch may
-// be done again at any point, also by two workers at once.
-type ackReader struct {
-	w          *Worker
-	reader     *store.GroupReader
-	partitions []int
-	untrimmed  map[int]struct{} // partitions that may have something to trim
+// acksRole brings acknowledgements from the streams into cursors.
+var acksRole = role{name: "acks", parts: ackParts}
 
-	claimAt, trimAt time.Time
-}
-
-// ackReaders are one, or on a Cluster one for each partition.
-func (w *Worker) ackReaders() ([]*ackReader, error) {
-	var readers []*ackReader
-	for _, set := range w.together() {
-		r, err := w.store.NewAckReader(set)
-		if err != nil {
-			return nil, err
-		}
+func ackParts(w *Worker) ([]part, error) {
+	return groupLoops(w, w.store.NewAckReader, func(partitions []int) *groupLoop {
 		untrimmed := make(map[int]struct{})
-		for _, p := range set { // who was there before may have had no time for it
+		for _, p := range partitions { // who was there before may have had no time for it
 			untrimmed[p] = struct{}{}
 		}
-		readers = append(readers, &ackReader{w: w, reader: r, partitions: set, untrimmed: untrimmed})
-	}
-	return readers, nil
+		return &groupLoop{
+			follower: &ackMover{w: w, untrimmed: untrimmed}, what: "acks",
+			count: max(ackLeast, ackEntries/len(partitions)), claimAge: ackClaimAge,
+			failures: w.metrics.ackFailures, lost: w.metrics.ackDrops.WithLabelValues(ackDropTrimmed),
+		}
+	})
 }
 
-// run reads and processes until ctx ends. A batch that is begun is finished; if that
-// fails it stays pending, and is claimed.
-func (a *ackReader) run(ctx context.Context) error {
-	defer func() { _ = a.reader.Close() }()
-	work := context.WithoutCancel(ctx) // every command has its own time limit
-	var backoff time.Duration
-	for ctx.Err() == nil {
-		err := a.turn(ctx, work)
-		if err == nil {
-			backoff = 0
-			continue
-		}
-		if backoff == 0 && ctx.Err() == nil {
-			a.w.log.Error("cannot process acknowledgements; retrying", "err", err)
-		}
-		a.w.metrics.ackFailures.Inc()
-		backoff = min(max(2*backoff, 20*time.Millisecond), maxBackoff)
-		pause(ctx, backoff)
-	}
-	return nil
+// ackMover moves cursors. They only move forward, so a batch may be done again at any
+// point, also by two workers at once.
+type ackMover struct {
+	w         *Worker
+	untrimmed map[int]struct{} // partitions that may have something to trim
+	trimAt    time.Time
 }
 
-// turn does what is due, and one batch.
-func (a *ackReader) turn(ctx, work context.Context) error {
-	now := time.Now()
-	if now.After(a.claimAt) {
-		entries, lost, more, err := a.reader.Claim(work, ackClaimAge)
-		if err != nil {
-			return err
-		}
-		if !more {
-			a.claimAt = now.Add(ackClaims)
-		}
-		a.w.metrics.ackDrops.WithLabelValues(ackDropTrimmed).Add(float64(lost))
-		if err := a.process(ctx, work, entries); err != nil {
-			return err
-		}
-	}
-	if now.After(a.trimAt) && len(a.untrimmed) > 0 {
-		a.trimAt = now.Add(ackTrimEvery)
-		if err := a.trim(work); err != nil {
-			return err
-		}
-	}
-	defer a.w.groupApart("acks", a.reader)
-	entries, err := a.reader.Read(work, max(ackLeast, ackEntries/len(a.partitions)), ackBlock)
-	if err != nil {
-		return err
-	}
-	return a.process(ctx, work, entries)
-}
-
-// process moves cursors, tells other devices, and is done with the entries. What Redis
-// refuses for now is tried again: the entries are ours.
-func (a *ackReader) process(ctx, work context.Context, entries []store.Entry) error {
-	if len(entries) == 0 {
-		return nil
-	}
+// follow moves cursors and tells other devices. What Redis refuses for now is tried again
+// at once: the entries are ours.
+func (a *ackMover) follow(ctx context.Context, entries []store.Entry) (done, again []store.Entry, err error) {
 	cursors, malformed := highest(entries)
-	var wait time.Duration
-	for {
-		evicted, failed, err := a.w.store.MoveCursors(work, cursors, a.w.acks.CursorTTL)
-		if err == nil {
-			m := a.w.metrics
-			m.acks.Add(float64(len(entries) - malformed))
-			m.ackDrops.WithLabelValues(ackDropMalformed).Add(float64(malformed))
-			m.ackDrops.WithLabelValues(ackDropEvicted).Add(float64(evicted))
-			m.ackDrops.WithLabelValues(ackDropNotHash).Add(float64(len(failed)))
-			break
-		}
-		if !store.IsReply(err) || ctx.Err() != nil {
-			return err // claimed later, by this worker or another
-		}
-		if wait == 0 {
-			a.w.log.Error("Redis refuses to move cursors; retrying", "err", err)
-		}
-		a.w.metrics.ackFailures.Inc()
-		wait = min(max(2*wait, 20*time.Millisecond), maxBackoff)
-		pause(ctx, wait)
+	evicted, failed, err := a.w.store.MoveCursors(ctx, cursors, a.w.acks.CursorTTL)
+	switch {
+	case store.IsReply(err):
+		return nil, entries, err
+	case err != nil:
+		return nil, nil, err
 	}
+	m := a.w.metrics
+	m.acks.Add(float64(len(entries) - malformed))
+	m.ackDrops.WithLabelValues(ackDropMalformed).Add(float64(malformed))
+	m.ackDrops.WithLabelValues(ackDropEvicted).Add(float64(evicted))
+	m.ackDrops.WithLabelValues(ackDropNotHash).Add(float64(len(failed)))
 	var moved []wire.Ack
 	for _, c := range cursors {
 		switch {
 		case c.Moved:
 			moved = append(moved, c.Ack)
 		case c.Full:
-			a.w.metrics.ackDrops.WithLabelValues(ackDropFull).Inc()
+			m.ackDrops.WithLabelValues(ackDropFull).Inc()
 		}
 	}
-	a.w.metrics.cursorsMoved.Add(float64(len(moved)))
+	m.cursorsMoved.Add(float64(len(moved)))
 	if a.w.acks.Sync && len(moved) > 0 {
-		if err := a.tell(work, moved); err != nil {
+		if err := a.tell(ctx, moved); err != nil {
 			a.w.log.Warn("could not tell other devices of acknowledgements", "acks", len(moved), "err", err)
 		}
-	}
-	if err := a.reader.Done(work, entries); err != nil {
-		return err
 	}
 	for _, e := range entries {
 		a.untrimmed[e.Partition] = struct{}{}
 	}
-	return nil
+	return entries, nil, nil
 }
 
 // highest are the cursors to be moved: of each device and target the highest of its
@@ -188,7 +117,7 @@ func highest(entries []store.Entry) (cursors []*store.Cursor, malformed int) {
 }
 
 // tell sends the acks to the gateways that hold their users. It is live only.
-func (a *ackReader) tell(ctx context.Context, acks []wire.Ack) error {
+func (a *ackMover) tell(ctx context.Context, acks []wire.Ack) error {
 	users := make([]string, len(acks))
 	for i := range acks {
 		users[i] = wire.UserTarget(acks[i].User)
@@ -210,14 +139,15 @@ func (a *ackReader) tell(ctx context.Context, acks []wire.Ack) error {
 	return a.w.store.Send(ctx, out)
 }
 
-// trim trims the streams behind the slowest group. Those where another service is
-// behind are looked at again.
-func (a *ackReader) trim(ctx context.Context) error {
-	partitions := make([]int, 0, len(a.untrimmed))
-	for p := range a.untrimmed {
-		partitions = append(partitions, p)
+// upkeep trims the streams behind the slowest group, once a second. Those where another
+// service is behind are looked at again.
+func (a *ackMover) upkeep(ctx context.Context) error {
+	now := time.Now()
+	if len(a.untrimmed) == 0 || !now.After(a.trimAt) {
+		return nil
 	}
-	behind, err := a.w.store.TrimAcks(ctx, partitions)
+	a.trimAt = now.Add(ackTrimEvery)
+	behind, err := a.w.store.TrimAcks(ctx, slices.Collect(maps.Keys(a.untrimmed)))
 	if err != nil {
 		return err
 	}

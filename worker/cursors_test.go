@@ -1,13 +1,10 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"reflect"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -26,19 +23,9 @@ func TestCursors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			redis := open(t)
 			st := storetest.Open(t, redis.URL, nil)
-			w := New(Options{
-				Store: st, Config: Config{Acks: AckConfig{CursorTTL: time.Hour}},
-				Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
-			})
-			ctx, stop := context.WithCancel(t.Context())
-			done := make(chan error, 1)
-			go func() { done <- w.Run(ctx) }()
-			defer func() {
-				stop()
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
-			}()
+			w := newWorker(st, Config{})
+			start(t, w.Run)
+			ctx := t.Context()
 
 			const topics, rounds = 64, 3
 			want := make(map[string]string)

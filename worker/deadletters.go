@@ -18,8 +18,8 @@ import (
 
 const deadUsage = `usage: dead list [-json], dead requeue ID... or all, dead drop ID... or all`
 
-// DeadLetters is the command `dead`: list, requeue and drop dead letters, and slow clients
-// that were given up.
+// DeadLetters is the command `dead`: list, requeue and drop dead letters, and tasks that
+// were given up.
 func DeadLetters(ctx context.Context, cfg store.Config, args []string, out io.Writer) error {
 	if len(args) == 0 {
 		return ops.UsageError(deadUsage)
@@ -32,7 +32,12 @@ func DeadLetters(ctx context.Context, cfg store.Config, args []string, out io.Wr
 	if err := st.Ready(ctx); err != nil {
 		return err
 	}
-	gone := newGivenUp(st)
+	return deadLetters(ctx, st, taskTypes(roles()), args, out)
+}
+
+// deadLetters knows tasks of these types.
+func deadLetters(ctx context.Context, st *store.Store, types []*taskType, args []string, out io.Writer) error {
+	gone := newGivenUp(st, types)
 	defer gone.close()
 	each := func(ctx context.Context, do func(store.Buried) error) error {
 		return errors.Join(eachDead(ctx, st, do), gone.each(do))
@@ -45,9 +50,9 @@ func DeadLetters(ctx context.Context, cfg store.Config, args []string, out io.Wr
 		enc := json.NewEncoder(out)
 		return each(ctx, func(b store.Buried) error { return enc.Encode(exact(b)) })
 	case verb == "requeue" && len(rest) > 0:
-		return changeDead(ctx, each, rest, out, "requeued", gone.or(gone.again, st.Requeue))
+		return changeDead(ctx, each, rest, out, "requeued", gone.or(gone.inspect.RunTask, st.Requeue))
 	case verb == "drop" && len(rest) > 0:
-		return changeDead(ctx, each, rest, out, "dropped", gone.or(gone.drop, st.DropDead))
+		return changeDead(ctx, each, rest, out, "dropped", gone.or(gone.inspect.DeleteTask, st.DropDead))
 	}
 	return ops.UsageError(deadUsage)
 }

@@ -2,17 +2,24 @@
 // it appends each to the history of its target, finds out which gateways hold
 // somebody who wants it, publishes, and acknowledges.
 //
-//	config.go    settings
-//	worker.go    New and Run: which lanes there are
-//	reign.go     a lane: leases, reigns, and the loop that never stops
-//	share.go     how many partitions are this worker's
-//	step.go      the way of a batch, from entries to publications
-//	outbox.go    messages to gateways and their sequence numbers
-//	ends.go      the newest id of each target, cached
-//	intake.go    the way of a batch from the intake to the partitions
-//	cursors.go   acknowledgements: cursors moved, other devices told
-//	redeliver.go clients that do not keep up
+//	config.go      settings
+//	worker.go      the parts and roles, New and Run
+//	member.go      who lives
+//	share.go       how many partitions are this worker's
+//	events.go      role: the lanes
+//	reign.go       a lane: leases, reigns, and the loop that never stops
+//	intake.go      the way of a batch from the intake to the partitions
+//	step.go        the way of a batch, from entries to publications
+//	ends.go        the newest id of each target, cached
+//	outbox.go      messages to gateways and their sequence numbers
+//	group.go       the loop for streams that any worker reads
+//	cursors.go     role: acknowledgements move cursors, other devices are told
+//	slow.go        role: what gateways report about clients that do not keep up
+//	tasks.go       tasks, by type
+//	redeliver.go   a type: attempts to serve a client that does not keep up
 //	deadletters.go the command that lists, requeues and drops them
-//	givenup.go   slow clients that were given up, among them
-//	metrics.go   counters
+//	givenup.go     tasks that were given up, among them
+//	apart.go       what cannot be worked on until a key is mended
+//	upkeep.go      gauges, and dead letters that wait
+//	metrics.go     counters
 package worker

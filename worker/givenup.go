@@ -11,43 +11,46 @@ import (
 	"sluice/shared/store"
 )
 
-// givenUp are the slow clients that were given up: asynq's archive of redeliveries, as
-// dead letters. Their ids begin with a mark that no stream's id has.
+// givenUp are the tasks that were given up, of each type: asynq's archives, as dead letters.
+// Their ids begin with the name of their queue and a colon, which no stream's id has.
 type givenUp struct {
-	queue   string
+	at      store.Tasks
+	types   []*taskType
 	inspect *asynq.Inspector
 }
 
-const (
-	givenUpMark   = "slow:"
-	givenUpReason = "too_slow"
-)
-
-func newGivenUp(st *store.Store) *givenUp {
+func newGivenUp(st *store.Store, types []*taskType) *givenUp {
 	at := st.Tasks()
-	return &givenUp{at.Queue(), asynq.NewInspector(at)}
+	return &givenUp{at, types, asynq.NewInspector(at)}
 }
 
 func (g *givenUp) close() { _ = g.inspect.Close() }
 
 // each calls back for all, which must not change them.
 func (g *givenUp) each(do func(store.Buried) error) error {
+	for _, of := range g.types {
+		if err := g.eachOf(of, do); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *givenUp) eachOf(of *taskType, do func(store.Buried) error) error {
 	const page = 100
+	queue := g.at.Queue(of.queue)
 	for n := 1; ; n++ {
-		tasks, err := g.inspect.ListArchivedTasks(g.queue, asynq.Page(n), asynq.PageSize(page))
+		tasks, err := g.inspect.ListArchivedTasks(queue, asynq.Page(n), asynq.PageSize(page))
 		if errors.Is(err, asynq.ErrQueueNotFound) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("cannot list the slow clients that were given up: %w", err)
+			return fmt.Errorf("cannot list the tasks %s that were given up: %w", of.name, err)
 		}
 		for _, t := range tasks {
-			c, _ := parseChain(t.Payload)
-			err := do(store.Buried{
-				ID: givenUpID(t.ID), Reason: givenUpReason, Stream: g.queue, Entry: t.ID,
-				Fields: map[string]string{"to": c.To, "user": c.User, "conn": c.Conn, "server": c.Server, "after": c.After,
-					"data": strings.TrimSpace(c.User + " " + t.LastErr)},
-			})
+			fields := of.letter(t.Payload)
+			fields["data"] = strings.TrimSpace(fields["data"] + " " + t.LastErr)
+			err := do(store.Buried{ID: letterID(of, t.ID), Reason: of.reason, Stream: queue, Entry: t.ID, Fields: fields})
 			if err != nil {
 				return err
 			}
@@ -58,23 +61,32 @@ func (g *givenUp) each(do func(store.Buried) error) error {
 	}
 }
 
-// givenUpID is a task's id without its space, so that it is one word for a shell.
-func givenUpID(task string) string { return givenUpMark + strings.Replace(task, " ", ",", 1) }
-
-// or chooses between two changes by the id.
-func (g *givenUp) or(mine func(task string) error, other func(context.Context, string) error) func(context.Context, string) error {
-	return func(ctx context.Context, id string) error {
-		task, ok := strings.CutPrefix(id, givenUpMark)
-		if !ok {
-			return other(ctx, id)
-		}
-		err := mine(strings.Replace(task, ",", " ", 1))
-		if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
-			return fmt.Errorf("%w: %s", store.ErrNoDeadLetter, id)
-		}
-		return err
-	}
+// letterID is a task's id without spaces, so that it is one word for a shell.
+func letterID(of *taskType, task string) string {
+	return of.queue + ":" + strings.ReplaceAll(task, " ", ",")
 }
 
-func (g *givenUp) drop(task string) error  { return g.inspect.DeleteTask(g.queue, task) }
-func (g *givenUp) again(task string) error { return g.inspect.RunTask(g.queue, task) }
+// or chooses between two changes by the id.
+func (g *givenUp) or(mine func(queue, task string) error, other func(context.Context, string) error) func(context.Context, string) error {
+	return func(ctx context.Context, id string) error {
+		name, task, _ := strings.Cut(id, ":")
+		for _, of := range g.types {
+			if of.queue != name {
+				continue
+			}
+			queue, task := g.at.Queue(of.queue), strings.ReplaceAll(task, ",", " ")
+			info, err := g.inspect.GetTaskInfo(queue, task)
+			if err == nil && info.State != asynq.TaskStateArchived { // it is alive, again
+				err = asynq.ErrTaskNotFound
+			}
+			if err == nil {
+				err = mine(queue, task)
+			}
+			if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
+				return fmt.Errorf("%w: %s", store.ErrNoDeadLetter, id)
+			}
+			return err
+		}
+		return other(ctx, id)
+	}
+}

@@ -54,7 +54,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		dead: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_dead_letters_total",
 			Help: "Entries that became dead letters."}, []string{"reason"}),
 		slow: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_slow_total",
-			Help: "Reports about slow clients by their state, and what was done: redelivered, given_up."}, []string{"what"}),
+			Help: "Reports about slow clients by their state, and what was done: redelivered, given_up; batches of reports of which some failed; those trimmed before a claim."}, []string{"what"}),
 		badKeys: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_bad_keys_total",
 			Help: "Events that went on without a session Hash or an idempotency key, since the key in Redis holds another type."}, []string{"key"}),
 		apart: f.NewGaugeVec(prometheus.GaugeOpts{Name: "sluice_worker_set_apart",

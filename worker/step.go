@@ -18,7 +18,7 @@ const idemTTL = 10 * time.Minute
 // again: by a retry, by the next owner, or by a deposed one that wakes up late.
 type step struct {
 	w     *Worker
-	parts map[int]*part
+	parts map[int]*partition
 	stale map[string]struct{} // targets with expired sessions, to be swept
 	frame []byte
 	json  []byte
@@ -29,8 +29,8 @@ type step struct {
 	planned  map[string]end // and as they are after the appends that are planned
 }
 
-// part is what is known of a partition in this reign.
-type part struct {
+// partition is what is known of a partition in this reign.
+type partition struct {
 	ends ends
 	out  *outbox
 	// tried: entries up to here may have been appended before, by an earlier owner or by
@@ -42,7 +42,7 @@ type part struct {
 type item struct {
 	wire.Entry
 	source    store.Entry
-	part      *part
+	part      *partition
 	claim     *store.Claim
 	append    *store.Append
 	route     *store.Route
@@ -51,13 +51,13 @@ type item struct {
 
 func newStep(w *Worker) *step {
 	return &step{
-		w: w, parts: make(map[int]*part), stale: make(map[string]struct{}),
+		w: w, parts: make(map[int]*partition), stale: make(map[string]struct{}),
 		byTarget: make(map[string]*store.Route), known: make(map[string]end), planned: make(map[string]end),
 	}
 }
 
 func (s *step) begin(_ context.Context, r store.Reign) error {
-	s.parts[r.Partition] = &part{ends: newEnds(s.w.remembered), out: newOutbox(r.Partition, r.Epoch), tried: r.Seen}
+	s.parts[r.Partition] = &partition{ends: newEnds(s.w.remembered), out: newOutbox(r.Partition, r.Epoch), tried: r.Seen}
 	return nil
 }
 

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -15,6 +15,50 @@ import (
 	"sluice/shared/ops"
 	"sluice/shared/store"
 )
+
+// A part is something that a worker does all the time.
+type part interface {
+	// run works until ctx ends, finishes what it has begun, and returns nil. An error ends the
+	// worker. It survives Redis being away.
+	run(ctx context.Context) error
+}
+
+type partFunc func(ctx context.Context) error
+
+func (f partFunc) run(ctx context.Context) error { return f(ctx) }
+
+// A role is work that a worker may be chosen for, by SLUICE_ROLES.
+type role struct {
+	name  string
+	owns  bool        // partitions
+	tasks []*taskType // that it works on; another type is a file, and its name here
+	parts func(w *Worker) ([]part, error)
+}
+
+// roles are all that there are. Another one is a file, and a word here.
+func roles() []role { return []role{eventsRole, acksRole, slowRole} }
+
+// parts are what this worker does, in the order in which it starts: row by row. The rows stop
+// in the opposite order, each when the one behind it has ended.
+func (w *Worker) parts() ([][]part, error) {
+	w.tasks = newTasks(w)
+	var work []part
+	for _, r := range w.roles {
+		some, err := r.parts(w)
+		if err != nil {
+			return nil, err
+		}
+		work = append(work, some...)
+	}
+	always := []part{
+		partFunc(w.announce), // leaves at once: others take what the roles are still letting go
+		partFunc(w.upkeep),
+	}
+	return [][]part{
+		{w.tasks}, // roles begin tasks and end them
+		append(always, work...),
+	}, nil
+}
 
 // Options are what a worker is made of.
 type Options struct {
@@ -39,6 +83,10 @@ type Worker struct {
 	threads bool
 	acks    AckConfig
 	slow    SlowConfig
+	roles   []role
+	tasks   *tasks // of its roles
+	// misfit says why it cannot run.
+	misfit error
 	// remembered: targets of a partition whose newest event is known without a look.
 	remembered int
 	// gateways that live, as of a second ago.
@@ -63,40 +111,54 @@ func New(o Options) *Worker {
 
 		remembered: cmp.Or(o.Config.TargetCache, defaultTargetCache),
 	}
+	w.roles, w.misfit = chosen(o.Config.Roles)
 	w.apart = newApart(w.log, w.metrics.apart)
 	w.badKeys = &badKeys{log: w.log, count: w.metrics.badKeys}
 	return w
 }
 
+// owns says whether this worker may own partitions.
+func (w *Worker) owns() bool {
+	return slices.ContainsFunc(w.roles, func(r role) bool { return r.owns })
+}
+
 // Run works until ctx ends, then finishes the batches that it has, gives its
 // leases up and returns nil. It survives Redis being away.
 func (w *Worker) Run(ctx context.Context) error {
-	lanes, err := w.lanes()
-	if err != nil {
-		return err
+	if w.misfit != nil {
+		return w.misfit
 	}
-	acks, err := w.ackReaders()
-	if err != nil {
-		return err
+	rows, err := w.parts()
+	if err == nil {
+		err = inTurn(ctx, rows)
 	}
-	slow, err := newRedeliver(w)
-	if err != nil {
-		return fmt.Errorf("worker %s: %w", w.id, err)
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return slow.run(ctx) })
-	for _, a := range acks {
-		g.Go(func() error { return a.run(ctx) })
-	}
-	for _, l := range lanes {
-		g.Go(func() error { return l.run(ctx) })
-	}
-	g.Go(func() error { return w.announce(ctx) })
-	g.Go(func() error { return w.measure(ctx) })
-	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("worker %s: %w", w.id, err)
 	}
 	return nil
+}
+
+// inTurn runs rows of parts until ctx ends or one fails. A row stops when those behind it
+// have ended.
+func inTurn(ctx context.Context, rows [][]part) error {
+	if len(rows) == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, life := errgroup.WithContext(life)
+	for _, p := range rows[0] {
+		g.Go(func() error { return p.run(life) })
+	}
+	g.Go(func() error {
+		defer stop()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(life, cancel)() // a failure in this row ends all
+		return inTurn(ctx, rows[1:])
+	})
+	return g.Wait()
 }
 
 // together are the partitions that one command can read: all, or on a Cluster each by
@@ -114,94 +176,4 @@ func (w *Worker) together() [][]int {
 		sets[p] = all[p : p+1]
 	}
 	return sets
-}
-
-// lanes are one for the intake, and one for all partitions; on a Cluster, where a
-// command cannot name keys of several partitions, one for each.
-func (w *Worker) lanes() ([]*lane, error) {
-	var lanes []*lane
-	add := func(set []int, b batcher) error {
-		conn, err := w.store.NewLane(w.threads)
-		if err != nil {
-			return fmt.Errorf("worker %s: %w", w.id, err)
-		}
-		lanes = append(lanes, newLane(w, conn, set, b))
-		return nil
-	}
-	for _, set := range w.together() {
-		if err := add(set, newStep(w)); err != nil {
-			return nil, err
-		}
-	}
-	return lanes, add([]int{store.Intake}, &intake{w: w})
-}
-
-const (
-	announcesPerSecond = 5
-	announceEvery      = time.Second / announcesPerSecond
-	memberTTL          = 3 * time.Second
-)
-
-// announce tells the others that this worker lives, and learns who else does: the
-// fair share of partitions follows from it.
-func (w *Worker) announce(ctx context.Context) error {
-	tick := time.NewTicker(announceEvery)
-	defer tick.Stop()
-	failing := false
-	for n := 0; ; n++ {
-		live, _, err := w.store.Announce(ctx, store.Workers, w.id, memberTTL)
-		if err == nil {
-			w.share.workers.Store(int32(len(live)))
-			if n%announcesPerSecond == 0 {
-				live, err = w.store.Live(ctx, store.Servers)
-				w.gateways.Store(&live)
-			}
-		}
-		if err == nil {
-			failing = false
-		} else if ctx.Err() == nil && !failing {
-			w.log.Warn("cannot announce this worker to the others; retrying", "err", err)
-		}
-		failing = failing || err != nil
-		select {
-		case <-ctx.Done():
-			if err := w.store.Leave(store.Workers, w.id); err != nil {
-				w.log.Warn("could not remove this worker from the list in Redis; the others notice in a few seconds", "err", err)
-			}
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
-// mendDead says while the key of the dead letters holds something else, and brings those that
-// waited where they belong.
-func (w *Worker) mendDead(ctx context.Context) {
-	const what = "dead letters"
-	_, err := w.store.MendDead(ctx)
-	var bad *store.BadKey
-	switch {
-	case err == nil:
-		w.apart.clear(what)
-	case errors.As(err, &bad):
-		w.apart.set(what, err)
-	}
-}
-
-// measure keeps the gauges of the backlog.
-func (w *Worker) measure(ctx context.Context) error {
-	tick := time.NewTicker(5 * time.Second)
-	defer tick.Stop()
-	for {
-		if backlog, err := w.store.Backlogs(ctx); err == nil {
-			w.metrics.backlog(backlog)
-		}
-		w.mendDead(ctx)
-		_ = w.apart.err() // forgets what others look after
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
 }

@@ -17,7 +17,7 @@ var documented = map[string][]string{
 		"SLUICE_JWT_ISSUER", "SLUICE_ALLOWED_ORIGINS", "SLUICE_ACKS_SIZE"},
 	"worker": {"SLUICE_REDIS_URL", "SLUICE_PREFIX", "SLUICE_PARTITIONS", "SLUICE_ADMIN_ADDR", "SLUICE_HISTORY_SIZE",
 		"SLUICE_HISTORY_TTL", "SLUICE_MAX_FRAME_BYTES", "SLUICE_CURSOR_TTL", "SLUICE_ACK_SYNC",
-		"SLUICE_TARGET_CACHE"},
+		"SLUICE_TARGET_CACHE", "SLUICE_ROLES"},
 }
 
 func TestHelp(t *testing.T) {
@@ -88,6 +88,8 @@ func TestBadSettings(t *testing.T) {
 		{"worker", "SLUICE_CURSOR_TTL", "0s", duration},
 		{"worker", "SLUICE_ACK_SYNC", "maybe", `true|false`},
 		{"worker", "SLUICE_TARGET_CACHE", "1", number},
+		{"worker", "SLUICE_ROLES", "events,lanes", `all.*events.*acks.*slow`},
+		{"worker", "SLUICE_ROLES", ",", `all.*events.*acks.*slow`},
 		{"gateway", "SLUICE_ACKS_SIZE", "10", number},
 	} {
 		t.Run(tc.binary+" "+tc.variable+"="+tc.value, func(t *testing.T) {

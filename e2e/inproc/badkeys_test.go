@@ -96,8 +96,10 @@ func TestBadPartition(t *testing.T) {
 			c.waitEvents(patience, bad, 1)
 			r.add("direct", good, 0, 1)
 			c.waitEvents(patience, good, 1)
-			r.rdb.Del(ctx, key)
-			if err := r.rdb.HSet(ctx, key, "a", "b").Err(); err != nil {
+			tx := r.rdb.TxPipeline() // or the worker makes the key anew in between
+			tx.Del(ctx, key)
+			tx.HSet(ctx, key, "a", "b")
+			if _, err := tx.Exec(ctx); err != nil {
 				t.Fatal(err)
 			}
 			if name == "forwarded" {

@@ -18,7 +18,8 @@
 //	bus.go       one Pub/Sub channel per gateway
 //	ack.go       acks: appended, trimmed
 //	cursor.go    what each device has acknowledged
-//	slow.go      reports about slow clients, and where asynq's tasks are
+//	slow.go      reports about slow clients
+//	tasks.go     where asynq's tasks are, and all that is known of its keys
 //	group.go     acks and those reports, read by any worker
 //	member.go    who lives
 //	dead.go      dead letters

@@ -15,7 +15,8 @@ type Kind string
 // The kinds.
 const (
 	Servers Kind = "servers"
-	Workers Kind = "workers"
+	Workers Kind = "workers" // those that share the partitions
+	Helpers Kind = "helpers" // workers that own none
 )
 
 // Announce says that a process lives for ttl from now on, forgets those whose

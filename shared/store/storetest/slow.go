@@ -37,7 +37,7 @@ func (x *suite) tasksLost(t *testing.T) {
 		for _, add := range c.has {
 			add()
 		}
-		lost, err := s.DropLostTask(ctx, id)
+		lost, err := s.DropLostTask(ctx, "slow", id)
 		must(t, err)
 		want(t, c.name+": lost", lost, c.lost)
 		left := x.Client.Exists(ctx, at+"t:"+id, at+"scheduled", at+"retry", at+"archived", at+"lease", at+"pending", at+"active").Val()

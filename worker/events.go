@@ -1,0 +1,30 @@
+package worker
+
+import (
+	"fmt"
+
+	"sluice/shared/store"
+)
+
+// eventsRole brings events to the gateways. Who has it owns partitions, and so counts when
+// they are shared.
+var eventsRole = role{name: "events", owns: true, parts: lanes}
+
+// lanes are one for the intake, and one for all partitions; on a Cluster, where a
+// command cannot name keys of several partitions, one for each.
+func lanes(w *Worker) (parts []part, err error) {
+	add := func(set []int, b batcher) error {
+		conn, err := w.store.NewLane(w.threads)
+		if err != nil {
+			return fmt.Errorf("cannot make a lane: %w", err)
+		}
+		parts = append(parts, newLane(w, conn, set, b))
+		return nil
+	}
+	for _, set := range w.together() {
+		if err := add(set, newStep(w)); err != nil {
+			return nil, err
+		}
+	}
+	return parts, add([]int{store.Intake}, &intake{w: w})
+}

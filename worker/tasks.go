@@ -1,0 +1,181 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/hibiken/asynq"
+)
+
+// taskType is a type of tasks. Each has a queue of its own: a worker gets only those of its
+// roles, and never one that it does not know, as while a newer version is rolled out.
+type taskType struct {
+	name   string // of the tasks
+	queue  string // behind the prefix; no colon is in it
+	reason string // why a task that was given up is a dead letter
+
+	// letter is what a payload says in the fields of a dead letter.
+	letter func(payload []byte) map[string]string
+	// handle is one try. An error means that it is tried again after delay, as often as was
+	// said when it was begun; asynq.SkipRetry gives it up, and the handler says so itself.
+	handle func(ctx context.Context, w *Worker, task *asynq.Task) error
+	// delay is the pause after a try; n have failed before it.
+	delay func(w *Worker, n int, task *asynq.Task) time.Duration
+}
+
+const (
+	// The tasks have few goroutines, and connections of their own (store.Tasks): however
+	// many there are, the fan-out does not wait for them.
+	tasksAtOnce = 8
+	taskCheck   = 100 * time.Millisecond // how often asynq looks for what is due
+)
+
+// tasks are the tasks of this worker's roles, in asynq: one server for all types.
+type tasks struct {
+	w       *Worker
+	types   map[string]*taskType // by name
+	client  *asynq.Client
+	inspect *asynq.Inspector
+	server  *asynq.Server
+}
+
+func newTasks(w *Worker) *tasks {
+	at := w.store.Tasks()
+	t := &tasks{w: w, types: make(map[string]*taskType)}
+	queues := make(map[string]int)
+	for _, of := range taskTypes(w.roles) {
+		t.types[of.name] = of
+		queues[at.Queue(of.queue)] = 1
+	}
+	if len(queues) == 0 {
+		return t
+	}
+	t.client, t.inspect = asynq.NewClient(at), asynq.NewInspector(at)
+	t.server = asynq.NewServer(at, asynq.Config{
+		Concurrency: tasksAtOnce, Queues: queues,
+		TaskCheckInterval: taskCheck, DelayedTaskCheckInterval: taskCheck,
+		JanitorInterval: time.Hour, // it removes completed tasks, and none is kept
+		RetryDelayFunc:  t.delay,
+		ShutdownTimeout: 2 * time.Second,
+		Logger:          asynqLog{w.log},
+		LogLevel:        asynq.WarnLevel,
+	})
+	return t
+}
+
+// taskTypes are those of some roles.
+func taskTypes(roles []role) (types []*taskType) {
+	for _, r := range roles {
+		types = append(types, r.tasks...)
+	}
+	return types
+}
+
+// run works on tasks until ctx ends.
+func (t *tasks) run(ctx context.Context) error {
+	if t.server == nil {
+		return nil
+	}
+	defer func() { _ = errors.Join(t.client.Close(), t.inspect.Close()) }()
+	if err := t.server.Start(asynq.HandlerFunc(t.handle)); err != nil {
+		return fmt.Errorf("cannot start the task queue: %w", err)
+	}
+	<-ctx.Done()
+	t.server.Shutdown() // waits for the tries under way
+	return nil
+}
+
+// handle gives a task to its type. asynq's own mux takes names that only begin like a
+// type's, and would try an unknown one again and again.
+func (t *tasks) handle(ctx context.Context, task *asynq.Task) error {
+	of := t.types[task.Type()]
+	if of == nil {
+		return fmt.Errorf("there is no type of tasks %q: %w", task.Type(), asynq.SkipRetry)
+	}
+	err := of.handle(ctx, t.w, task)
+	if err != nil && !errors.Is(err, asynq.SkipRetry) {
+		tried, _ := asynq.GetRetryCount(ctx)
+		if most, ok := asynq.GetMaxRetry(ctx); ok && tried >= most {
+			id, _ := asynq.GetTaskID(ctx)
+			t.w.log.Warn("gives a task up: its last try failed; it is among the dead letters", "type", of.name, "task", id, "err", err)
+		}
+	}
+	return err
+}
+
+func (t *tasks) delay(n int, err error, task *asynq.Task) time.Duration {
+	if of := t.types[task.Type()]; of != nil {
+		return of.delay(t.w, n, task)
+	}
+	return asynq.DefaultRetryDelayFunc(n, err, task)
+}
+
+// begin starts a task, unless one of its id is alive. One that was given up makes room for
+// it. There is no comma in an id (givenup.go).
+func (t *tasks) begin(ctx context.Context, of *taskType, id string, payload []byte, opts ...asynq.Option) error {
+	queue := t.w.store.Tasks().Queue(of.queue)
+	opts = append(opts, asynq.Queue(queue), asynq.TaskID(id))
+	for try := 0; ; try++ {
+		_, err := t.client.EnqueueContext(ctx, asynq.NewTask(of.name, payload), opts...)
+		if !errors.Is(err, asynq.ErrTaskIDConflict) || try == 3 {
+			return err
+		}
+		info, err := t.inspect.GetTaskInfo(queue, id)
+		switch {
+		case errors.Is(err, asynq.ErrQueueNotFound):
+			if err := t.w.store.AddQueue(ctx, of.queue); err != nil {
+				return err
+			}
+		case errors.Is(err, asynq.ErrTaskNotFound): // just ended
+		case err == nil && info.State == asynq.TaskStateArchived:
+			if err := t.end(ctx, of, id); err != nil {
+				return err
+			}
+		default: // it is alive, or what is left of it cannot be read
+			lost, failed := t.w.store.DropLostTask(ctx, of.queue, id)
+			if lost {
+				continue
+			}
+			if err = errors.Join(err, failed); err != nil {
+				return fmt.Errorf("cannot look at a task %s: %w", of.name, err)
+			}
+			return nil
+		}
+	}
+}
+
+// end ends a task. One that is being worked on cannot be deleted: it waits for that a few
+// times.
+func (t *tasks) end(ctx context.Context, of *taskType, id string) error {
+	queue := t.w.store.Tasks().Queue(of.queue)
+	for try := 0; ; try++ {
+		err := t.inspect.DeleteTask(queue, id)
+		switch {
+		case err == nil || errors.Is(err, asynq.ErrTaskNotFound):
+			return nil
+		case errors.Is(err, asynq.ErrQueueNotFound) && try == 0:
+			if err := t.w.store.AddQueue(ctx, of.queue); err != nil {
+				return err
+			}
+		case try == 5:
+			return fmt.Errorf("cannot end a task %s: %w", of.name, err)
+		default:
+			if lost, err := t.w.store.DropLostTask(ctx, of.queue, id); lost || err != nil {
+				return err
+			}
+			pause(ctx, 20*time.Millisecond)
+		}
+	}
+}
+
+// asynqLog writes asynq's messages to the worker's log. Its "fatal" ends nothing.
+type asynqLog struct{ log *slog.Logger }
+
+func (l asynqLog) Debug(args ...any) { l.log.Debug("task queue", "says", fmt.Sprint(args...)) }
+func (l asynqLog) Info(args ...any)  { l.log.Debug("task queue", "says", fmt.Sprint(args...)) }
+func (l asynqLog) Warn(args ...any)  { l.log.Debug("task queue", "says", fmt.Sprint(args...)) }
+func (l asynqLog) Error(args ...any) { l.log.Warn("task queue", "says", fmt.Sprint(args...)) }
+func (l asynqLog) Fatal(args ...any) { l.log.Error("task queue", "says", fmt.Sprint(args...)) }

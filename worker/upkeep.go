@@ -1,0 +1,43 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"sluice/shared/store"
+)
+
+const upkeepEvery = 5 * time.Second
+
+// upkeep keeps the gauges of the backlog and looks after the dead letters, until ctx ends.
+func (w *Worker) upkeep(ctx context.Context) error {
+	tick := time.NewTicker(upkeepEvery)
+	defer tick.Stop()
+	for {
+		if backlog, err := w.store.Backlogs(ctx); err == nil {
+			w.metrics.backlog(backlog)
+		}
+		w.mendDead(ctx)
+		_ = w.apart.err() // forgets what others look after
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// mendDead says while the key of the dead letters holds something else, and brings those that
+// waited where they belong.
+func (w *Worker) mendDead(ctx context.Context) {
+	const what = "dead letters"
+	_, err := w.store.MendDead(ctx)
+	var bad *store.BadKey
+	switch {
+	case err == nil:
+		w.apart.clear(what)
+	case errors.As(err, &bad):
+		w.apart.set(what, err)
+	}
+}
