@@ -16,14 +16,14 @@ import (
 
 // installation is what is measured: gateways, workers and Redis.
 type installation struct {
-	cfg        *config
-	gateways   []netip.AddrPort
-	options    *redis.Options
-	rdb        *redis.Client
-	prefix     string
-	partitions int
-	processes  []*process // none if it was running already
-	dir        string
+	cfg       *config
+	gateways  []netip.AddrPort
+	options   *redis.Options
+	rdb       *redis.Client
+	prefix    string
+	tags      []string   // of the partitions
+	processes []*process // none if it was running already
+	dir       string
 }
 
 // install starts gateways and workers with a Redis of their own and these variables more, or takes the installation
@@ -41,10 +41,12 @@ func install(ctx context.Context, cfg *config, gateways int, env ...string) (in 
 		return nil, err
 	}
 	in.connect()
-	for limit := time.Now().Add(patience); in.partitions == 0; nap(10 * time.Millisecond) {
-		in.partitions, err = in.rdb.HGet(ctx, in.prefix+"meta", "partitions").Int()
+	for limit := time.Now().Add(patience); len(in.tags) == 0; nap(10 * time.Millisecond) {
+		var tags string
+		tags, err = in.rdb.HGet(ctx, in.prefix+"meta", "tags").Result()
+		in.tags = strings.Fields(tags)
 		if err != nil && (len(in.processes) == 0 || time.Now().After(limit)) {
-			return nil, fmt.Errorf("no number of partitions is in %smeta on Redis at %s: no gateway or worker with this prefix has ever run there (%w)",
+			return nil, fmt.Errorf("no tags of partitions are in %smeta on Redis at %s: no gateway or worker with this prefix has ever run there (%w)",
 				in.prefix, in.options.Addr, err)
 		}
 		if ctx.Err() != nil {
@@ -199,9 +201,9 @@ func (in *installation) events(via string) []string {
 	if via == viaIntake {
 		return []string{in.prefix + "events"}
 	}
-	streams := make([]string, in.partitions)
-	for p := range streams {
-		streams[p] = fmt.Sprintf("%s{%d}:events", in.prefix, p)
+	streams := make([]string, len(in.tags))
+	for p, tag := range in.tags {
+		streams[p] = in.prefix + "{" + tag + "}:events"
 	}
 	return streams
 }

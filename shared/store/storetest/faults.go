@@ -86,25 +86,25 @@ func (x *suite) deeds(t *testing.T, s *store.Store) []deed {
 			return s.Bury(ctx, []store.DeadLetter{l})
 		},
 			func() {
-				count("claims", x.Client.Exists(ctx, key(0, "idem:"+to+":k")).Val(), 0)
+				count("claims", x.Client.Exists(ctx, Key(0, "idem:"+to+":k")).Val(), 0)
 				count("dead letters", x.Client.XLen(ctx, "sluice:dead").Val(), 3)
 			}},
 		{"Register", func() error { _, err := s.Register(ctx, "g", 1000, session); return err },
-			func() { count("fields", x.Client.HLen(ctx, key(0, "session:"+to)).Val(), 1) }},
+			func() { count("fields", x.Client.HLen(ctx, Key(0, "session:"+to)).Val(), 1) }},
 		{"Unregister", func() error {
 			return s.Unregister(ctx, "g", []store.Unregistration{{Session: session[0], Expires: 1000}})
 		},
-			func() { count("fields", x.Client.HLen(ctx, key(0, "session:"+to)).Val(), 0) }},
+			func() { count("fields", x.Client.HLen(ctx, Key(0, "session:"+to)).Val(), 0) }},
 		{"Sweep", func() error {
-			if err := x.Client.HSet(ctx, key(0, "session:"+to), "old", "g 1").Err(); err != nil {
+			if err := x.Client.HSet(ctx, Key(0, "session:"+to), "old", "g 1").Err(); err != nil {
 				return err
 			}
 			_, err := s.Sweep(ctx, []string{to})
 			return err
 		},
-			func() { count("fields", x.Client.HLen(ctx, key(0, "session:"+to)).Val(), 0) }},
+			func() { count("fields", x.Client.HLen(ctx, Key(0, "session:"+to)).Val(), 0) }},
 		{"Trim", func() error { return s.Trim(ctx, map[int]wire.ID{0: ids[0]}) },
-			func() { count("entries", x.Client.XLen(ctx, key(0, "events")).Val(), 1) }},
+			func() { count("entries", x.Client.XLen(ctx, Key(0, "events")).Val(), 1) }},
 		{"MoveCursors", func() error {
 			_, _, err := s.MoveCursors(ctx, []*store.Cursor{cursorOf("u", "d", to, ids[0])}, time.Hour)
 			return err
@@ -163,7 +163,7 @@ func (x *suite) lostReplies(t *testing.T) {
 	p.lose.Store(true)
 	err := s.Publish(ctx, []store.Publication{{To: to, Fields: []string{"to", to, "data", "1"}}})[0]
 	wantLink(t, "Publish with a lost reply", err)
-	want(t, "entries", x.Client.XLen(ctx, key(5, "events")).Val(), 1)
+	want(t, "entries", x.Client.XLen(ctx, Key(5, "events")).Val(), 1)
 
 	// A read whose reply was lost has taken its entries: only the next reign has them.
 	a := x.own(t, s, "a", 5)
@@ -199,7 +199,7 @@ func (x *suite) frozen(t *testing.T) {
 	a.read.Block = time.Minute // a longer wait than the link's limit is cut
 	want(t, "entries", len(a.next()), 0)
 
-	node := x.at(key(0, "events"))
+	node := x.at(Key(0, "events"))
 	node.Pause()
 	start := time.Now()
 	lane := func() error { // one after the other, as its worker would
