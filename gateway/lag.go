@@ -23,7 +23,7 @@ const (
 )
 
 // lags are the connections that catch up and have no room for what is read. Workers are
-// told of those that take nothing at all (sluice:{p}:slow), and ask again and again
+// told of those that take nothing at all (sluice:{t}:slow), and ask again and again
 // whether they still do: they keep the time, and decide when it is over. A report that
 // is lost is made again, so nothing depends on one.
 //

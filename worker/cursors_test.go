@@ -42,7 +42,7 @@ func TestCursors(t *testing.T) {
 				}
 				// The last one of each stream is no ack.
 				for p := range st.Config().Partitions {
-					if err := redis.Client.Do(ctx, "XADD", fmt.Sprintf("sluice:{%d}:acks", p), "*", "x", "y").Err(); err != nil {
+					if err := redis.Client.Do(ctx, "XADD", storetest.Key(p, "acks"), "*", "x", "y").Err(); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -56,7 +56,7 @@ func TestCursors(t *testing.T) {
 			}
 			storetest.Eventually(t, func() error {
 				for p := range st.Config().Partitions {
-					if n := redis.Client.XLen(ctx, fmt.Sprintf("sluice:{%d}:acks", p)).Val(); n > 1 {
+					if n := redis.Client.XLen(ctx, storetest.Key(p, "acks")).Val(); n > 1 {
 						return fmt.Errorf("partition %d has %d acks that are done", p, n)
 					}
 				}

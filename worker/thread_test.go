@@ -118,7 +118,7 @@ func benchProcess(b *testing.B, way string, server *storetest.Server, st *store.
 	}()
 	storetest.Eventually(b, func() error {
 		pending, err := st.Backlogs(b.Context())
-		if err != nil || server.Client().Exists(b.Context(), "sluice:{15}:lease", "sluice:{0}:lease").Val() != 2 {
+		if err != nil || server.Client().Exists(b.Context(), storetest.Key(15, "lease"), storetest.Key(0, "lease")).Val() != 2 {
 			return fmt.Errorf("it has not taken the partitions: %v, %w", pending, err)
 		}
 		return nil
@@ -141,7 +141,7 @@ func benchEvents(b *testing.B, server *storetest.Server, rate int, during time.D
 			for i := range each {
 				time.Sleep(time.Until(begin.Add(time.Duration(i) * producers * time.Second / time.Duration(rate))))
 				user := wire.UserTarget("u" + strconv.Itoa((i*producers+p)%benchUsers))
-				stream := fmt.Sprintf("sluice:{%d}:events", wire.Partition(user, 16))
+				stream := storetest.Key(wire.Partition(user, 16), "events")
 				if err := server.Client().Do(context.Background(), "XADD", stream, "MAXLEN", "~", "100000", "*", "to", user, "data", data).Err(); err != nil {
 					b.Error(err)
 					return

@@ -169,7 +169,7 @@ func httpGet(url string) (int, string) {
 // The keys of the contract.
 
 func (c *cluster) partitionKey(p int, rest string) string {
-	return fmt.Sprintf("%s{%d}:%s", c.prefix, p, rest)
+	return c.prefix + "{" + hashTag(p, c.partitions) + "}:" + rest
 }
 func (c *cluster) key(target, rest string) string {
 	return c.partitionKey(int(crc16(target))%c.partitions, rest)

@@ -113,10 +113,14 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
-// TestSettingsThatDoNotGoTogether: tokens need a secret, dev tokens a loopback address, and all processes one P.
+// TestSettingsThatDoNotGoTogether: tokens need a secret, dev tokens a loopback address, and all processes one P, and
+// one version of the keys.
 func TestSettingsThatDoNotGoTogether(t *testing.T) {
 	t.Parallel()
 	c := sharedCluster(t)
+	if err := c.HSet(ctx, "older:meta", "version", "1", "partitions", "16").Err(); err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
 		name, binary string
 		env, says    []string
@@ -128,6 +132,7 @@ func TestSettingsThatDoNotGoTogether(t *testing.T) {
 		{"dev on all addresses, short", "gateway", []string{fmt.Sprintf("SLUICE_ADDR=:%d", freePort(t))}, []string{"SLUICE_AUTH_DEV_ANYWHERE"}},
 		{"a gateway with another P", "gateway", []string{"SLUICE_PARTITIONS=8"}, []string{"SLUICE_PARTITIONS", "8", "16"}},
 		{"a worker with another P", "worker", []string{"SLUICE_PARTITIONS=32"}, []string{"SLUICE_PARTITIONS", "32", "16"}},
+		{"a gateway with older keys", "gateway", []string{"SLUICE_PREFIX=older:"}, []string{"older:meta", "version", "1", "2", "SLUICE_PREFIX"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -178,6 +183,8 @@ func TestSettingsWork(t *testing.T) {
 
 	if meta := own.HGetAll(ctx, "second:meta").Val(); !hasValue(meta, "5") {
 		t.Errorf("second:meta does not hold the number of partitions: %v", meta)
+	} else if !hasValue(meta, "3 2 12 1 0") {
+		t.Errorf("second:meta does not hold the tags of its partitions: %v", meta)
 	}
 	if meta := shared.HGetAll(ctx, "sluice:meta").Val(); !hasValue(meta, "16") {
 		t.Errorf("sluice:meta does not hold the number of partitions: %v", meta)

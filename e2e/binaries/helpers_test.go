@@ -22,6 +22,13 @@ func TestHelperCRC16(t *testing.T) {
 	if got := crc16("foo") % 16384; got != 12182 {
 		t.Errorf("slot of foo is %d, want 12182", got)
 	}
+	var tags []string
+	for p := range 16 {
+		tags = append(tags, hashTag(p, 16))
+	}
+	if got := strings.Join(tags, " "); got != "10 3 61 43 11 2 60 42 12 1 63 41 13 0 62 40" {
+		t.Errorf("the hash tags of 16 partitions are %s", got)
+	}
 }
 
 func TestHelperNames(t *testing.T) {

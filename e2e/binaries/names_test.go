@@ -29,6 +29,15 @@ func crc16(s string) uint16 {
 	return crc
 }
 
+// hashTag is the smallest decimal number whose hash slot lies in the p-th of equal ranges of all slots.
+func hashTag(p, partitions int) string {
+	for n := 0; ; n++ {
+		if tag := strconv.Itoa(n); int(crc16(tag))%16384*partitions/16384 == p {
+			return tag
+		}
+	}
+}
+
 var names atomic.Int64
 
 // unique returns a name that no other test uses.

@@ -29,7 +29,7 @@ func histories(t *testing.T, rdb *redis.Client, f *fleet) map[string][]torture.S
 	t.Helper()
 	all := map[string][]torture.Stored{}
 	for to := range f.producer.counts {
-		key := fmt.Sprintf("sluice:{%d}:history:%s", wire.Partition(to, partitions), to)
+		key := keyOf(wire.Partition(to, partitions), "history:"+to)
 		entries, err := rdb.XRange(context.Background(), key, "-", "+").Result()
 		if err != nil {
 			t.Fatalf("the history of %s cannot be read: %v", to, err)

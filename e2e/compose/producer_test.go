@@ -19,6 +19,11 @@ const (
 	mostEvents = 1_000_000
 )
 
+// keyOf is a key of a partition, as it is documented.
+func keyOf(p int, name string) string {
+	return "sluice:{" + wire.Tags(partitions)[p] + "}:" + name
+}
+
 // producer appends numbered events at a steady rate. Each has an idempotency key and is added again until its append
 // was answered, so that it stands in the history exactly once.
 type producer struct {
@@ -92,7 +97,7 @@ func (p *producer) next() entry {
 	}
 	e := entry{n: n, to: to, stream: "sluice:events", way: torture.Intake}
 	if n%10 == 3 {
-		e.stream, e.way = fmt.Sprintf("sluice:{%d}:events", wire.Partition(to, partitions)), torture.Direct
+		e.stream, e.way = keyOf(wire.Partition(to, partitions), "events"), torture.Direct
 	}
 	p.times[n].Store(time.Now().UnixNano())
 	return e

@@ -57,7 +57,7 @@ func (s *system) owners(t testing.TB) map[string]int {
 	t.Helper()
 	n := map[string]int{}
 	for p := range partitions {
-		owner, _ := s.producer.rdb.Get(t.Context(), fmt.Sprintf("sluice:{%d}:lease", p)).Result() // none: it changes hands
+		owner, _ := s.producer.rdb.Get(t.Context(), keyOf(p, "lease")).Result() // none: it changes hands
 		host, _, _ := strings.Cut(owner, "-")
 		n[host]++
 	}

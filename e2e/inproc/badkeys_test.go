@@ -91,7 +91,7 @@ func TestBadPartition(t *testing.T) {
 			r.waitOwners(patience, map[string]int{w.name: 16})
 			good, bad := r.targetOf(4, 0), r.targetOf(3, 0)
 			c := join(t, g, "alice", topics(good, bad))
-			key := "sluice:{3}:" + name
+			key := r.keyOf(3, name)
 			r.add("intake", bad, 0, 1)
 			c.waitEvents(patience, bad, 1)
 			r.add("direct", good, 0, 1)

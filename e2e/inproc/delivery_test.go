@@ -157,7 +157,7 @@ func TestTwoRoundTrips(t *testing.T) {
 		all(1+3*round, 3)
 		eventually(t, patience, "the last batch is acknowledged", func() error { return pendingOf(r) })
 		tr.mu.Lock()
-		widest = max(widest, checkSteps(t, tr.flights, tr.links))
+		widest = max(widest, r.checkSteps(tr.flights, tr.links))
 		tr.mu.Unlock()
 		w.via.record(nil)
 	}
@@ -170,12 +170,12 @@ func TestTwoRoundTrips(t *testing.T) {
 
 // checkSteps checks the flights of the lane of the partitions: appends and commits in
 // turn, and nothing else. It returns the most partitions in one batch.
-func checkSteps(t *testing.T, flights []flight, links []int) (widest int) {
-	t.Helper()
+func (r *rig) checkSteps(flights []flight, links []int) (widest int) {
+	r.t.Helper()
 	lane := 0
 	for i, f := range flights {
 		if f.has(func(c command) bool { // beside the intake's and the one for acks
-			return c.is("XREADGROUP") && slices.Contains(c.args, "sluice:{0}:events")
+			return c.is("XREADGROUP") && slices.Contains(c.args, r.keyOf(0, "events"))
 		}) {
 			lane = links[i]
 		}
@@ -186,7 +186,7 @@ func checkSteps(t *testing.T, flights []flight, links []int) (widest int) {
 			if channels, _ := batches(f); len(channels) > 0 || f.hasName("XACK") && f.has(func(c command) bool {
 				return c.is("XACK") && c.args[1] != "sluice:events"
 			}) {
-				t.Errorf("work beside the lane: %s", f)
+				r.t.Errorf("work beside the lane: %s", f)
 			}
 			continue
 		}
@@ -199,12 +199,12 @@ func checkSteps(t *testing.T, flights []flight, links []int) (widest int) {
 		switch {
 		case f.hasName("XADD"):
 			if appended || f.hasName("XREADGROUP") {
-				t.Errorf("two appends in a step: %s", f)
+				r.t.Errorf("two appends in a step: %s", f)
 			}
 			appended = true
 		case f.hasName("XREADGROUP"):
 			if appended != (acks > 0) {
-				t.Errorf("%d acknowledgements, appended before: %v: %s", acks, appended, f)
+				r.t.Errorf("%d acknowledgements, appended before: %v: %s", acks, appended, f)
 			}
 			appended = false
 			channels, partitions := batches(f)
@@ -212,16 +212,16 @@ func checkSteps(t *testing.T, flights []flight, links []int) (widest int) {
 			for j := range channels {
 				place := channels[j] + " " + strconv.Itoa(partitions[j])
 				if seen[place] {
-					t.Errorf("two messages for %s in one batch", place)
+					r.t.Errorf("two messages for %s in one batch", place)
 				}
 				seen[place] = true
 			}
 			if len(channels) != 2*acks {
-				t.Errorf("%d messages for %d partitions on two gateways", len(channels), acks)
+				r.t.Errorf("%d messages for %d partitions on two gateways", len(channels), acks)
 			}
 			widest = max(widest, acks)
 		default:
-			t.Errorf("a third round trip in a step: %s", f)
+			r.t.Errorf("a third round trip in a step: %s", f)
 		}
 	}
 	return widest

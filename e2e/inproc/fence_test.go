@@ -138,9 +138,9 @@ func TestDeposedInTheMiddle(t *testing.T) {
 				t.Fatal("the command did not come")
 			}
 			w2 := r.worker()
-			r.rdb.Del(ctx, "sluice:{0}:lease")
+			r.rdb.Del(ctx, r.keyOf(0, "lease"))
 			eventually(t, patience, "the successor owns the partition", func() error {
-				if owner := r.rdb.Get(ctx, "sluice:{0}:lease").Val(); owner != w2.name {
+				if owner := r.rdb.Get(ctx, r.keyOf(0, "lease")).Val(); owner != w2.name {
 					return fmt.Errorf("%q does", owner)
 				}
 				return nil
@@ -170,7 +170,7 @@ func TestSleeperAfterKeyExpired(t *testing.T) {
 	held := w1.via.on(freezeAt, isClaim)
 	r.add("direct", "user:alice", 99, 1, "id", "k")
 	held.wait(t)
-	r.rdb.Del(ctx, "sluice:{0}:lease")
+	r.rdb.Del(ctx, r.keyOf(0, "lease"))
 	w2 := r.worker()
 	eventually(t, patience, "the successor answers the duplicate", func() error {
 		if n := w2.metric("sluice_worker_duplicates_total"); n != 1 {
@@ -178,7 +178,7 @@ func TestSleeperAfterKeyExpired(t *testing.T) {
 		}
 		return pendingOf(r)
 	})
-	r.rdb.Del(ctx, "sluice:{0}:idem:user:alice:k") // as if it had expired
+	r.rdb.Del(ctx, r.keyOf(0, "idem:user:alice:k")) // as if it had expired
 	w1.via.thaw()
 	eventually(t, patience, "the sleeper knows", func() error {
 		if w1.metric("sluice_worker_failures_total") == 0 {
@@ -188,7 +188,7 @@ func TestSleeperAfterKeyExpired(t *testing.T) {
 	})
 	r.add("direct", "user:alice", 1, 1)
 	c.mustHave(patience, "user:alice", 0, 2)
-	if n := r.rdb.Exists(ctx, "sluice:{0}:idem:user:alice:k").Val(); n != 0 {
+	if n := r.rdb.Exists(ctx, r.keyOf(0, "idem:user:alice:k")).Val(); n != 0 {
 		t.Error("the sleeper has taken the key")
 	}
 }

@@ -45,7 +45,7 @@ func TestIntakeBeginsBelow(t *testing.T) {
 				eventually(t, patience, "all is acknowledged", func() error { return pendingOf(r) })
 			}
 			// A mark that somebody sets is not above what is new, either.
-			if err := r.rdb.Set(ctx, "sluice:{0}:forwarded", "99999999999999-0", 0).Err(); err != nil {
+			if err := r.rdb.Set(ctx, r.keyOf(0, "forwarded"), "99999999999999-0", 0).Err(); err != nil {
 				t.Fatal(err)
 			}
 			r.add("intake", x, n, 10)

@@ -160,12 +160,12 @@ func TestEpochsGrow(t *testing.T) {
 	fresh := func() {
 		t.Helper()
 		before := w.metric("sluice_worker_reigns_total")
-		groups, err := r.rdb.XInfoGroups(ctx, "sluice:{0}:events").Result()
+		groups, err := r.rdb.XInfoGroups(ctx, r.keyOf(0, "events")).Result()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, g := range groups {
-			r.rdb.XGroupDestroy(ctx, "sluice:{0}:events", g.Name)
+			r.rdb.XGroupDestroy(ctx, r.keyOf(0, "events"), g.Name)
 		}
 		eventually(t, patience, "a new reign", func() error {
 			if w.metric("sluice_worker_reigns_total") == before {
@@ -186,7 +186,7 @@ func TestEpochsGrow(t *testing.T) {
 		fresh()
 	}
 	event() // the gateway knows the epoch
-	if err := r.rdb.Del(ctx, "sluice:{0}:epoch").Err(); err != nil {
+	if err := r.rdb.Del(ctx, r.keyOf(0, "epoch")).Err(); err != nil {
 		t.Fatal(err)
 	}
 	fresh()
@@ -210,7 +210,7 @@ func TestEpochFalls(t *testing.T) {
 	c := join(t, g, "alice")
 	r.add("direct", "user:alice", 0, 1)
 	c.waitEvents(patience, "user:alice", 1)
-	const key = "sluice:{0}:epoch"
+	key := r.keyOf(0, "epoch")
 	epoch := func() (n int64) {
 		t.Helper()
 		n, err := r.rdb.Get(ctx, key).Int64()

@@ -217,9 +217,9 @@ func TestKeysDeleted(t *testing.T) {
 		harm func(r *rig) error
 	}{
 		{"group", func(r *rig) error {
-			groups, err := r.rdb.XInfoGroups(ctx, "sluice:{0}:events").Result()
+			groups, err := r.rdb.XInfoGroups(ctx, r.keyOf(0, "events")).Result()
 			for _, g := range groups {
-				err = r.rdb.XGroupDestroy(ctx, "sluice:{0}:events", g.Name).Err()
+				err = r.rdb.XGroupDestroy(ctx, r.keyOf(0, "events"), g.Name).Err()
 			}
 			return err
 		}},
@@ -230,13 +230,13 @@ func TestKeysDeleted(t *testing.T) {
 			}
 			return err
 		}},
-		{"epoch", func(r *rig) error { return r.rdb.Del(ctx, "sluice:{0}:epoch").Err() }},
+		{"epoch", func(r *rig) error { return r.rdb.Del(ctx, r.keyOf(0, "epoch")).Err() }},
 		{"epoch of the intake", func(r *rig) error { return r.rdb.Del(ctx, "sluice:{sluice:events}:epoch").Err() }},
-		{"lease", func(r *rig) error { return r.rdb.Del(ctx, "sluice:{0}:lease").Err() }},
+		{"lease", func(r *rig) error { return r.rdb.Del(ctx, r.keyOf(0, "lease")).Err() }},
 		{"lease of the intake", func(r *rig) error { return r.rdb.Del(ctx, "sluice:{sluice:events}:lease").Err() }},
-		{"history", func(r *rig) error { return r.rdb.Del(ctx, "sluice:{0}:history:topic:a").Err() }},
+		{"history", func(r *rig) error { return r.rdb.Del(ctx, r.keyOf(0, "history:topic:a")).Err() }},
 		{"sessions", func(r *rig) error {
-			return r.rdb.Del(ctx, "sluice:{0}:session:topic:a", "sluice:{0}:session:topic:b").Err()
+			return r.rdb.Del(ctx, r.keyOf(0, "session:topic:a"), r.keyOf(0, "session:topic:b")).Err()
 		}},
 		{"lists of the living", func(r *rig) error { return r.rdb.Del(ctx, "sluice:workers", "sluice:servers").Err() }},
 		{"meta", func(r *rig) error { return r.rdb.Del(ctx, "sluice:meta").Err() }},
@@ -303,7 +303,7 @@ func TestPendingTrimmed(t *testing.T) {
 	stalled := w1.via.on(freezeAt, isAppend)
 	r.add("direct", "user:alice", 100, 5)
 	stalled.wait(t)
-	if err := r.rdb.XTrimMaxLen(ctx, "sluice:{0}:events", 0).Err(); err != nil {
+	if err := r.rdb.XTrimMaxLen(ctx, r.keyOf(0, "events"), 0).Err(); err != nil {
 		t.Fatal(err)
 	}
 	w1.crash()
@@ -342,7 +342,7 @@ func TestFarFutureID(t *testing.T) {
 			}
 			add("direct")
 			before := clients[0].last("topic:a")
-			for _, s := range []struct{ stream, target string }{{"sluice:{0}:events", "topic:a"}, {"sluice:events", "topic:b"}} {
+			for _, s := range []struct{ stream, target string }{{r.keyOf(0, "events"), "topic:a"}, {"sluice:events", "topic:b"}} {
 				if err := r.rdb.XAdd(ctx, &redis.XAddArgs{Stream: s.stream, ID: id,
 					Values: []string{"to", s.target, "data", strconv.Itoa(n)}}).Err(); err != nil {
 					t.Fatal(err)
@@ -379,7 +379,7 @@ func TestPoison(t *testing.T) {
 	r.worker()
 	sources := []source{{"direct", "topic:a"}, {"direct", "topic:b"}}
 	c := join(t, g, "alice", topics("a", "b", "bad"))
-	if err := r.rdb.Set(ctx, "sluice:{0}:history:topic:bad", "x", 0).Err(); err != nil {
+	if err := r.rdb.Set(ctx, r.keyOf(0, "history:topic:bad"), "x", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
 	batch := func(first int) {
@@ -389,7 +389,7 @@ func TestPoison(t *testing.T) {
 			for _, target := range []string{"topic:a", "topic:bad", "topic:b"} {
 				r.entry(pipe, "direct", target, strconv.Itoa(i))
 			}
-			pipe.XAdd(ctx, &redis.XAddArgs{Stream: "sluice:{0}:events", Values: []string{"what", "is this"}})
+			pipe.XAdd(ctx, &redis.XAddArgs{Stream: r.keyOf(0, "events"), Values: []string{"what", "is this"}})
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			t.Fatal(err)
@@ -410,7 +410,7 @@ func TestPoison(t *testing.T) {
 	g.via.swallowPush(once(isBatch))
 	batch(20)
 	c2 := join(t, g, "bob", topics("bad", "a"))
-	if err := r.rdb.Del(ctx, "sluice:{0}:history:topic:bad").Err(); err != nil {
+	if err := r.rdb.Del(ctx, r.keyOf(0, "history:topic:bad")).Err(); err != nil {
 		t.Fatal(err)
 	}
 	r.add("direct", "topic:bad", 0, 3)
@@ -430,7 +430,7 @@ func TestForeignEntry(t *testing.T) {
 		r.add("direct", target, 0, 3)
 		c.mustHave(patience, target, 0, 3)
 	}
-	if err := r.rdb.XAdd(ctx, &redis.XAddArgs{Stream: "sluice:{0}:history:topic:bad", Values: []string{"by", "hand"}}).Err(); err != nil {
+	if err := r.rdb.XAdd(ctx, &redis.XAddArgs{Stream: r.keyOf(0, "history:topic:bad"), Values: []string{"by", "hand"}}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	g.via.swallowPush(once(isBatch))
@@ -565,7 +565,7 @@ func TestFarFutureThenLost(t *testing.T) {
 			r.worker()
 			const target = "topic:a"
 			c := join(t, g, "alice", topics("a"), narrow)
-			if err := r.rdb.XAdd(ctx, &redis.XAddArgs{Stream: "sluice:{0}:events", ID: "99999999999999-0",
+			if err := r.rdb.XAdd(ctx, &redis.XAddArgs{Stream: r.keyOf(0, "events"), ID: "99999999999999-0",
 				Values: []string{"to", target, "data", "0"}}).Err(); err != nil {
 				t.Fatal(err)
 			}
@@ -611,7 +611,7 @@ func TestBadEntriesLeaveLittle(t *testing.T) {
 	const n = 300
 	pipe := r.rdb.Pipeline()
 	for range n {
-		pipe.XAdd(ctx, &redis.XAddArgs{Stream: "sluice:{0}:events", Values: []string{"what", "is this"}})
+		pipe.XAdd(ctx, &redis.XAddArgs{Stream: r.keyOf(0, "events"), Values: []string{"what", "is this"}})
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		t.Fatal(err)

@@ -267,12 +267,16 @@ func (r *rig) pair() (g1, g2 *gatewayProcess, w1, w2 *process) {
 }
 
 func (r *rig) key(target, kind string) string {
-	p := wire.Partition(target, r.cfg.Partitions)
-	key := fmt.Sprintf("%s{%d}:%s", r.cfg.Prefix, p, kind)
+	key := r.keyOf(wire.Partition(target, r.cfg.Partitions), kind)
 	if kind == "history" || kind == "session" {
 		key += ":" + target
 	}
 	return key
+}
+
+// keyOf is a key of a partition, as it is documented.
+func (r *rig) keyOf(p int, name string) string {
+	return r.cfg.Prefix + "{" + wire.Tags(r.cfg.Partitions)[p] + "}:" + name
 }
 
 func (r *rig) intake() string { return r.cfg.Prefix + "events" }
@@ -282,7 +286,7 @@ func (r *rig) owners() (owned map[string]int, intake string) {
 	pipe := r.rdb.Pipeline()
 	leases := make([]*redis.StringCmd, r.cfg.Partitions)
 	for p := range leases {
-		leases[p] = pipe.Get(ctx, fmt.Sprintf("%s{%d}:lease", r.cfg.Prefix, p))
+		leases[p] = pipe.Get(ctx, r.keyOf(p, "lease"))
 	}
 	first := pipe.Get(ctx, r.cfg.Prefix+"{"+r.intake()+"}:lease")
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {

@@ -18,14 +18,14 @@ import (
 
 // installation is what is measured: gateways, workers and Redis.
 type installation struct {
-	cfg        *config
-	gateways   []netip.AddrPort
-	options    *redis.Options
-	rdb        *redis.Client
-	prefix     string
-	partitions int
-	processes  []*process // none if it was running already
-	dir        string
+	cfg       *config
+	gateways  []netip.AddrPort
+	options   *redis.Options
+	rdb       *redis.Client
+	prefix    string
+	tags      []string   // of the partitions
+	processes []*process // none if it was running already
+	dir       string
 }
 
 // install starts gateways and workers with a Redis of their own and these variables more, or takes the installation
@@ -43,8 +43,9 @@ func install(ctx context.Context, cfg *config, gateways int, env ...string) (_ *
 		return nil, err
 	}
 	in.connect()
-	if in.partitions, err = in.rdb.HGet(ctx, in.prefix+"meta", "partitions").Int(); err != nil {
-		return nil, fmt.Errorf("no number of partitions is in %smeta on Redis at %s: no gateway or worker with this prefix has ever run there (%w)",
+	tags, err := in.rdb.HGet(ctx, in.prefix+"meta", "tags").Result()
+	if in.tags = strings.Fields(tags); len(in.tags) == 0 {
+		return nil, fmt.Errorf("no tags of partitions are in %smeta on Redis at %s: no gateway or worker with this prefix has ever run there (%w)",
 			in.prefix, in.options.Addr, err)
 	}
 	return in, nil
@@ -199,9 +200,9 @@ func (in *installation) events(via string) []string {
 	if via == viaIntake {
 		return []string{in.prefix + "events"}
 	}
-	streams := make([]string, in.partitions)
-	for p := range streams {
-		streams[p] = fmt.Sprintf("%s{%d}:events", in.prefix, p)
+	streams := make([]string, len(in.tags))
+	for p, tag := range in.tags {
+		streams[p] = in.prefix + "{" + tag + "}:events"
 	}
 	return streams
 }

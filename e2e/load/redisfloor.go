@@ -11,13 +11,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sluice/shared/wire"
 )
 
 // redisFloor measures what Redis alone takes for events that are kept and told: for each one XADD to an ingress, XADD
 // to a history of its target, and PUBLISH to a subscriber, sent together when the event is due. The window's latency
 // is from the write to the subscriber.
 func (b *bench) redisFloor(ctx context.Context, phase string, rate float64) (w *window, err error) {
-	in := &installation{cfg: b.cfg, prefix: "floor:", partitions: 16}
+	in := &installation{cfg: b.cfg, prefix: "floor:", tags: wire.Tags(16)}
 	defer func() { in.close() }()
 	if len(b.cfg.gateways) > 0 {
 		in.options, in.prefix = b.cfg.redis, b.cfg.prefix+"load-floor-"+b.cfg.id+":"

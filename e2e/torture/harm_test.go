@@ -102,7 +102,7 @@ func (d *damage) ingress() (stream, beside string) {
 	if p < 0 {
 		return intakeStream, "sluice:{" + intakeStream + "}:"
 	}
-	return ingressStream(p), fmt.Sprintf("sluice:{%d}:", p)
+	return ingressStream(p), partitionKey(p, "")
 }
 
 // forget deletes a key.
@@ -141,7 +141,7 @@ func (d *damage) loseLease() {
 // loseSessions takes away who holds a target.
 func (d *damage) loseSessions() {
 	to := somewhere(d.rng)
-	d.forget(fmt.Sprintf("sluice:{%d}:session:%s", wire.Partition(to, partitions), to))
+	d.forget(partitionKey(wire.Partition(to, partitions), "session:"+to))
 	d.place = to
 }
 

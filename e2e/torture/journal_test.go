@@ -182,13 +182,17 @@ func somewhere(rng *rand.Rand) string {
 }
 
 // Keys of the documented layout.
+func partitionKey(p int, name string) string {
+	return "sluice:{" + wire.Tags(partitions)[p] + "}:" + name
+}
+
 func historyKey(to string) string {
-	return fmt.Sprintf("sluice:{%d}:history:%s", wire.Partition(to, partitions), to)
+	return partitionKey(wire.Partition(to, partitions), "history:"+to)
 }
 
 func cursorKey(user string) string {
 	to := wire.UserTarget(user)
-	return fmt.Sprintf("sluice:{%d}:cursor:%s", wire.Partition(to, partitions), to)
+	return partitionKey(wire.Partition(to, partitions), "cursor:"+to)
 }
 
 const (
@@ -196,4 +200,4 @@ const (
 	deadStream   = "sluice:dead"
 )
 
-func ingressStream(partition int) string { return fmt.Sprintf("sluice:{%d}:events", partition) }
+func ingressStream(partition int) string { return partitionKey(partition, "events") }

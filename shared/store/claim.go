@@ -13,6 +13,17 @@ import (
 	"sluice/shared/wire"
 )
 
+// Claim is an idempotency key to be claimed by an event.
+type Claim struct {
+	Partition int
+	To, Key   string
+	Owner     string  // user whose key it is, "": a backend's
+	ID        wire.ID // who claims
+	At        uint64  // when it was added, in Unix ms; 0: at the time in its id
+	First     wire.ID // result: who has it; ID itself if the claim is its own
+	Bad       error   // result: a *BadKey, so that nothing is known of the key, and the claim counts as its own
+}
+
 // holders are the events that have a key, by key, the latest last. An event is a repeat
 // of one of them if they were added less than the time to live apart: both may have waited
 // for a worker, so the time of processing says nothing. An event that is a repeat of
@@ -40,6 +51,15 @@ func (h holder) String() string {
 		return h.id.String()
 	}
 	return h.id.String() + "@" + strconv.FormatUint(h.at, 10)
+}
+
+// claim does the claims in a transaction; the answer to it has one for each.
+func (l *Lane) claim(ctx context.Context, pipe redis.Pipeliner, claims []*Claim, keep time.Duration) *redis.Cmd {
+	pipe.Do(ctx, "MULTI")
+	for _, c := range claims {
+		pipe.Do(ctx, "SET", l.s.keys.idemOf(c), c.holder().String(), "NX", "GET", "PX", keep.Milliseconds())
+	}
+	return pipe.Do(ctx, "EXEC")
 }
 
 // mostHolders bounds those that a key names.

@@ -56,7 +56,7 @@ func TestMovedPartition(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	storetest.Move(t, nodes, fmt.Sprintf("sluice:{%d}:events", partition))
+	storetest.Move(t, nodes, storetest.Key(partition, "events"))
 	start := time.Now()
 	if err := step(); !store.IsReply(err) {
 		t.Fatalf("the owner's first command after the move: %v, want MOVED", err)

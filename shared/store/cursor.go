@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"sluice/shared/wire"
 )
 
@@ -127,21 +125,3 @@ func (s *Store) changeCursors(ctx context.Context, user string, args []any) ([]i
 
 // endedMark stands behind the id of a cursor that was ended (lua/cursor.lua).
 const endedMark = " ended"
-
-// Holders reads which gateways hold each target, in one pipeline.
-func (s *Store) Holders(ctx context.Context, targets []string) ([][]string, error) {
-	pipe := s.rdb.Pipeline()
-	sessions := make([]*redis.StringSliceCmd, len(targets))
-	for i, t := range targets {
-		sessions[i] = pipe.HVals(ctx, s.keys.session(s.keys.partition(t), t))
-	}
-	cmds, err := exec(ctx, pipe)
-	if err := firstFailure(cmds, err, isWrongType); err != nil {
-		return nil, fmt.Errorf("cannot read sessions: %w", err)
-	}
-	holders := make([][]string, len(targets))
-	for i, c := range sessions {
-		holders[i], _ = liveServers(c.Val(), s.NowMs(), nil)
-	}
-	return holders, nil
-}

@@ -1,5 +1,10 @@
 // Package store is the only one that speaks Redis. It knows every key, every
-// script, and which command may be repeated; it decides nothing.
+// script, and which command may be repeated. It decides only what it alone can tell from
+// Redis's answers: which event is a repeat, was trimmed, or is out of order (claim.go,
+// append.go); which lease, session or member is over (by Redis's clock); where the next
+// reign begins (lua/takeover.lua); which marks of the intake and which cursors give way
+// (forward.go, lua/cursor.lua). What follows from that is for its callers to decide, and so is
+// whether a client misses something: History tells only what is there.
 //
 //	config.go    what Redis, which prefix, how many partitions, how much history
 //	keys.go      every key
@@ -7,14 +12,19 @@
 //	moved.go     where the partitions of a Cluster are after a failure
 //	errors.go    which failures are worth a repeat
 //	scripts.go   the scripts under lua/
-//	ingress.go   appending to partitions, forwarding the intake, reading, trimming
+//	ingress.go   appending to partitions, trimming, what waits there
+//	forward.go   the intake's entries brought to their partitions
 //	reign.go     leases and reigns
 //	lane.go      a connection that watches the epochs by whose right it writes
 //	kernelwait_*.go  connections that hold a thread while they wait
 //	words.go     the words of a batch's commands
-//	step.go      the worker's step: prepare, append and route, commit
-//	history.go   what is retained of a target, and whether it is complete
-//	session.go   which gateway holds whom
+//	step.go      the worker's step: prepare, then append and route
+//	claim.go     its claims of idempotency keys, and who holds those
+//	append.go    its appends to histories, and what became of refused ones
+//	commit.go    its end: publish, acknowledge, read on
+//	read.go      entries of ingress streams, as it reads them
+//	history.go   what is retained of a target, and where it begins and ends
+//	session.go   which gateway holds whom: every write and read of it
 //	bus.go       one Pub/Sub channel per gateway
 //	ack.go       acks: appended, trimmed
 //	cursor.go    what each device has acknowledged

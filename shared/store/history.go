@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	"github.com/redis/go-redis/v9"
 
@@ -172,8 +171,3 @@ func (s *Store) History(ctx context.Context, queries ...*Query) error {
 
 // HistoryTTLMs is the time to live of events, in ms.
 func (s *Store) HistoryTTLMs() int64 { return s.cfg.HistoryTTL.Milliseconds() }
-
-// sessionValue is the value of a session's field.
-func sessionValue(server string, expiresMs int64) string {
-	return server + " " + strconv.FormatInt(expiresMs, 10)
-}

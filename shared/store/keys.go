@@ -1,7 +1,6 @@
 package store
 
 import (
-	"strconv"
 	"strings"
 
 	"sluice/shared/wire"
@@ -11,20 +10,20 @@ import (
 // has a lease and reigns of its own.
 const Intake = -1
 
-// keys builds every key of an installation. A partition's keys carry its number as
-// hash tag: they lie on one node of a Cluster. So do the intake's, whose tag is the
-// name of its stream.
+// keys builds every key of an installation. A partition's keys carry its hash tag: they
+// lie on one node of a Cluster. So do the intake's, whose tag is the name of its stream.
 type keys struct {
 	prefix string
-	parts  []string // "sluice:{3}:"
+	tags   []string
+	parts  []string // "sluice:{43}:"
 	// Every batch names these of all partitions.
 	streams, epochs []string
 }
 
 func newKeys(prefix string, partitions int) keys {
-	k := keys{prefix: prefix, parts: make([]string, partitions)}
-	for p := range k.parts {
-		k.parts[p] = prefix + "{" + strconv.Itoa(p) + "}:"
+	k := keys{prefix: prefix, tags: wire.Tags(partitions), parts: make([]string, partitions)}
+	for p, tag := range k.tags {
+		k.parts[p] = prefix + "{" + tag + "}:"
 		k.streams = append(k.streams, k.parts[p]+"events")
 		k.epochs = append(k.epochs, k.parts[p]+"epoch")
 	}
@@ -32,6 +31,19 @@ func newKeys(prefix string, partitions int) keys {
 }
 
 func (k *keys) intake() string { return k.prefix + "events" }
+
+// Place is where events are appended that take no way over the intake.
+type Place struct {
+	Partition   int
+	Tag, Stream string // the partition's
+}
+
+// Place is that of a target's events. Redis is not asked.
+func (c *Config) Place(target string) Place {
+	k := newKeys(c.Prefix, c.Partitions)
+	p := k.partition(target)
+	return Place{p, k.tags[p], k.events(p)}
+}
 
 // of is the begin of the keys of a partition or of the intake.
 func (k *keys) of(p int) string {

@@ -32,8 +32,7 @@ func (s *Store) Announce(ctx context.Context, kind Kind, id string, ttl time.Dur
 	pipe.ZRemRangeByScore(ctx, key, "-inf", strconv.FormatInt(now, 10))
 	added := pipe.ZAdd(ctx, key, redis.Z{Score: float64(now + ttl.Milliseconds()), Member: id})
 	members := pipe.ZRange(ctx, key, 0, -1)
-	pipe.HSetNX(ctx, s.keys.meta(), "version", schemaVersion)
-	pipe.HSetNX(ctx, s.keys.meta(), "partitions", s.cfg.Partitions)
+	s.writeMeta(ctx, pipe) // in case that Redis lost it
 	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err); err != nil {
 		return nil, false, fmt.Errorf("cannot announce %s %s: %w", kind, id, err)

@@ -3,6 +3,9 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -101,4 +104,70 @@ func (s *Store) Sweep(ctx context.Context, targets []string) (removed int64, err
 		removed += n
 	}
 	return removed, nil
+}
+
+// Route asks who holds a target.
+type Route struct {
+	Partition int
+	Target    string
+
+	Servers []string // result: gateways with a live session, once each
+	Expired bool     // result: there are expired fields to be swept
+	Bad     error    // result: a *BadKey, so that nobody counts as a holder
+}
+
+// ask adds the command for one route.
+func (l *Lane) ask(ctx context.Context, pipe redis.Pipeliner, r *Route) *redis.StringSliceCmd {
+	w := &l.words
+	w.add("hvals", l.s.keys.session(r.Partition, r.Target))
+	fields := redis.NewStringSliceCmd(ctx, w.end()...)
+	_ = pipe.Process(ctx, fields) // Exec says what failed
+	return fields
+}
+
+// answered takes the answer.
+func (s *Store) answered(r *Route, fields *redis.StringSliceCmd) {
+	r.Servers, r.Expired = liveServers(fields.Val(), s.NowMs(), r.Servers[:0])
+	r.Bad = nil
+	if err := fields.Err(); err != nil {
+		r.Bad = badKey(s.keys.session(r.Partition, r.Target), err)
+	}
+}
+
+// Holders reads which gateways hold each target, in one pipeline.
+func (s *Store) Holders(ctx context.Context, targets []string) ([][]string, error) {
+	pipe := s.rdb.Pipeline()
+	sessions := make([]*redis.StringSliceCmd, len(targets))
+	for i, t := range targets {
+		sessions[i] = pipe.HVals(ctx, s.keys.session(s.keys.partition(t), t))
+	}
+	cmds, err := exec(ctx, pipe)
+	if err := firstFailure(cmds, err, isWrongType); err != nil {
+		return nil, fmt.Errorf("cannot read sessions: %w", err)
+	}
+	holders := make([][]string, len(targets))
+	for i, c := range sessions {
+		holders[i], _ = liveServers(c.Val(), s.NowMs(), nil)
+	}
+	return holders, nil
+}
+
+// liveServers reads session fields "<serverID> <expires-unix-ms>".
+func liveServers(fields []string, nowMs int64, out []string) (servers []string, expired bool) {
+	for _, f := range fields {
+		server, exp, _ := strings.Cut(f, " ")
+		if ms, err := strconv.ParseInt(exp, 10, 64); err != nil || ms < nowMs {
+			expired = true
+			continue
+		}
+		if !slices.Contains(out, server) {
+			out = append(out, server)
+		}
+	}
+	return out, expired
+}
+
+// sessionValue is the value of a session's field.
+func sessionValue(server string, expiresMs int64) string {
+	return server + " " + strconv.FormatInt(expiresMs, 10)
 }

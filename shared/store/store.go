@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -13,8 +14,9 @@ import (
 	"sluice/shared/settings"
 )
 
-// schemaVersion is of the keys and their contents.
-const schemaVersion = "1"
+// schemaVersion is of the keys and their contents. 2: the hash tags of partitions are
+// wire.Tags; before they were the numbers of the partitions.
+const schemaVersion = "2"
 
 // Store is one process's way to Redis. Its methods may be called by any number of
 // goroutines.
@@ -71,23 +73,40 @@ var ErrMeta = errors.New("the settings do not match the installation in Redis")
 // Ready asks Redis for its clock and checks that sluice:meta fits the
 // configuration, writing it at the first start.
 func (s *Store) Ready(ctx context.Context) error {
-	pipe := s.rdb.Pipeline()
-	pipe.HSetNX(ctx, s.keys.meta(), "version", schemaVersion)
-	pipe.HSetNX(ctx, s.keys.meta(), "partitions", s.cfg.Partitions)
-	meta := pipe.HGetAll(ctx, s.keys.meta())
-	cmds, err := exec(ctx, pipe)
-	if err := firstFailure(cmds, err); err != nil {
+	meta, err := s.rdb.HGetAll(ctx, s.keys.meta()).Result()
+	if err == nil && len(meta) == 0 {
+		meta, err = s.makeMeta(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot read %s: %w", s.keys.meta(), err)
 	}
-	if v := meta.Val()["version"]; v != schemaVersion {
-		return fmt.Errorf("%w: %s has version %q, this program needs %s; use the version of the program that matches, or another SLUICE_PREFIX",
+	if v := meta["version"]; v != schemaVersion {
+		return fmt.Errorf("%w: %s has version %q and this program needs %q; run the version of Sluice that made it, or use another SLUICE_PREFIX",
 			ErrMeta, s.keys.meta(), v, schemaVersion)
 	}
-	if p := meta.Val()["partitions"]; p != strconv.Itoa(s.cfg.Partitions) {
+	if p := meta["partitions"]; p != strconv.Itoa(s.cfg.Partitions) {
 		return fmt.Errorf("%w: SLUICE_PARTITIONS=%d, but %s was made with %s partitions; set SLUICE_PARTITIONS=%s, or use another SLUICE_PREFIX",
 			ErrMeta, s.cfg.Partitions, s.keys.meta(), p, p)
 	}
 	return s.SyncClock(ctx)
+}
+
+// makeMeta writes sluice:meta. Of several processes that start at once the first one's
+// stands, whole; it returns what stands.
+func (s *Store) makeMeta(ctx context.Context) (map[string]string, error) {
+	pipe := s.rdb.TxPipeline()
+	s.writeMeta(ctx, pipe)
+	meta := pipe.HGetAll(ctx, s.keys.meta())
+	cmds, err := exec(ctx, pipe)
+	return meta.Val(), firstFailure(cmds, err)
+}
+
+// writeMeta writes what sluice:meta lacks.
+func (s *Store) writeMeta(ctx context.Context, pipe redis.Pipeliner) {
+	key := s.keys.meta()
+	pipe.HSetNX(ctx, key, "version", schemaVersion)
+	pipe.HSetNX(ctx, key, "partitions", s.cfg.Partitions)
+	pipe.HSetNX(ctx, key, "tags", strings.Join(s.keys.tags, " ")) // for programs that do not compute them
 }
 
 // Await calls Ready until Redis answers; processes may be started in any order.

@@ -68,33 +68,3 @@ func TopicTarget(name string) string { return topicPrefix + name }
 func IsUser(target string) bool {
 	return len(target) > len(userPrefix) && target[:len(userPrefix)] == userPrefix
 }
-
-// Partition is crc16_xmodem(target) mod partitions: producers that append to a
-// partition's stream themselves compute the same.
-func Partition(target string, partitions int) int {
-	return int(crc16(target)) % partitions
-}
-
-// crc16 is CRC-16/XMODEM (polynomial 0x1021, start 0), the one that Redis Cluster
-// uses for hash slots.
-func crc16(s string) (crc uint16) {
-	for i := range len(s) {
-		crc = crc<<8 ^ crcTable[byte(crc>>8)^s[i]]
-	}
-	return crc
-}
-
-var crcTable = func() (t [256]uint16) {
-	for i := range t {
-		c := uint16(i) << 8
-		for range 8 {
-			if c&0x8000 != 0 {
-				c = c<<1 ^ 0x1021
-			} else {
-				c <<= 1
-			}
-		}
-		t[i] = c
-	}
-	return t
-}()

@@ -2,7 +2,6 @@ package wire_test
 
 import (
 	"errors"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -54,37 +53,6 @@ func TestTargets(t *testing.T) {
 	for target, want := range map[string]bool{"user:alice": true, "user:": false, "topic:user:x": false, "all": false, "": false} {
 		if wire.IsUser(target) != want {
 			t.Errorf("%q is a user's: %v, want %v", target, !want, want)
-		}
-	}
-}
-
-type partitionFile struct {
-	About   string `json:"about"`
-	Targets []struct {
-		Target     string         `json:"target"`
-		CRC16      int            `json:"crc16"`
-		Partitions map[string]int `json:"partitions"` // number of partitions to partition
-	} `json:"targets"`
-}
-
-func TestPartitions(t *testing.T) {
-	var golden partitionFile
-	readGolden(t, "partitions.json", &golden)
-	if len(golden.Targets) < 10 {
-		t.Fatalf("only %d targets", len(golden.Targets))
-	}
-	for _, g := range golden.Targets {
-		if got := wire.Partition(g.Target, 1<<16); got != g.CRC16 {
-			t.Errorf("%q: crc16 %#x, want %#x", g.Target, got, g.CRC16)
-		}
-		for partitions, want := range g.Partitions {
-			n, err := strconv.Atoi(partitions)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := wire.Partition(g.Target, n); got != want {
-				t.Errorf("%q of %d: partition %d, want %d", g.Target, n, got, want)
-			}
 		}
 	}
 }

@@ -66,18 +66,18 @@ func (x *suite) acksAppend(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	a, b := ackOfUser("u", "phone", targetIn(3, 0), id(17, 1)), ackOfUser("u", "", targetIn(4, 0), id(18, 0))
 	appendAcks(t, s, a, b, a)
-	stream := x.Client.XRange(ctx, key(3, "acks"), "-", "+").Val()
+	stream := x.Client.XRange(ctx, Key(3, "acks"), "-", "+").Val()
 	want(t, "entries", len(stream), 2)
 	want(t, "fields", stream[0].Values, map[string]any{"user": "u", "device": "phone", "to": a.To, "id": "17-1"})
-	want(t, "fields without a device", x.Client.XRange(ctx, key(4, "acks"), "-", "+").Val()[0].Values,
+	want(t, "fields without a device", x.Client.XRange(ctx, Key(4, "acks"), "-", "+").Val()[0].Values,
 		map[string]any{"user": "u", "to": b.To, "id": "18-0"})
 
 	// A key that holds something else spoils nothing but itself.
-	must(t, x.Client.Set(ctx, key(5, "acks"), "no stream", 0).Err())
+	must(t, x.Client.Set(ctx, Key(5, "acks"), "no stream", 0).Err())
 	errs, _ := s.AppendAcks(ctx, []wire.Ack{ackOfUser("u", "d", targetIn(5, 0), id(1, 1)), a}, 10)
 	wantError(t, "ack to a key that holds no stream", errs[0], store.ErrNotStream)
 	must(t, errs[1])
-	want(t, "entries", x.Client.XLen(ctx, key(3, "acks")).Val(), 3)
+	want(t, "entries", x.Client.XLen(ctx, Key(3, "acks")).Val(), 3)
 	errs, lost := s.AppendAcks(ctx, nil, 10)
 	want(t, "errors of nothing", len(errs), 0)
 	want(t, "lost of nothing", lost, 0)
@@ -96,12 +96,12 @@ func (x *suite) acksBound(t *testing.T) {
 		errs, gone := s.AppendAcks(ctx, batch, keep)
 		must(t, errors.Join(errs...))
 		lost += gone
-		if have := x.Client.XLen(ctx, key(0, "acks")).Val(); have > keep+block {
+		if have := x.Client.XLen(ctx, Key(0, "acks")).Val(); have > keep+block {
 			t.Fatalf("the stream has %d entries of %d and a block", have, keep)
 		}
 	}
-	want(t, "lost and kept", lost+x.Client.XLen(ctx, key(0, "acks")).Val(), n)
-	newest := x.Client.XRevRangeN(ctx, key(0, "acks"), "+", "-", 1).Val()[0]
+	want(t, "lost and kept", lost+x.Client.XLen(ctx, Key(0, "acks")).Val(), n)
+	newest := x.Client.XRevRangeN(ctx, Key(0, "acks"), "+", "-", 1).Val()[0]
 	want(t, "newest", newest.Values["id"], any(fmt.Sprint(n, "-0")))
 }
 
@@ -123,15 +123,15 @@ func (x *suite) acksRead(t *testing.T) {
 	want(t, "read", got, acks)
 	got, _ = readAcks(t, other)
 	want(t, "read by another one", len(got), 0)
-	want(t, "group, as it is documented", x.Client.XInfoGroups(ctx, key(3, "acks")).Val()[0].Name, "workers")
-	want(t, "consumers", x.Client.XInfoGroups(ctx, key(3, "acks")).Val()[0].Consumers, 1)
+	want(t, "group, as it is documented", x.Client.XInfoGroups(ctx, Key(3, "acks")).Val()[0].Name, "workers")
+	want(t, "consumers", x.Client.XInfoGroups(ctx, Key(3, "acks")).Val()[0].Consumers, 1)
 	must(t, one.Done(ctx, entries))
 	must(t, one.Done(ctx, nil))
-	want(t, "pending", x.Client.XPending(ctx, key(3, "acks"), "workers").Val().Count, 0)
+	want(t, "pending", x.Client.XPending(ctx, Key(3, "acks"), "workers").Val().Count, 0)
 
 	for _, lose := range []func() error{
-		func() error { return x.Client.XGroupDestroy(ctx, key(3, "acks"), "workers").Err() },
-		func() error { return x.Client.Del(ctx, key(3, "acks")).Err() },
+		func() error { return x.Client.XGroupDestroy(ctx, Key(3, "acks"), "workers").Err() },
+		func() error { return x.Client.Del(ctx, Key(3, "acks")).Err() },
 	} {
 		must(t, lose())
 		last := ackOfUser("u", "d", targetIn(3, 0), id(9, 0))
@@ -219,7 +219,7 @@ func (x *suite) acksClaimTrimmed(t *testing.T) {
 		appendAcks(t, s, ackOfUser("u", "d", targetIn(0, 0), id(uint64(i+1), 0)))
 	}
 	readAcks(t, r)
-	must(t, x.Client.XTrimMaxLen(ctx, key(0, "acks"), 2).Err())
+	must(t, x.Client.XTrimMaxLen(ctx, Key(0, "acks"), 2).Err())
 	Eventually(t, func() error {
 		if n := x.Client.XPendingExt(ctx, pendingOf(0, 5*time.Millisecond)).Val(); len(n) < 5 {
 			return fmt.Errorf("%d are old enough", len(n))
@@ -231,13 +231,13 @@ func (x *suite) acksClaimTrimmed(t *testing.T) {
 	want(t, "claimed", len(entries), 2)
 	want(t, "lost", lost, 3)
 	must(t, r.Done(ctx, entries))
-	want(t, "pending", x.Client.XPending(ctx, key(0, "acks"), "workers").Val().Count, 0)
+	want(t, "pending", x.Client.XPending(ctx, Key(0, "acks"), "workers").Val().Count, 0)
 }
 
 // trim: never what a group of another service has not acknowledged.
 func (x *suite) acksTrim(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
-	r, stream := x.ackReader(t, s, 0), key(0, "acks")
+	r, stream := x.ackReader(t, s, 0), Key(0, "acks")
 	behind, err := s.TrimAcks(ctx, []int{0, 1})
 	must(t, err)
 	want(t, "behind where there is nothing", len(behind), 0)
@@ -299,7 +299,7 @@ func move(t *testing.T, s *store.Store, cursors ...*store.Cursor) (moved []bool)
 func (x *suite) cursors(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	to, other := targetIn(0, 0), targetIn(1, 0)
-	hash := key(wire.Partition("user:u", 16), "cursor:user:u")
+	hash := Key(wire.Partition("user:u", 16), "cursor:user:u")
 	want(t, "moved", move(t, s,
 		cursorOf("u", "phone", to, id(10, 9)), cursorOf("u", "phone", other, id(1, 0)), cursorOf("u", "laptop", to, id(9, 10)),
 		cursorOf("v", "phone", to, id(5, 0)), cursorOf("u", "phone", to, id(10, 8)), cursorOf("u", "phone", to, id(10, 10)),
@@ -330,7 +330,7 @@ func (x *suite) cursors(t *testing.T) {
 	// What is no id gives way, and what is no hash is told.
 	must(t, x.Client.HSet(ctx, hash, "phone "+other, "yesterday").Err())
 	want(t, "moved from nonsense", move(t, s, cursorOf("u", "phone", other, id(1, 0))), []bool{true})
-	must(t, x.Client.Set(ctx, key(wire.Partition("user:w", 16), "cursor:user:w"), "no hash", 0).Err())
+	must(t, x.Client.Set(ctx, Key(wire.Partition("user:w", 16), "cursor:user:w"), "no hash", 0).Err())
 	_, failed, err := s.MoveCursors(ctx, []*store.Cursor{cursorOf("w", "d", to, id(1, 0)), cursorOf("u", "new", to, id(1, 0))}, time.Hour)
 	must(t, err)
 	want(t, "failed", failed, []string{"w"})
@@ -368,7 +368,7 @@ func (x *suite) cursorsAtOnce(t *testing.T) {
 // expiry: cursors live for their time from the last write on.
 func (x *suite) cursorsExpire(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
-	hash := key(wire.Partition("user:u", 16), "cursor:user:u")
+	hash := Key(wire.Partition("user:u", 16), "cursor:user:u")
 	move(t, s, cursorOf("u", "d", "all", id(5, 0)))
 	if ttl := x.Client.PTTL(ctx, hash).Val(); ttl <= time.Hour-time.Minute || ttl > time.Hour {
 		t.Fatalf("cursors live for %v, want an hour", ttl)
@@ -393,7 +393,7 @@ func (x *suite) cursorsExpire(t *testing.T) {
 // device that has all that a user may have gets no more.
 func (x *suite) cursorsFull(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
-	hash := key(wire.Partition("user:u", 16), "cursor:user:u")
+	hash := Key(wire.Partition("user:u", 16), "cursor:user:u")
 	fill := func(device string, at uint64, n int) {
 		t.Helper()
 		fields := make([]any, 0, 2*n)
@@ -456,7 +456,7 @@ func (x *suite) holders(t *testing.T) {
 
 // pendingOf asks for the workers' pending acks of a partition that are at least so old.
 func pendingOf(partition int, idle time.Duration) *redis.XPendingExtArgs {
-	return &redis.XPendingExtArgs{Stream: key(partition, "acks"), Group: "workers", Idle: idle, Start: "-", End: "+", Count: 1000}
+	return &redis.XPendingExtArgs{Stream: Key(partition, "acks"), Group: "workers", Idle: idle, Start: "-", End: "+", Count: 1000}
 }
 
 // receiptsOf is how another service reads acks.

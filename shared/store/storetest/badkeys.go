@@ -24,8 +24,8 @@ func wantBad(t *testing.T, what string, err error) {
 func (x *suite) takeOverBad(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	for _, name := range []string{"lease", "epoch", "events"} {
-		must(t, x.Client.Del(ctx, key(3, "lease"), key(3, "epoch"), key(3, "events")).Err())
-		must(t, x.Client.HSet(ctx, key(3, name), "a", "b").Err())
+		must(t, x.Client.Del(ctx, Key(3, "lease"), Key(3, "epoch"), Key(3, "events")).Err())
+		must(t, x.Client.HSet(ctx, Key(3, name), "a", "b").Err())
 		free, err := s.Free(ctx, "a", []int{3, 4})
 		must(t, err)
 		want(t, "free with a bad "+name, free, []int{3, 4})
@@ -33,7 +33,7 @@ func (x *suite) takeOverBad(t *testing.T) {
 		must(t, err)
 		wantBad(t, "partition with a bad "+name, reigns[0].Err)
 		want(t, "taken", []bool{reigns[0].Taken, reigns[1].Taken}, []bool{false, true})
-		want(t, "keys of the bad partition", x.Client.Exists(ctx, key(3, "lease"), key(3, "epoch"), key(3, "events")).Val(), 1)
+		want(t, "keys of the bad partition", x.Client.Exists(ctx, Key(3, "lease"), Key(3, "epoch"), Key(3, "events")).Val(), 1)
 		lost, err := s.Renew(ctx, "a", leaseTTL, []int{3, 4})
 		must(t, err)
 		want(t, "lost", lost, []int{3})
@@ -54,15 +54,15 @@ func (x *suite) forwardBad(t *testing.T) {
 		}
 		return all
 	}
-	must(t, x.Client.HSet(ctx, key(0, "forwarded"), "a", "b").Err())
-	must(t, x.Client.Set(ctx, key(1, "forwarded"), "nonsense", 0).Err())
-	must(t, x.Client.Set(ctx, key(2, "events"), "no stream", 0).Err())
+	must(t, x.Client.HSet(ctx, Key(0, "forwarded"), "a", "b").Err())
+	must(t, x.Client.Set(ctx, Key(1, "forwarded"), "nonsense", 0).Err())
+	must(t, x.Client.Set(ctx, Key(2, "events"), "no stream", 0).Err())
 	x.addAs(t, 3, lastID, "to", targetIn(3, 0), "data", "1")
 	for range 2 {
 		all := batch()
 		must(t, s.Forward(ctx, all))
 		for p, f := range all[:4] {
-			wantBad(t, key(p, ""), f.Err)
+			wantBad(t, Key(p, ""), f.Err)
 			want(t, "appended", f.Appended, 0)
 			want(t, "forwarded up to", f.Last, wire.ID{})
 			want(t, "full", f.Full, p == 3)
@@ -70,9 +70,9 @@ func (x *suite) forwardBad(t *testing.T) {
 		must(t, all[4].Err)
 		want(t, "forwarded up to", all[4].Last, id(6, 0))
 	}
-	want(t, "in the good partition", x.Client.XLen(ctx, key(4, "events")).Val(), 2)
+	want(t, "in the good partition", x.Client.XLen(ctx, Key(4, "events")).Val(), 2)
 	for p, name := range []string{"forwarded", "forwarded", "events", "events"} {
-		must(t, x.Client.Del(ctx, key(p, name)).Err())
+		must(t, x.Client.Del(ctx, Key(p, name)).Err())
 	}
 	all := batch()
 	must(t, s.Forward(ctx, all))
@@ -84,7 +84,7 @@ func (x *suite) forwardBad(t *testing.T) {
 		return // the embedded Redis gives ids by its own rule
 	}
 	// The last id but one: the first of two entries is taken, and a repeat adds nothing.
-	must(t, x.Client.Del(ctx, key(3, "events"), key(3, "forwarded")).Err())
+	must(t, x.Client.Del(ctx, Key(3, "events"), Key(3, "forwarded")).Err())
 	x.addAs(t, 3, "18446744073709551615-18446744073709551614", "to", targetIn(3, 0), "data", "1")
 	for n := range 2 {
 		all = batch()[3:4]
@@ -106,7 +106,7 @@ func (x *suite) acksBad(t *testing.T) {
 	r, err := s.NewAckReader(partitions)
 	must(t, err)
 	t.Cleanup(func() { _ = r.Close() })
-	must(t, x.Client.Set(ctx, key(3, "acks"), "no stream", 0).Err())
+	must(t, x.Client.Set(ctx, Key(3, "acks"), "no stream", 0).Err())
 	Eventually(t, func() error {
 		_, err := r.Read(ctx, 10, time.Millisecond)
 		if err == nil && len(r.Apart()) == 0 {
@@ -135,7 +135,7 @@ func (x *suite) acksBad(t *testing.T) {
 	if last == 4 {
 		read()
 	}
-	must(t, x.Client.Del(ctx, key(3, "acks")).Err())
+	must(t, x.Client.Del(ctx, Key(3, "acks")).Err())
 	last = 3
 	read()
 	want(t, "set apart at last", len(r.Apart()), 0)

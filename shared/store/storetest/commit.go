@@ -26,7 +26,7 @@ func (x *suite) commit(t *testing.T) {
 	must(t, err)
 	want(t, "entries appended to", entries[0], had[0])
 	want(t, "entries read", idsOf(entries[1:]), ids[3:])
-	pending, err := x.Client.XPending(ctx, key(0, "events"), "workers-"+a.read.Tenure).Result()
+	pending, err := x.Client.XPending(ctx, Key(0, "events"), "workers-"+a.read.Tenure).Result()
 	must(t, err)
 	want(t, "pending", pending.Count, 2)
 	want(t, "lowest pending", pending.Lower, ids[3].String())
@@ -37,7 +37,7 @@ func (x *suite) commit(t *testing.T) {
 	none, err := a.lane.Commit(ctx, out[:1], []store.Ack{ackOf(0, ids[3:]...)}, store.Read{Tenure: a.read.Tenure}, nil)
 	must(t, err)
 	want(t, "entries without reading", len(none), 0)
-	want(t, "pending at the end", x.Client.XPending(ctx, key(0, "events"), "workers-"+a.read.Tenure).Val().Count, 0)
+	want(t, "pending at the end", x.Client.XPending(ctx, Key(0, "events"), "workers-"+a.read.Tenure).Val().Count, 0)
 	want(t, "third message", <-heard, "one")
 	none, err = a.lane.Commit(ctx, nil, nil, store.Read{}, nil)
 	must(t, err)
@@ -50,7 +50,7 @@ func (x *suite) commitOrder(t *testing.T) {
 	a := x.own(t, s, "a", 0)
 	ids := x.add(t, 0, targetIn(0, 0), 1)
 	a.next()
-	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", x.at(key(0, "events")).Addr())
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", x.at(Key(0, "events")).Addr())
 	must(t, err)
 	defer func() { _ = conn.Close() }()
 	must(t, conn.SetDeadline(time.Now().Add(patience)))
@@ -152,7 +152,7 @@ func (x *suite) commitSeveral(t *testing.T) {
 	_, err := a.commit(nil, ackOf(0, ids[0]...), ackOf(3, ids[3]...))
 	must(t, err)
 	for p, pending := range map[int]int64{0: 0, 1: 4, 3: 0} {
-		want(t, "pending", x.Client.XPending(t.Context(), key(p, "events"), "workers-tenure-a").Val().Count, pending)
+		want(t, "pending", x.Client.XPending(t.Context(), Key(p, "events"), "workers-tenure-a").Val().Count, pending)
 	}
 	// One lost reign is enough.
 	must(t, s.Release(t.Context(), "a", []int{1}))

@@ -15,7 +15,7 @@ import (
 // failovers runs a check for each way in which the master of partition 0 is lost. lose
 // returns when its replica is the master.
 func (x *suite) failovers(t *testing.T, check func(t *testing.T, shard *Shard, lose func())) {
-	shard := x.nodes.ShardOf(key(0, "events"))
+	shard := x.nodes.ShardOf(Key(0, "events"))
 	for _, way := range []struct {
 		name string
 		lose func()
@@ -244,7 +244,7 @@ func (x *suite) failoverBus(t *testing.T) {
 // channelIn0 is a gateway whose channel is on the node of partition 0.
 func (x *suite) channelIn0() string {
 	for i := 0; ; i++ {
-		if name := fmt.Sprint("g", i); x.nodes.ShardOf("sluice:server:"+name) == x.nodes.ShardOf(key(0, "events")) {
+		if name := fmt.Sprint("g", i); x.nodes.ShardOf("sluice:server:"+name) == x.nodes.ShardOf(Key(0, "events")) {
 			return name
 		}
 	}

@@ -19,7 +19,7 @@ func (x *suite) fenceAppend(t *testing.T) {
 		appends := appendsOf(s, target, wire.ID{}, id(9, 9))
 		routes := []*store.Route{{Partition: 0, Target: target}}
 		wantError(t, when, o.lane.AppendAndRoute(ctx, appends, routes), store.ErrFenced)
-		want(t, "keys of histories "+when, x.Client.Exists(ctx, key(0, "history:"+target)).Val(), 0)
+		want(t, "keys of histories "+when, x.Client.Exists(ctx, Key(0, "history:"+target)).Val(), 0)
 	}
 	a := x.own(t, s, "a", 0)
 	x.add(t, 0, target, 1)
@@ -36,7 +36,7 @@ func (x *suite) fenceAppend(t *testing.T) {
 	nothing("between two transactions", b)
 
 	c.next()
-	must(t, x.Client.Del(ctx, key(0, "epoch")).Err())
+	must(t, x.Client.Del(ctx, Key(0, "epoch")).Err())
 	nothing("after the epoch was lost", c)
 	c.take("again", 0)
 	c.next()
@@ -53,7 +53,7 @@ func (x *suite) fencePrepare(t *testing.T) {
 	target := targetIn(0, 0)
 	claims := []*store.Claim{{Partition: 0, To: target, Key: "k", ID: id(1, 1)}}
 	wantError(t, "claim by a deposed owner", a.lane.Prepare(ctx, claims, nil, time.Minute), store.ErrFenced)
-	want(t, "keys", x.Client.Exists(ctx, key(0, "idem:"+target+":k")).Val(), 0)
+	want(t, "keys", x.Client.Exists(ctx, Key(0, "idem:"+target+":k")).Val(), 0)
 }
 
 // blocked: a takeover ends the deposed owner's read at once.
@@ -61,8 +61,8 @@ func (x *suite) fenceBlocked(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	for name, fence := range map[string]func(){
 		"takeover":     func() { x.own(t, s, "b", 0) },
-		"lost group":   func() { must(t, x.Client.XGroupDestroy(ctx, key(0, "events"), "workers-tenure-a").Err()) },
-		"lost stream":  func() { must(t, x.Client.Del(ctx, key(0, "events")).Err()) },
+		"lost group":   func() { must(t, x.Client.XGroupDestroy(ctx, Key(0, "events"), "workers-tenure-a").Err()) },
+		"lost stream":  func() { must(t, x.Client.Del(ctx, Key(0, "events")).Err()) },
 		"lost of all":  func() { x.each(t, "FLUSHALL") },
 		"other tenure": func() { _, _ = s.TakeOver(ctx, "a", "tenure-b", leaseTTL, []int{0}) },
 	} {
@@ -112,8 +112,8 @@ func (x *suite) awaitBlocked(t *testing.T, n int) {
 func (x *suite) fenceLostKeys(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	for name, lose := range map[string]func(){
-		"group":      func() { must(t, x.Client.XGroupDestroy(ctx, key(0, "events"), "workers-tenure-a").Err()) },
-		"stream":     func() { must(t, x.Client.Del(ctx, key(0, "events")).Err()) },
+		"group":      func() { must(t, x.Client.XGroupDestroy(ctx, Key(0, "events"), "workers-tenure-a").Err()) },
+		"stream":     func() { must(t, x.Client.Del(ctx, Key(0, "events")).Err()) },
 		"everything": func() { x.each(t, "FLUSHALL") },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -66,10 +66,10 @@ func (x *suite) historyOdd(t *testing.T) {
 	a.next()
 	to, foreign, odd := targetIn(0, 0), targetIn(0, 1), targetIn(0, 2)
 	a.append(to, wire.ID{}, id(1, 0))
-	must(t, x.Client.Set(ctx, key(0, "history:"+odd), "no stream", 0).Err())
+	must(t, x.Client.Set(ctx, Key(0, "history:"+odd), "no stream", 0).Err())
 	by := func(as string, fields ...any) {
 		t.Helper()
-		must(t, x.Client.Do(ctx, append([]any{"XADD", key(0, "history:"+foreign), as}, fields...)...).Err())
+		must(t, x.Client.Do(ctx, append([]any{"XADD", Key(0, "history:"+foreign), as}, fields...)...).Err())
 	}
 	by("5-0", "by", "hand")
 	by("6-0", "prev", "nonsense", "data", "x")

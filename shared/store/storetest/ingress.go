@@ -20,20 +20,20 @@ func (x *suite) publish(t *testing.T) {
 	for _, err := range s.Publish(ctx, pubs) {
 		must(t, err)
 	}
-	first := x.Client.XRange(ctx, key(0, "events"), "-", "+").Val()
+	first := x.Client.XRange(ctx, Key(0, "events"), "-", "+").Val()
 	want(t, "entries of partition 0", len(first), 2)
 	want(t, "first entry", first[0].Values, map[string]any{"to": to[0], "data": "0", "id": "\x00"})
 	want(t, "second entry", first[1].Values["data"], "2")
-	want(t, "entries of partition 1", x.Client.XLen(ctx, key(1, "events")).Val(), 1)
+	want(t, "entries of partition 1", x.Client.XLen(ctx, Key(1, "events")).Val(), 1)
 	want(t, "errors of nothing", len(s.Publish(ctx, nil)), 0)
 
-	must(t, x.Client.Del(ctx, key(0, "events")).Err())
-	must(t, x.Client.Set(ctx, key(0, "events"), "no stream", 0).Err())
+	must(t, x.Client.Del(ctx, Key(0, "events")).Err())
+	must(t, x.Client.Set(ctx, Key(0, "events"), "no stream", 0).Err())
 	errs := s.Publish(ctx, pubs)
 	wantReply(t, "publish to no stream", errs[0], "WRONGTYPE")
 	must(t, errs[1])
 	wantReply(t, "publish to no stream", errs[2], "WRONGTYPE")
-	want(t, "entries of partition 1", x.Client.XLen(ctx, key(1, "events")).Val(), 2)
+	want(t, "entries of partition 1", x.Client.XLen(ctx, Key(1, "events")).Val(), 2)
 }
 
 func intakeEntry(at wire.ID, to string) store.Entry {
@@ -43,7 +43,7 @@ func intakeEntry(at wire.ID, to string) store.Entry {
 // forwarded are the data of a partition's stream.
 func (x *suite) forwarded(t *testing.T, partition int) []string {
 	t.Helper()
-	entries, err := x.Client.XRange(t.Context(), key(partition, "events"), "-", "+").Result()
+	entries, err := x.Client.XRange(t.Context(), Key(partition, "events"), "-", "+").Result()
 	must(t, err)
 	data := []string{}
 	for _, e := range entries {
@@ -81,7 +81,7 @@ func (x *suite) forward(t *testing.T) {
 	}
 	want(t, "partition 0", x.forwarded(t, 0), data)
 	want(t, "partition 1", x.forwarded(t, 1), data)
-	want(t, "forwarded", x.Client.Get(ctx, key(0, "forwarded")).Val(), wire.MaxID.String())
+	want(t, "forwarded", x.Client.Get(ctx, Key(0, "forwarded")).Val(), wire.MaxID.String())
 	must(t, s.Forward(ctx, nil))
 }
 
@@ -103,7 +103,7 @@ func (x *suite) forwardOdd(t *testing.T) {
 	}}
 	must(t, s.Forward(ctx, []*store.Forwarding{f}))
 	want(t, "appended", f.Appended, 2)
-	entries := x.Client.XRange(ctx, key(0, "events"), "-", "+").Val()
+	entries := x.Client.XRange(ctx, Key(0, "events"), "-", "+").Val()
 	want(t, "entries", len(entries), 2)
 	all[wire.FieldAdded] = "1" // since there is a key
 	want(t, "known fields", entries[0].Values, all)
@@ -112,10 +112,10 @@ func (x *suite) forwardOdd(t *testing.T) {
 	want(t, "appended by a repeat", f.Appended, 0)
 
 	// A mark that was there has gone: what was forwarded is not known any more.
-	must(t, x.Client.Del(ctx, key(0, "forwarded")).Err())
+	must(t, x.Client.Del(ctx, Key(0, "forwarded")).Err())
 	f.Marked = true
 	wantError(t, "Forward without the mark that was there", s.Forward(ctx, []*store.Forwarding{f}), store.ErrFenced)
-	want(t, "entries", x.Client.XLen(ctx, key(0, "events")).Val(), 2)
+	want(t, "entries", x.Client.XLen(ctx, Key(0, "events")).Val(), 2)
 
 	// Many entries in one call.
 	f = &store.Forwarding{Partition: 1}
@@ -126,12 +126,12 @@ func (x *suite) forwardOdd(t *testing.T) {
 	want(t, "appended of many", f.Appended, 2000)
 
 	// What is no id stops the partition: to guess could append everything again.
-	must(t, x.Client.Set(ctx, key(0, "forwarded"), "nonsense", 0).Err())
+	must(t, x.Client.Set(ctx, Key(0, "forwarded"), "nonsense", 0).Err())
 	f = &store.Forwarding{Partition: 0, Entries: []store.Entry{intakeEntry(id(9, 0), to)}}
 	must(t, s.Forward(ctx, []*store.Forwarding{f}))
 	wantBad(t, "Forward beside nonsense", f.Err)
-	want(t, "it says why", strings.Contains(f.Err.Error(), key(0, "forwarded")+" holds no id"), true)
-	want(t, "entries", x.Client.XLen(ctx, key(0, "events")).Val(), 2)
+	want(t, "it says why", strings.Contains(f.Err.Error(), Key(0, "forwarded")+" holds no id"), true)
+	want(t, "entries", x.Client.XLen(ctx, Key(0, "events")).Val(), 2)
 }
 
 func (x *suite) trim(t *testing.T) {
@@ -142,10 +142,10 @@ func (x *suite) trim(t *testing.T) {
 	ids := x.add(t, 0, targetIn(0, 0), 3)
 	intake := x.add(t, store.Intake, targetIn(0, 0), 1)
 	must(t, s.Trim(ctx, map[int]wire.ID{0: ids[1], store.Intake: intake[0], 3: ids[0]}))
-	left := x.Client.XRange(ctx, key(0, "events"), "-", "+").Val()
+	left := x.Client.XRange(ctx, Key(0, "events"), "-", "+").Val()
 	want(t, "entries left", len(left), 1)
 	want(t, "entry left", left[0].ID, ids[2].String())
-	want(t, "entries of another partition", x.Client.XLen(ctx, key(1, "events")).Val(), 250)
+	want(t, "entries of another partition", x.Client.XLen(ctx, Key(1, "events")).Val(), 250)
 	want(t, "entries of the intake", x.Client.XLen(ctx, "sluice:events").Val(), 0)
 	must(t, s.Trim(ctx, nil))
 
@@ -153,7 +153,7 @@ func (x *suite) trim(t *testing.T) {
 	x.addAs(t, 2, fmt.Sprintf("5-%d", uint64(most)), "to", "x")
 	x.addAs(t, 2, "6-0", "to", "x")
 	must(t, s.Trim(ctx, map[int]wire.ID{2: id(5, most)}))
-	want(t, "entries after the border", x.Client.XLen(ctx, key(2, "events")).Val(), 1)
+	want(t, "entries after the border", x.Client.XLen(ctx, Key(2, "events")).Val(), 1)
 }
 
 func (x *suite) backlogs(t *testing.T) {
@@ -189,7 +189,7 @@ func (x *suite) backlogs(t *testing.T) {
 	if !x.real() {
 		return // the embedded Redis answers XLEN of no stream twice
 	}
-	must(t, x.Client.Set(ctx, key(5, "events"), "no stream", 0).Err())
+	must(t, x.Client.Set(ctx, Key(5, "events"), "no stream", 0).Err())
 	want(t, "backlog of no stream", of(5), store.Backlog{Partition: 5})
 }
 
@@ -208,8 +208,8 @@ func (x *suite) backlogsRefused(t *testing.T) {
 // Who no longer owns the intake lowers nothing.
 func (x *suite) forwardRewind(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
-	mark := func(p int) string { return x.Client.Get(ctx, key(p, "forwarded")).Val() }
-	set := func(p int, id string) { must(t, x.Client.Set(ctx, key(p, "forwarded"), id, 0).Err()) }
+	mark := func(p int) string { return x.Client.Get(ctx, Key(p, "forwarded")).Val() }
+	set := func(p int, id string) { must(t, x.Client.Set(ctx, Key(p, "forwarded"), id, 0).Err()) }
 	take := func() store.Reign {
 		t.Helper()
 		reigns, err := s.TakeOver(ctx, "a", "t", leaseTTL, []int{store.Intake})

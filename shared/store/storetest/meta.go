@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -10,11 +11,13 @@ import (
 	"sluice/shared/store"
 )
 
+// metaHash is sluice:meta as it is documented.
+var metaHash = map[string]string{"version": "2", "partitions": "16", "tags": "10 3 61 43 11 2 60 42 12 1 63 41 13 0 62 40"}
+
 func (x *suite) meta(t *testing.T) {
 	ctx := t.Context()
 	s := x.open(t, nil)
-	want(t, "sluice:meta", x.Client.HGetAll(ctx, "sluice:meta").Val(),
-		map[string]string{"version": "1", "partitions": "16"})
+	want(t, "sluice:meta", x.Client.HGetAll(ctx, "sluice:meta").Val(), metaHash)
 	must(t, s.Ready(ctx)) // again
 	must(t, s.Check())
 
@@ -40,9 +43,20 @@ func (x *suite) meta(t *testing.T) {
 	must(t, err)
 	want(t, "partitions of another prefix", x.Client.HGet(ctx, "other:meta", "partitions").Val(), "8")
 
-	must(t, x.Client.HSet(ctx, "sluice:meta", "version", "2").Err())
-	_, err = other(func(*store.Config) {})
-	wantError(t, "another version", err, store.ErrMeta)
+	// Nothing is added to what another version has written: the first one had no tags.
+	for _, version := range []string{"1", "3", ""} {
+		foreign := map[string]string{"version": version, "partitions": "16"}
+		must(t, x.Client.Del(ctx, "sluice:meta").Err())
+		must(t, x.Client.HSet(ctx, "sluice:meta", foreign).Err())
+		_, err = other(func(*store.Config) {})
+		wantError(t, "version "+version, err, store.ErrMeta)
+		for _, part := range []string{strconv.Quote(version), "run the version", "SLUICE_PREFIX"} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%q does not name %s", err, part)
+			}
+		}
+		want(t, "sluice:meta of version "+version, x.Client.HGetAll(ctx, "sluice:meta").Val(), foreign)
+	}
 }
 
 func (x *suite) clock(t *testing.T) {

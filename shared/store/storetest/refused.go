@@ -52,8 +52,8 @@ func (x *suite) refusedMemory(t *testing.T) {
 		}
 	}
 	for _, k := range []string{
-		key(0, "history:"+to), key(0, "idem:"+to+":k1"), "sluice:dead", key(1, "events"), key(1, "forwarded"),
-		key(0, "session:"+to), key(2, "lease"), key(2, "epoch"), key(2, "events"),
+		Key(0, "history:"+to), Key(0, "idem:"+to+":k1"), "sluice:dead", Key(1, "events"), Key(1, "forwarded"),
+		Key(0, "session:"+to), Key(2, "lease"), Key(2, "epoch"), Key(2, "events"),
 	} {
 		want(t, "keys "+k+" without memory", x.Client.Exists(ctx, k).Val(), 0)
 	}
@@ -79,7 +79,7 @@ func (x *suite) refusedMemory(t *testing.T) {
 	want(t, "ids", got, ids)
 	want(t, "prevs", prevs, []wire.ID{{}, ids[0], ids[1]})
 	want(t, "dead letters", x.Client.XLen(ctx, "sluice:dead").Val(), 2)
-	want(t, "forwarded entries", x.Client.XLen(ctx, key(1, "events")).Val(), 2)
+	want(t, "forwarded entries", x.Client.XLen(ctx, Key(1, "events")).Val(), 2)
 	want(t, "reigns", []bool{taken[0].Taken, taken[1].Taken}, []bool{true, true})
 	must(t, a.lane.AppendAndRoute(ctx, batch, nil))
 	_, err = a.commit(nil, ackOf(0, ids...))
@@ -178,7 +178,7 @@ func (x *suite) refusedLogin(t *testing.T) {
 			return nil
 		})
 	}
-	want(t, "what was published", x.Client.XLen(ctx, key(0, "events")).Val(), 3)
+	want(t, "what was published", x.Client.XLen(ctx, Key(0, "events")).Val(), 3)
 	login("resetpass", ">old")
 	must(t, s.History(ctx, query))
 	want(t, "events of the history", len(query.Page.Events), 3)

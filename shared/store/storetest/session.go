@@ -24,7 +24,7 @@ func (x *suite) sessions(t *testing.T) {
 	added, err = s.Register(ctx, "g", 1800, append(both, store.Session{Target: user, Field: "c2"}))
 	must(t, err)
 	want(t, "added by a repeat", added, []bool{false, false, true})
-	hash := key(s.Partition(user), "session:"+user)
+	hash := Key(s.Partition(user), "session:"+user)
 	want(t, "hash", x.Client.HGetAll(ctx, hash).Val(), map[string]string{"c1": "g 1800", "c2": "g 1800"})
 	if ttl := x.Client.PTTL(ctx, hash).Val(); ttl <= 35*time.Second || ttl > 40*time.Second {
 		t.Fatalf("a session hash lives for %v, want 40 s", ttl)
@@ -39,7 +39,7 @@ func (x *suite) unregister(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	topic := targetIn(0, 0)
 	hash := func() []string {
-		fields := x.Client.HKeys(ctx, key(0, "session:"+topic)).Val()
+		fields := x.Client.HKeys(ctx, Key(0, "session:"+topic)).Val()
 		slices.Sort(fields)
 		return fields
 	}
@@ -88,11 +88,11 @@ func (x *suite) sweep(t *testing.T) {
 	}
 	_, err := s.Register(ctx, "g", now-1, []store.Session{{Target: other, Field: "x"}})
 	must(t, err)
-	must(t, x.Client.HSet(ctx, key(0, "session:"+topic), "odd", "no time", "empty", "").Err())
+	must(t, x.Client.HSet(ctx, Key(0, "session:"+topic), "odd", "no time", "empty", "").Err())
 	removed, err := s.Sweep(ctx, []string{topic, other, targetIn(2, 0)})
 	must(t, err)
 	want(t, "removed", removed, 203)
-	want(t, "left", x.Client.HLen(ctx, key(0, "session:"+topic)).Val(), 100)
+	want(t, "left", x.Client.HLen(ctx, Key(0, "session:"+topic)).Val(), 100)
 	removed, err = s.Sweep(ctx, []string{topic})
 	must(t, err)
 	want(t, "removed by a repeat", removed, 0)
@@ -144,6 +144,5 @@ func (x *suite) members(t *testing.T) {
 	x.each(t, "FLUSHALL")
 	_, fresh = announce(store.Workers, "w1", time.Minute)
 	want(t, "fresh after all was lost", fresh, true)
-	want(t, "meta after all was lost", x.Client.HGetAll(ctx, "sluice:meta").Val(),
-		map[string]string{"version": "1", "partitions": "16"})
+	want(t, "meta after all was lost", x.Client.HGetAll(ctx, "sluice:meta").Val(), metaHash)
 }

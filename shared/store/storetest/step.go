@@ -22,15 +22,15 @@ func (x *suite) prepareClaims(t *testing.T) {
 	for i, first := range []wire.ID{id(5, 0), id(5, 0), id(7, 0), id(8, 0)} {
 		want(t, fmt.Sprintf("first of claim %d", i), claims[i].First, first)
 	}
-	want(t, "value", x.Client.Get(ctx, key(0, "idem:"+to+":k")).Val(), "5-0")
-	if ttl := x.Client.PTTL(ctx, key(0, "idem:"+to+":k")).Val(); ttl <= 80*time.Second || ttl > 90*time.Second {
+	want(t, "value", x.Client.Get(ctx, Key(0, "idem:"+to+":k")).Val(), "5-0")
+	if ttl := x.Client.PTTL(ctx, Key(0, "idem:"+to+":k")).Val(); ttl <= 80*time.Second || ttl > 90*time.Second {
 		t.Fatalf("a claim for 90 s lives for %v", ttl)
 	}
 	// A repeat finds its own claim, and does not prolong it.
 	must(t, a.lane.Prepare(ctx, claims[:2], nil, time.Hour))
 	want(t, "own claim repeated", claims[0].First, id(5, 0))
 	want(t, "other claim repeated", claims[1].First, id(5, 0))
-	if ttl := x.Client.PTTL(ctx, key(0, "idem:"+to+":k")).Val(); ttl > 90*time.Second {
+	if ttl := x.Client.PTTL(ctx, Key(0, "idem:"+to+":k")).Val(); ttl > 90*time.Second {
 		t.Fatalf("a repeated claim lives for %v", ttl)
 	}
 	// Two targets and keys that look alike when written one after the other are two.
@@ -41,8 +41,8 @@ func (x *suite) prepareClaims(t *testing.T) {
 	want(t, "claim that looks alike", claims[1].First, id(2, 0))
 	// Of what is no claim nothing follows.
 	a.next()
-	must(t, x.Client.Set(ctx, key(0, "idem:"+to+":odd"), "nonsense", 0).Err())
-	must(t, x.Client.LPush(ctx, key(0, "idem:"+to+":list"), "x").Err())
+	must(t, x.Client.Set(ctx, Key(0, "idem:"+to+":odd"), "nonsense", 0).Err())
+	must(t, x.Client.LPush(ctx, Key(0, "idem:"+to+":list"), "x").Err())
 	claims = []*store.Claim{claim(to, "odd", id(9, 0)), claim(to, "list", id(9, 1))}
 	must(t, a.lane.Prepare(ctx, claims, nil, time.Minute))
 	want(t, "claim beside nonsense", claims[0].First, id(9, 0))
@@ -56,7 +56,7 @@ func (x *suite) prepareClaimsApart(t *testing.T) {
 	a := x.own(t, s, "a", 0)
 	a.next()
 	to, keep := targetIn(0, 0), time.Minute
-	value := func() string { return x.Client.Get(ctx, key(0, "idem:"+to+":k")).Val() }
+	value := func() string { return x.Client.Get(ctx, Key(0, "idem:"+to+":k")).Val() }
 	batch := func(pairs ...wire.ID) {
 		t.Helper()
 		var claims []*store.Claim
@@ -77,7 +77,7 @@ func (x *suite) prepareClaimsApart(t *testing.T) {
 	batch(first, first, repeat, first)
 	batch(later, second)
 	batch(id(700_000, 0), id(700_000, 0))
-	if ttl := x.Client.PTTL(ctx, key(0, "idem:"+to+":k")).Val(); ttl <= 0 || ttl > keep {
+	if ttl := x.Client.PTTL(ctx, Key(0, "idem:"+to+":k")).Val(); ttl <= 0 || ttl > keep {
 		t.Fatalf("a key that was taken lives for %v", ttl)
 	}
 	// A dead letter gives up its own claim only.
@@ -105,7 +105,7 @@ func (x *suite) prepareEnds(t *testing.T) {
 	a.next()
 	to := targetIn(0, 0)
 	a.append(to, wire.ID{}, id(5, 1), id(5, 18446744073709551615))
-	must(t, x.Client.Set(ctx, key(0, "history:"+targetIn(0, 2)), "no stream", 0).Err())
+	must(t, x.Client.Set(ctx, Key(0, "history:"+targetIn(0, 2)), "no stream", 0).Err())
 	ends := []*store.End{{Target: to}, {Target: targetIn(0, 1)}, {Target: targetIn(0, 2)}}
 	claims := []*store.Claim{{To: to, Key: "k", ID: id(6, 0)}}
 	for range 2 { // with claims, and again without a read between
@@ -137,7 +137,7 @@ func (x *suite) appendFields(t *testing.T) {
 	q := &store.Query{Target: to, Limit: 10}
 	must(t, s.History(ctx, q))
 	want(t, "events", q.Page.Events, events)
-	entry := x.Client.XRange(ctx, key(0, "history:"+to), "1-1", "1-1").Val()[0]
+	entry := x.Client.XRange(ctx, Key(0, "history:"+to), "1-1", "1-1").Val()[0]
 	want(t, "fields", entry.Values, map[string]any{
 		"prev": "0", "data": `{"a":1}`, "kind": "j", "event": "n", "from": "user:x", "except": "c1", "traceparent": "00-1",
 	})
@@ -178,7 +178,7 @@ func (x *suite) appendRefused(t *testing.T) {
 	a.next()
 	ordered, odd, good := targetIn(0, 0), targetIn(0, 1), targetIn(0, 2)
 	a.append(ordered, wire.ID{}, id(5, 0), id(7, 0))
-	must(t, x.Client.Set(ctx, key(0, "history:"+odd), "no stream", 0).Err())
+	must(t, x.Client.Set(ctx, Key(0, "history:"+odd), "no stream", 0).Err())
 	for _, tried := range []bool{false, true} {
 		batch := append(appendsOf(s, ordered, wire.ID{}, id(4, 0), id(6, 0), id(8, 0)), appendsOf(s, odd, wire.ID{}, id(9, 0))...)
 		batch = append(batch, appendsOf(s, good, wire.ID{}, id(9, 1))...)
@@ -222,7 +222,7 @@ func (x *suite) appendTrimmed(t *testing.T) {
 	wantError(t, "an event that nobody tried", again[0].Err, store.ErrOrder)
 	want(t, "an event that is there", again[2].Repeat, true)
 
-	must(t, x.Client.Del(ctx, key(0, "history:"+to)).Err())
+	must(t, x.Client.Del(ctx, Key(0, "history:"+to)).Err())
 	a.append(to, wire.ID{}, id(5, 0)) // evicted, and it begins anew
 	again = batch(true)
 	must(t, a.lane.AppendAndRoute(ctx, again, nil))
@@ -238,7 +238,7 @@ func (x *suite) appendTrimmed(t *testing.T) {
 	if !x.real() {
 		return // the embedded Redis forgets the highest id with the last entry
 	}
-	must(t, x.Client.XTrimMaxLen(ctx, key(0, "history:"+to), 0).Err())
+	must(t, x.Client.XTrimMaxLen(ctx, Key(0, "history:"+to), 0).Err())
 	again = batch(true)
 	must(t, a.lane.AppendAndRoute(ctx, again, nil))
 	want(t, "repeat with an empty history", again[3].Repeat, true)
@@ -339,7 +339,7 @@ func (x *suite) appendTouch(t *testing.T) {
 	batch := appendsOf(s, to, ids[len(ids)-1], young, id(now, 0))
 	batch[0].Touch, batch[1].Touch = true, true
 	must(t, a.lane.AppendAndRoute(ctx, batch, nil))
-	ttl := x.Client.PTTL(ctx, key(0, "history:"+to)).Val()
+	ttl := x.Client.PTTL(ctx, Key(0, "history:"+to)).Val()
 	if ttl < 8*time.Hour || ttl > 9*time.Hour {
 		t.Fatalf("a history of 8 h lives for %v", ttl)
 	}
@@ -349,9 +349,9 @@ func (x *suite) appendTouch(t *testing.T) {
 	}
 	want(t, "young events", got[len(got)-2:], []wire.ID{young, id(now, 0)})
 
-	must(t, x.Client.Persist(ctx, key(0, "history:"+to)).Err())
+	must(t, x.Client.Persist(ctx, Key(0, "history:"+to)).Err())
 	a.append(to, id(now, 0), id(now, 1))
-	want(t, "time to live without a touch", x.Client.PTTL(ctx, key(0, "history:"+to)).Val(), -1)
+	want(t, "time to live without a touch", x.Client.PTTL(ctx, Key(0, "history:"+to)).Val(), -1)
 }
 
 func (x *suite) route(t *testing.T) {
@@ -375,7 +375,7 @@ func (x *suite) route(t *testing.T) {
 		_, err := s.Register(ctx, server, expires, sessions)
 		must(t, err)
 	}
-	must(t, x.Client.Set(ctx, key(0, "session:"+odd), "no hash", 0).Err())
+	must(t, x.Client.Set(ctx, Key(0, "session:"+odd), "no hash", 0).Err())
 	routes := []*store.Route{{Target: many}, {Target: stale}, {Target: none}, {Target: odd, Servers: []string{"stale result"}, Expired: true}}
 	must(t, a.lane.AppendAndRoute(ctx, nil, routes))
 	got := map[string]bool{}
@@ -391,7 +391,7 @@ func (x *suite) route(t *testing.T) {
 		want(t, "Expired", routes[i].Expired, expired)
 	}
 	// A field without a time, or with one that is no number, is nobody's.
-	must(t, x.Client.HSet(ctx, key(0, "session:"+none), "c", "g1", "d", "g1 soon", "e", "").Err())
+	must(t, x.Client.HSet(ctx, Key(0, "session:"+none), "c", "g1", "d", "g1 soon", "e", "").Err())
 	must(t, a.lane.AppendAndRoute(ctx, nil, routes[2:3]))
 	want(t, "servers of malformed fields", len(routes[2].Servers), 0)
 	want(t, "malformed fields are to be swept", routes[2].Expired, true)

@@ -192,8 +192,11 @@ func wantLink(t *testing.T, what string, err error) {
 	}
 }
 
-// key is a key of a partition as it is documented.
-func key(partition int, name string) string { return fmt.Sprintf("sluice:{%d}:%s", partition, name) }
+// Key is a key of a partition, as it is documented, with the prefix and the number of
+// partitions of Config.
+func Key(partition int, name string) string {
+	return "sluice:{" + wire.Tags(16)[partition] + "}:" + name
+}
 
 // targetIn is the nth topic of a partition.
 func targetIn(partition, n int) string {
@@ -224,7 +227,7 @@ func stream(partition int) string {
 	if partition == store.Intake {
 		return "sluice:events"
 	}
-	return key(partition, "events")
+	return Key(partition, "events")
 }
 
 // addAs appends one entry under a given id.

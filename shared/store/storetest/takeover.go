@@ -48,7 +48,7 @@ func (x *suite) takeOverHeld(t *testing.T) {
 	must(t, err)
 	want(t, "reign over what another worker holds", reigns[0], store.Reign{Partition: 0, Owner: "a"})
 	want(t, "taken beside it", reigns[1].Taken, true)
-	want(t, "epoch", x.Client.Get(t.Context(), key(0, "epoch")).Val(), strconv.FormatUint(a.reigns[0].Epoch, 10))
+	want(t, "epoch", x.Client.Get(t.Context(), Key(0, "epoch")).Val(), strconv.FormatUint(a.reigns[0].Epoch, 10))
 	want(t, "entries of the holder", idsOf(a.next()), ids)
 }
 
@@ -144,7 +144,7 @@ func (x *suite) takeOverTwice(t *testing.T) {
 		o.leave()
 	}
 	// A stream that begins anew has been seen by nobody, whatever its ids are.
-	must(t, x.Client.Del(t.Context(), key(0, "events")).Err())
+	must(t, x.Client.Del(t.Context(), Key(0, "events")).Err())
 	low := x.addAs(t, 0, "5-1", "to", to, "data", "1")
 	e := x.own(t, s, "e", 0)
 	want(t, "Seen of a stream that begins anew", e.reigns[0].Seen, wire.ID{})
@@ -158,7 +158,7 @@ func (x *suite) takeOverLostGroup(t *testing.T) {
 	ids := x.add(t, 0, targetIn(0, 0), 4)
 	lose := func() {
 		t.Helper()
-		must(t, x.Client.XGroupDestroy(ctx, key(0, "events"), "workers-"+a.read.Tenure).Err())
+		must(t, x.Client.XGroupDestroy(ctx, Key(0, "events"), "workers-"+a.read.Tenure).Err())
 		_, err := a.commit(nil)
 		wantError(t, "read without the group", err, store.ErrFenced)
 		a.take("tenure-a", 0)
@@ -241,7 +241,7 @@ func (x *suite) takeOverEpoch(t *testing.T) {
 	ahead := uint64(time.Now().Add(time.Hour).UnixMilli())
 	take := func(s *store.Store, stored string, least uint64) {
 		t.Helper()
-		must(t, x.Client.Set(ctx, key(0, "epoch"), stored, 0).Err())
+		must(t, x.Client.Set(ctx, Key(0, "epoch"), stored, 0).Err())
 		reigns, err := s.TakeOver(ctx, "a", "t", leaseTTL, []int{0})
 		must(t, err)
 		got := reigns[0].Epoch
@@ -252,7 +252,7 @@ func (x *suite) takeOverEpoch(t *testing.T) {
 		} else if got != least {
 			t.Errorf("after the epoch %q comes %d, want %d", stored, got, least)
 		}
-		want(t, "epoch as kept", x.Client.Get(ctx, key(0, "epoch")).Val(), strconv.FormatUint(got, 10))
+		want(t, "epoch as kept", x.Client.Get(ctx, Key(0, "epoch")).Val(), strconv.FormatUint(got, 10))
 	}
 	for stored, least := range map[string]uint64{
 		strconv.FormatUint(ahead, 10): ahead + 1, "999999999999998": 999_999_999_999_999,
@@ -306,7 +306,7 @@ func (x *suite) takeOverManyGroups(t *testing.T) {
 		ids = append(ids, x.addAs(t, 0, as, "to", targetIn(0, 0), "data", "1"))
 	}
 	for name, at := range map[string]string{"workers-x": "10-1", "workers-y": "9-5", "workers-z": "10-0"} {
-		must(t, x.Client.XGroupCreate(ctx, key(0, "events"), name, at).Err())
+		must(t, x.Client.XGroupCreate(ctx, Key(0, "events"), name, at).Err())
 	}
 	a := x.own(t, s, "a", 0)
 	want(t, "Seen", a.reigns[0].Seen, id(10, 1))
@@ -318,17 +318,17 @@ func (x *suite) takeOverForeign(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	x.add(t, 0, targetIn(0, 0), 3)
 	for _, name := range []string{"audit", "worker", "workers"} {
-		must(t, x.Client.XGroupCreate(ctx, key(0, "events"), name, "0").Err())
+		must(t, x.Client.XGroupCreate(ctx, Key(0, "events"), name, "0").Err())
 	}
 	must(t, x.Client.XReadGroup(ctx, &redis.XReadGroupArgs{
-		Group: "audit", Consumer: "c", Streams: []string{key(0, "events"), ">"}, Count: 2,
+		Group: "audit", Consumer: "c", Streams: []string{Key(0, "events"), ">"}, Count: 2,
 	}).Err())
-	before := x.Client.XPending(ctx, key(0, "events"), "audit").Val()
+	before := x.Client.XPending(ctx, Key(0, "events"), "audit").Val()
 	a := x.own(t, s, "a", 0)
 	a.next()
 	a.take("tenure-b", 0)
 	want(t, "groups", x.groups(t, 0), []string{"audit", "worker", "workers", "workers-tenure-b"})
-	want(t, "pending of a foreign group", x.Client.XPending(ctx, key(0, "events"), "audit").Val(), before)
+	want(t, "pending of a foreign group", x.Client.XPending(ctx, Key(0, "events"), "audit").Val(), before)
 }
 
 // lag: what an autoscaler reads is never nil, and right.
@@ -336,7 +336,7 @@ func (x *suite) takeOverLag(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	lag := func(step string, unread int64) {
 		t.Helper()
-		groups, err := x.Client.XInfoGroups(ctx, key(0, "events")).Result()
+		groups, err := x.Client.XInfoGroups(ctx, Key(0, "events")).Result()
 		must(t, err)
 		want(t, "groups after "+step, len(groups), 1)
 		want(t, "lag after "+step, groups[0].Lag, unread)
@@ -376,15 +376,15 @@ func (x *suite) takeOverLag(t *testing.T) {
 	a.take("t5", 0)
 	lag("a takeover with nothing read", 2)
 	a.next()
-	must(t, x.Client.XTrimMaxLen(ctx, key(0, "events"), 0).Err())
+	must(t, x.Client.XTrimMaxLen(ctx, Key(0, "events"), 0).Err())
 	a.take("t6", 0)
 	lag("a takeover with pending entries that are gone", 0)
 
 	// After a failover the group has read less than it has: that is not replicated exactly.
 	lost := func(left int, step string, unread int64) {
 		t.Helper()
-		groups := x.Client.XInfoGroups(ctx, key(0, "events")).Val()
-		must(t, x.Client.Do(ctx, "XGROUP", "SETID", key(0, "events"), groups[0].Name, groups[0].LastDeliveredID, "ENTRIESREAD", 1).Err())
+		groups := x.Client.XInfoGroups(ctx, Key(0, "events")).Val()
+		must(t, x.Client.Do(ctx, "XGROUP", "SETID", Key(0, "events"), groups[0].Name, groups[0].LastDeliveredID, "ENTRIESREAD", 1).Err())
 		all, err := s.Backlogs(ctx)
 		must(t, err)
 		want(t, "backlog before "+step, all[1], store.Backlog{Partition: 0, Lag: int64(left)})
@@ -411,13 +411,13 @@ func (x *suite) takeOverLag(t *testing.T) {
 func (x *suite) lease(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	a := x.own(t, s, "a", 0, 1, store.Intake)
-	want(t, "lease", x.Client.Get(ctx, key(0, "lease")).Val(), "a")
+	want(t, "lease", x.Client.Get(ctx, Key(0, "lease")).Val(), "a")
 	want(t, "lease of the intake", x.Client.Get(ctx, "sluice:{sluice:events}:lease").Val(), "a")
 
 	lost, err := s.Renew(ctx, "a", time.Hour, []int{0, 1, 2, store.Intake})
 	must(t, err)
 	want(t, "lost", lost, []int{2})
-	if ttl := x.Client.PTTL(ctx, key(0, "lease")).Val(); ttl <= leaseTTL || ttl > time.Hour {
+	if ttl := x.Client.PTTL(ctx, Key(0, "lease")).Val(); ttl <= leaseTTL || ttl > time.Hour {
 		t.Fatalf("a lease renewed for an hour lives for %v", ttl)
 	}
 	lost, err = s.Renew(ctx, "b", time.Hour, []int{0, 1})
@@ -425,7 +425,7 @@ func (x *suite) lease(t *testing.T) {
 	want(t, "lost by who never had it", lost, []int{0, 1})
 
 	must(t, s.Release(ctx, "b", []int{0}))
-	want(t, "lease after another's release", x.Client.Get(ctx, key(0, "lease")).Val(), "a")
+	want(t, "lease after another's release", x.Client.Get(ctx, Key(0, "lease")).Val(), "a")
 	must(t, s.Release(ctx, "a", []int{0, 1, 2}))
 	free, err := s.Free(ctx, "b", []int{0, 1, store.Intake})
 	must(t, err)

@@ -36,6 +36,12 @@ func main() {
 					return worker.DeadLetters(ctx, cfg.Worker.Store, args, out)
 				},
 			},
+			"partition": {
+				Summary: "partition, hash tag and stream of a target: partition TARGET",
+				Run: func(_ context.Context, args []string, out io.Writer) error {
+					return partition(&cfg.Worker.Store, args, out)
+				},
+			},
 			"health": ops.HealthCommand(&cfg.AdminAddr),
 		},
 	}.Main()

@@ -1,0 +1,128 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/wire"
+)
+
+// Append is an event to be added to its target's history under its own id. If it has a
+// prev, the history should be there. If that has ended meanwhile, it begins anew with the
+// event, which says so (Event.First), and gets an expiry.
+type Append struct {
+	Partition int
+	Event     *wire.Event
+	Touch     bool // also renew the history's expiry and trim what is too old; a result, too
+	// Tried: this owner or one before it (Reign.Seen) may have appended the event. If
+	// the history is past it and no longer reaches back to it, it was trimmed since,
+	// and is no ErrOrder.
+	Tried bool
+
+	// Results.
+	Repeat bool  // an earlier try has appended it; Event.Prev is what stands there, or its own id if it was trimmed
+	Err    error // it cannot be appended, now or later: ErrNotStream or ErrOrder
+}
+
+// ErrOrder says that the history already ends above the event's id and does not
+// hold it.
+var ErrOrder = errors.New("the history is already past the event's id")
+
+// add adds the commands for one event.
+func (l *Lane) add(ctx context.Context, pipe redis.Pipeliner, a *Append) *redis.StringCmd {
+	s, w := l.s, &l.words
+	key := s.keys.history(a.Partition, a.Event.To)
+	w.add("xadd")
+	w.text(key)
+	if !a.Event.Prev.IsZero() && !a.Event.First {
+		w.add("nomkstream")
+	}
+	w.add("maxlen")
+	if s.cfg.HistorySize >= approxFrom {
+		w.add("~")
+	}
+	w.add(l.limit)
+	w.text(a.Event.ID.String())
+	historyFields(w, a.Event)
+	added := redis.NewStringCmd(ctx, w.end()...)
+	_ = pipe.Process(ctx, added) // Exec says what failed
+	if a.Touch {
+		s.touch(ctx, pipe, key, a.Event.ID)
+	}
+	return added
+}
+
+// approxFrom is the history size from which Redis may keep up to one block of 100
+// entries more than it must: exact trimming costs half as much again as the append.
+const approxFrom = 500
+
+// touchSlack is the part of the history's time to live by which it may live longer,
+// so that its expiry need not be renewed at every event.
+const touchSlack = 8
+
+// TouchEvery is how often a target's history should be touched, in ms.
+func (s *Store) TouchEvery() int64 { return s.cfg.HistoryTTL.Milliseconds() / touchSlack }
+
+// touch renews a history's expiry and trims what is too old, but never its newest event,
+// which may have waited long for a worker: a stream that is empty and there would look as
+// if something had been trimmed from it when the next event comes.
+func (s *Store) touch(ctx context.Context, pipe redis.Pipeliner, key string, newest wire.ID) {
+	ttl := s.cfg.HistoryTTL
+	pipe.PExpire(ctx, key, ttl+ttl/touchSlack)
+	oldest := uint64(max(0, s.NowMs()-ttl.Milliseconds()))
+	pipe.XTrimMinIDApprox(ctx, key, strconv.FormatUint(min(oldest, newest.Ms), 10), 0)
+}
+
+// stored reads what stands in the histories for events that were refused.
+func (l *Lane) stored(ctx context.Context, repeats []*Append) error {
+	if len(repeats) == 0 {
+		return nil
+	}
+	conn, err := l.link(ctx)
+	if err != nil {
+		return err
+	}
+	pipe := conn.Pipeline()
+	there := make([]*redis.XMessageSliceCmd, len(repeats))
+	oldest := make([]*redis.XMessageSliceCmd, len(repeats))
+	for i, a := range repeats {
+		id, key := a.Event.ID.String(), l.s.keys.history(a.Partition, a.Event.To)
+		there[i] = pipe.XRange(ctx, key, id, id)
+		oldest[i] = pipe.XRangeN(ctx, key, "-", "+", 1)
+	}
+	cmds, err := exec(ctx, pipe)
+	if err := l.failed(cmds, err); err != nil {
+		return fmt.Errorf("cannot read what was appended before: %w", err)
+	}
+	for i, a := range repeats {
+		if m := there[i].Val(); len(m) > 0 {
+			e, err := historyEvent(a.Event.To, m[0], a.Event.ID)
+			if err != nil {
+				return err
+			}
+			a.Repeat, a.Event.Prev, a.Event.First = true, e.Prev, e.First
+			continue
+		}
+		trimmed := a.Tried
+		if m := oldest[i].Val(); len(m) > 0 {
+			e, err := oldestEvent(a.Event.To, m[0])
+			if err != nil {
+				return err
+			}
+			// Without a prev it begins anew, as after an eviction: what was before is not known.
+			reaches := e.ID.Less(a.Event.ID) || (!e.Prev.IsZero() && e.Prev.Less(a.Event.ID))
+			trimmed = trimmed && !reaches
+		}
+		if !trimmed {
+			a.Err = ErrOrder
+			continue
+		}
+		// Whoever lacks the event has not reached this prev, and looks into the history.
+		a.Repeat, a.Event.Prev = true, a.Event.ID
+	}
+	return nil
+}

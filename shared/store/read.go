@@ -1,0 +1,95 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/wire"
+)
+
+// Entry is one entry of an ingress stream.
+type Entry struct {
+	Partition int // or Intake
+	ID        wire.ID
+	Fields    map[string]any // values are strings
+}
+
+// Size is how much an entry holds, in bytes, its bookkeeping included.
+func (e *Entry) Size() int {
+	const bookkeeping = 128 // for the entry, and about so much for its fields' headers
+	n := bookkeeping
+	for name, v := range e.Fields {
+		text, _ := v.(string)
+		n += len(name) + len(text)
+	}
+	return n
+}
+
+// Read says what a lane reads next, and by which right.
+type Read struct {
+	Tenure, Consumer string
+	Partitions       []int    // on a Cluster one
+	Epochs           []uint64 // of the reigns over these partitions
+	Count            int      // entries per partition at most; 0: only the right to write, nothing is read
+	Block            time.Duration
+}
+
+// read is XREADGROUP in a pipeline; its answer is taken apart by entries.
+func (l *Lane) read(ctx context.Context, pipe redis.Pipeliner, r Read) *redis.XStreamSliceCmd {
+	if of := &l.readOf; l.readWords == nil || of.Tenure != r.Tenure || of.Consumer != r.Consumer ||
+		of.Count != r.Count || of.Block != r.Block || !slices.Equal(of.Partitions, r.Partitions) {
+		l.readOf = r
+		of.Partitions, of.Epochs = slices.Clone(r.Partitions), nil
+		block := r.Block
+		if l.s.maxBlock > 0 { // else the link has no time limit
+			block = min(block, l.s.maxBlock)
+		}
+		l.readWords = []any{"xreadgroup", "group", groupPrefix + r.Tenure, r.Consumer, "count", r.Count}
+		if block >= time.Millisecond { // 0 would be for ever
+			l.readWords = append(l.readWords, "block", block.Milliseconds())
+		}
+		l.readWords = append(l.readWords, "streams")
+		for _, p := range r.Partitions {
+			l.readWords = append(l.readWords, l.s.keys.events(p))
+		}
+		for range r.Partitions {
+			l.readWords = append(l.readWords, ">")
+		}
+	}
+	cmd := redis.NewXStreamSliceCmd(ctx, l.readWords...)
+	_ = pipe.Process(ctx, cmd) // Exec says what failed
+	return cmd
+}
+
+func (s *Store) entries(cmd *redis.XStreamSliceCmd, r Read, buf []Entry) ([]Entry, error) {
+	streams, err := cmd.Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return buf, nil
+	case isNoGroup(err):
+		return buf, ErrFenced
+	case err != nil:
+		return buf, fmt.Errorf("cannot read ingress streams: %w", err)
+	}
+	for _, st := range streams {
+		p := Intake
+		for _, candidate := range r.Partitions {
+			if s.keys.events(candidate) == st.Stream {
+				p = candidate
+			}
+		}
+		for _, m := range st.Messages {
+			id, err := parseRedisID(m.ID)
+			if err != nil {
+				return buf, fmt.Errorf("stream %s gave the id %q: %w", st.Stream, m.ID, err)
+			}
+			buf = append(buf, Entry{Partition: p, ID: id, Fields: m.Values})
+		}
+	}
+	return buf, nil
+}
