@@ -110,6 +110,11 @@ func newGroupRig(t *testing.T, partitions int, claimAge time.Duration) *groupRig
 	return r
 }
 
+// key is that of a partition's acks.
+func (r *groupRig) key(partition int) string {
+	return "sluice:{" + wire.Tags(r.st.Config().Partitions)[partition] + "}:acks"
+}
+
 func (r *groupRig) add(t *testing.T, targets ...string) {
 	t.Helper()
 	var acks []wire.Ack
@@ -135,7 +140,7 @@ func (r *groupRig) waitCalls(t *testing.T, want ...[]string) {
 func (r *groupRig) waitPending(t *testing.T, want int64) {
 	t.Helper()
 	storetest.Eventually(t, func() error {
-		n, err := r.Client.XPending(t.Context(), "sluice:{0}:acks", "workers").Result()
+		n, err := r.Client.XPending(t.Context(), r.key(0), "workers").Result()
 		if err == nil && n.Count != want {
 			err = fmt.Errorf("%d are pending, want %d", n.Count, want)
 		}
@@ -220,7 +225,7 @@ func TestGroupClaims(t *testing.T) {
 		t.Fatalf("%d entries, %v", len(read), err)
 	}
 	_ = dead.Close()
-	if err := r.Client.XTrimMaxLen(t.Context(), "sluice:{0}:acks", 1).Err(); err != nil {
+	if err := r.Client.XTrimMaxLen(t.Context(), r.key(0), 1).Err(); err != nil {
 		t.Fatal(err)
 	}
 	failed := false
@@ -248,7 +253,7 @@ func TestGroupSetApart(t *testing.T) {
 		to := fmt.Sprintf("topic:t%d", i)
 		of[r.st.Partition(to)] = to
 	}
-	if err := r.Client.Set(t.Context(), "sluice:{1}:acks", "no stream", 0).Err(); err != nil {
+	if err := r.Client.Set(t.Context(), r.key(1), "no stream", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
 	start(t, r.loop.run)
@@ -260,7 +265,7 @@ func TestGroupSetApart(t *testing.T) {
 		}
 		return nil
 	})
-	if err := r.Client.Del(t.Context(), "sluice:{1}:acks").Err(); err != nil {
+	if err := r.Client.Del(t.Context(), r.key(1)).Err(); err != nil {
 		t.Fatal(err)
 	}
 	r.add(t, of[1])

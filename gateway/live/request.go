@@ -21,13 +21,17 @@ const (
 	startEarliest           // with all that is retained
 )
 
-// Now begins with what comes from now on; so does the zero Start. After begins after an id
-// of the target, Since after that of another target, which is a time, Earliest with all
-// that is retained.
-func Now() Start             { return Start{} }
+// Now begins with what comes from now on; so does the zero Start.
+func Now() Start { return Start{} }
+
+// After begins after an id of the target.
 func After(id wire.ID) Start { return Start{startOwn, id} }
+
+// Since begins after an id of another target, which is a time.
 func Since(id wire.ID) Start { return Start{startBare, id} }
-func Earliest() Start        { return Start{kind: startEarliest} }
+
+// Earliest begins with all that is retained.
+func Earliest() Start { return Start{kind: startEarliest} }
 
 // IsPosition reports whether it is after an id of the target.
 func (s Start) IsPosition() bool { return s.kind == startOwn }
