@@ -21,6 +21,7 @@
 // What is subscribed to, and the live flow, are in live/, reads of histories in history/, the
 // session Hashes in sessions/, bytes to and from a client in socket/, tokens in auth/.
 //
-// Locks, in their order: a shard's and a client's (live/doc.go), then that of a connection,
-// of the acks, of the lags, of the sessions, of a socket. None is held while Redis is asked.
+// Locks, in their order: a shard's and a client's (live/doc.go), that of the lags, a
+// connection's, then those of the acks, the sessions and the list of connections, and a
+// socket's. None is held while Redis is asked.
 package gateway
