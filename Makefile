@@ -9,6 +9,10 @@ GOBUILD  = CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-X sluice/
 # -count=1: the cache of results does not see the programs that tests build and start.
 TIMEOUT ?= 20m
 GOTEST   = CGO_ENABLED=1 go test -race -count=1 -p 1 -timeout $(TIMEOUT) $(TESTFLAGS)
+# PKG=systems and PKG=units. Whole systems load both cores, so one at a time, and those in containers are apart; the
+# other packages wait a lot.
+LIST_systems = $$(go list ./e2e/... | grep -v '/e2e/compose$$')
+LIST_units   = -p 2 $$(go list ./... | grep -v /e2e/)
 
 # The version is part of the file's name, so that a new version is installed and the present one is not built again.
 LINT_VERSION   = v2.15.0
@@ -17,10 +21,10 @@ REPORT_VERSION = v1.13.0
 REPORT         = bin/tools/gotestsum-$(REPORT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test again lint fmt bench load e2e compose torture tools
+.PHONY: help run build test test-fast again lint fmt bench load e2e compose torture tools
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 run: ## Build and run gateway, worker and an embedded Redis as one process (SLUICE_REDIS_URL: use that Redis)
 	$(GOBUILD) ./infra/local/cmd/sluice-local
@@ -29,17 +33,21 @@ run: ## Build and run gateway, worker and an embedded Redis as one process (SLUI
 build: ## Build bin/gateway, bin/worker and bin/sluice-local
 	$(GOBUILD) ./gateway/cmd/gateway ./worker/cmd/worker ./infra/local/cmd/sluice-local
 
-test: ## Run all tests with the race detector (TESTFLAGS='-v -run Name' is passed on; PKG=./package: only these)
+test: ## Run all tests with the race detector (TESTFLAGS='-v -run Name' is passed on; PKG=./package, PKG=units or PKG=systems: only these)
 	@infra/tools/need.sh redis-server cc
 	@$(if $(PKG),,docker info >/dev/null 2>&1 || echo "no Docker engine answers: the tests in containers are skipped; 'make compose' says what to do")
-	$(GOTEST) $(or $(PKG),./...)
+	$(GOTEST) $(or $(LIST_$(PKG)),$(PKG),./...)
+
+test-fast: ## Run the tests of the packages in two minutes: without whole systems, Clusters and Sentinels
+	@infra/tools/need.sh redis-server cc
+	$(GOTEST) -short $(LIST_units)
 
 again: ## Run 'make test' again and again and tell what failed (RUNS=10 LOAD=6: ten times, beside six busy processes)
 	@infra/tools/again.sh "$(or $(RUNS),10)" "$(or $(LOAD),0)"
 
 e2e: ## Run the end-to-end tests only, never from the test cache
 	@infra/tools/need.sh redis-server cc
-	$(GOTEST) $$(go list ./e2e/... | grep -v '/e2e/compose$$'); status=$$?; $(MAKE) --no-print-directory compose && exit $$status
+	$(GOTEST) $(LIST_systems); status=$$?; $(MAKE) --no-print-directory compose && exit $$status
 
 compose: TIMEOUT = 20m
 compose: ## Run the end-to-end tests in containers only, and show what they did and counted

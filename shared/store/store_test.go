@@ -14,11 +14,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestStore(t *testing.T) {
 	t.Run("real", func(t *testing.T) { storetest.Run(t, storetest.OnRedis) })
+	t.Run("embedded", func(t *testing.T) { storetest.Run(t, storetest.OnEmbedded) })
+	if testing.Short() {
+		return // one node does for daily work
+	}
 	t.Run("own thread", func(t *testing.T) { storetest.Run(t, storetest.OnOwnThread) })
 	t.Run("sentinel", func(t *testing.T) { storetest.Run(t, storetest.OnSentinel) })
 	t.Run("replicated cluster", func(t *testing.T) { storetest.Run(t, storetest.OnReplicatedCluster) })
 	t.Run("cluster", func(t *testing.T) { storetest.Run(t, storetest.OnCluster) })
-	t.Run("embedded", func(t *testing.T) { storetest.Run(t, storetest.OnEmbedded) })
 }
 
 // TestClock: times are Redis's, whatever the process's clock says.

@@ -15,6 +15,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // TestReplicated: what tests of failovers build on is so: a replica that lags loses what
 // came since, one that does not loses nothing, and a node that was lost comes back.
 func TestReplicated(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
 	for _, topology := range []struct {
 		name  string
 		start func(testing.TB) *storetest.Replicated
