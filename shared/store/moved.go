@@ -77,12 +77,32 @@ func findAgain(cluster *redis.ClusterClient, known *nodes) {
 	cluster.OnNewNode(func(c *redis.Client) { c.AddHook(&nodeHook{f, known.at(c.Options().Addr), c}) })
 }
 
-type locating struct{}
+// search asks nodes where the partitions are. It is the value of a context.
+type search struct {
+	all   bool        // silent nodes are asked, too
+	found atomic.Bool // one has answered
+}
+
+type searching struct{}
+
+// searchOf is that of a context, nil if nodes are asked for something else.
+func searchOf(ctx context.Context) *search {
+	s, _ := ctx.Value(searching{}).(*search)
+	return s
+}
+
+var errSilent = errors.New("the node does not answer")
 
 // before reports whether the node may be asked.
 func (n *nodeHook) before(ctx context.Context) error {
-	if !n.silent.Load() || ctx.Value(locating{}) != nil {
+	if !n.silent.Load() {
 		return nil
+	}
+	if s := searchOf(ctx); s != nil {
+		if s.all {
+			return nil
+		}
+		return errSilent // others know as well where the partitions are
 	}
 	came := time.Now()
 	n.asking.Lock()
@@ -111,7 +131,7 @@ func (n *nodeHook) before(ctx context.Context) error {
 
 // after looks whether an error may mean that the node is not the one to ask.
 func (n *nodeHook) after(ctx context.Context, err error) {
-	if !mayHaveMoved(err) || ctx.Value(locating{}) != nil {
+	if !mayHaveMoved(err) || searchOf(ctx) != nil {
 		return
 	}
 	if late := net.Error(nil); errors.As(err, &late) && late.Timeout() {
@@ -128,12 +148,12 @@ func (n *nodeHook) after(ctx context.Context, err error) {
 
 // locate asks where the partitions are. If nobody says, the client goes by what it knew.
 func locate(ctx context.Context, cluster *redis.ClusterClient) {
-	for range locateTries { // each asks the nodes in another order
-		ctx, cancel := context.WithTimeout(context.WithValue(context.WithoutCancel(ctx), locating{}, true), locateFor)
+	for try := range locateTries { // each asks the nodes in another order
+		s := &search{all: try > 0}
+		ctx, cancel := context.WithTimeout(context.WithValue(context.WithoutCancel(ctx), searching{}, s), locateFor)
 		_ = cluster.ForEachMaster(ctx, func(context.Context, *redis.Client) error { return nil })
-		inTime := ctx.Err() == nil
 		cancel()
-		if inTime {
+		if s.found.Load() {
 			return
 		}
 	}
@@ -168,6 +188,9 @@ func (n *nodeHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			err = next(ctx, cmd)
 		} else {
 			cmd.SetErr(err)
+		}
+		if s := searchOf(ctx); s != nil && err == nil {
+			s.found.Store(true)
 		}
 		n.after(ctx, err)
 		return err
