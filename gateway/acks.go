@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
@@ -25,8 +26,11 @@ const (
 // cumulative: of those of a connection for a target the highest is enough. One
 // goroutine writes.
 type acks struct {
-	gw   *Gateway
-	wake chan struct{}
+	store      *store.Store
+	streamSize int // entries
+	metrics    *metrics
+	log        *slog.Logger
+	wake       chan struct{}
 
 	mu   sync.Mutex
 	held map[*conn]map[string]*heldAck // by connection and target
@@ -41,8 +45,8 @@ type heldAck struct {
 	count int // acks that it stands for
 }
 
-func newAcks(gw *Gateway) *acks {
-	return &acks{gw: gw, wake: make(chan struct{}, 1), held: make(map[*conn]map[string]*heldAck)}
+func newAcks(st *store.Store, streamSize int, m *metrics, log *slog.Logger) *acks {
+	return &acks{store: st, streamSize: streamSize, metrics: m, log: log, wake: make(chan struct{}, 1), held: make(map[*conn]map[string]*heldAck)}
 }
 
 // ack takes a client's acknowledgement. There is no answer but an error.
@@ -138,7 +142,7 @@ func (a *acks) add(c *conn, to string, id wire.ID) bool {
 	h := a.held[c][to]
 	if h == nil {
 		if a.stopped || a.size >= maxAcks {
-			a.gw.metrics.ackDrops.WithLabelValues(ackDropFull).Inc()
+			a.metrics.ackDrops.WithLabelValues(ackDropFull).Inc()
 			return false
 		}
 		h = &heldAck{Ack: wire.Ack{User: c.user(), Device: c.device, To: to}}
@@ -226,8 +230,8 @@ func (a *acks) run(ctx context.Context) error {
 	if left == 0 {
 		return nil
 	}
-	a.gw.metrics.ackDrops.WithLabelValues(ackDropStopped).Add(float64(left))
-	a.gw.log.Warn("stopping with acknowledgements that Redis did not take; their clients may get events again", "acks", left)
+	a.metrics.ackDrops.WithLabelValues(ackDropStopped).Add(float64(left))
+	a.log.Warn("stopping with acknowledgements that Redis did not take; their clients may get events again", "acks", left)
 	return nil
 }
 
@@ -262,7 +266,7 @@ func (a *acks) write(ctx context.Context) {
 			continue
 		}
 		if backoff == 0 && ctx.Err() == nil {
-			a.gw.log.Error("cannot write acknowledgements; retrying", "err", err)
+			a.log.Error("cannot write acknowledgements; retrying", "err", err)
 		}
 		backoff = min(max(2*backoff, 20*time.Millisecond), time.Second)
 		ops.Pause(ctx, backoff)
@@ -271,8 +275,8 @@ func (a *acks) write(ctx context.Context) {
 
 // append appends a batch, and returns the acks that are to be tried again.
 func (a *acks) append(ctx context.Context, batch []wire.Ack) (again []wire.Ack, failure error) {
-	m := a.gw.metrics
-	errs, lost := a.gw.store.AppendAcks(ctx, batch, a.gw.cfg.AcksSize)
+	m := a.metrics
+	errs, lost := a.store.AppendAcks(ctx, batch, a.streamSize)
 	m.ackDrops.WithLabelValues(ackDropUnread).Add(float64(lost))
 	for i, err := range errs {
 		switch {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"sluice/shared/ops"
@@ -57,11 +58,14 @@ func (c *conn) endCursor(target string) error {
 // cursors writes the cursors of devices that are connected once more when Redis may have
 // lost them. One goroutine does this, device by device.
 type cursors struct {
-	gw   *Gateway
-	wake chan struct{}
+	conns func() []*conn
+	log   *slog.Logger
+	wake  chan struct{}
 }
 
-func newCursors(gw *Gateway) *cursors { return &cursors{gw: gw, wake: make(chan struct{}, 1)} }
+func newCursors(conns func() []*conn, log *slog.Logger) *cursors {
+	return &cursors{conns: conns, log: log, wake: make(chan struct{}, 1)}
+}
 
 // again says that Redis may have lost cursors.
 func (x *cursors) again() {
@@ -79,14 +83,14 @@ func (x *cursors) run(ctx context.Context) error {
 			return nil
 		case <-x.wake:
 		}
-		for _, c := range x.gw.all() {
+		for _, c := range x.conns() {
 			at := c.cursorsKnown()
 			for wait := 10 * time.Millisecond; len(at) > 0 && !c.isOver() && ctx.Err() == nil; wait = min(2*wait, time.Second) {
 				err := c.writeCursors(ctx, at)
 				if err == nil {
 					break
 				}
-				x.gw.log.Debug("cannot write a device's cursors again; retrying", "conn", c.id, "err", err)
+				x.log.Debug("cannot write a device's cursors again; retrying", "conn", c.id, "err", err)
 				ops.Pause(ctx, wait)
 			}
 		}

@@ -86,7 +86,7 @@ func New(o Options) (*Gateway, error) {
 		}),
 		conns: make(map[string]*conn),
 	}
-	g.openers.gw = g
+	g.openers.opening = &g.wg
 	g.cursorReads = make(chan struct{}, mostCursorReads)
 	g.sessions = sessions.New(sessions.Options{
 		Server: id, Store: o.Store, Partitions: o.Config.Store.Partitions, TTL: o.Config.Store.SessionTTL,
@@ -98,10 +98,10 @@ func New(o Options) (*Gateway, error) {
 		NowMs: o.Store.NowMs, TTLMs: o.Store.HistoryTTLMs(), HeardMs: g.heardMs, ReignBegan: g.reignBegan,
 		Metrics: &g.metrics.live, Log: g.log,
 	})
-	g.lags = newLags(g)
-	g.publisher = newPublisher(g)
-	g.acks = newAcks(g)
-	g.cursors = newCursors(g)
+	g.lags = newLags(id, o.Store, g.metrics, g.log, g.conn)
+	g.publisher = newPublisher(o.Store, g.metrics, g.log)
+	g.acks = newAcks(o.Store, o.Config.AcksSize, g.metrics, g.log)
+	g.cursors = newCursors(g.all, g.log)
 	return g, nil
 }
 

@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
 	"sluice/gateway/live"
 	"sluice/shared/ops"
+	"sluice/shared/store"
 	"sluice/shared/wire"
 )
 
@@ -30,7 +32,11 @@ const (
 // A connection is reported for one of its targets at a time: all wait for its one
 // socket, and what it costs in Redis must not grow with its subscriptions.
 type lags struct {
-	gw *Gateway
+	server  string
+	store   *store.Store
+	conn    func(id string) *conn
+	metrics *metrics
+	log     *slog.Logger
 
 	mu    sync.Mutex
 	conns map[*conn]*lag
@@ -50,7 +56,9 @@ type lag struct {
 	ordered bool      // a worker has ordered the close
 }
 
-func newLags(gw *Gateway) *lags { return &lags{gw: gw, conns: make(map[*conn]*lag)} }
+func newLags(server string, st *store.Store, m *metrics, log *slog.Logger, find func(id string) *conn) *lags {
+	return &lags{server: server, store: st, conn: find, metrics: m, log: log, conns: make(map[*conn]*lag)}
+}
 
 // Lags says that a subscription has something to catch up with, from a position on, and
 // its socket has no room. Its shard's lock is held, and it has not ended.
@@ -62,7 +70,7 @@ func (c *conn) Lags(s *live.Sub, at wire.ID) {
 	if e == nil {
 		e = &lag{conn: c, sub: s, taken: c.sock.Taken(), moved: time.Now()}
 		l.conns[c] = e
-		l.gw.metrics.slow.Inc()
+		l.metrics.slow.Inc()
 	}
 	if e.sub == s {
 		e.after = at
@@ -80,7 +88,7 @@ func (c *conn) CaughtUp(s *live.Sub) {
 		return
 	}
 	delete(l.conns, c)
-	l.gw.metrics.slow.Dec()
+	l.metrics.slow.Dec()
 	if e.told && !e.ordered { // else the worker's record of it stays
 		l.done(c.id, s.Target())
 	}
@@ -90,10 +98,10 @@ func (c *conn) CaughtUp(s *live.Sub) {
 // answer to the worker's next question says the same.
 func (l *lags) done(conn, target string) {
 	if len(l.over) >= lagOver {
-		l.gw.metrics.dropped(dropSlow)
+		l.metrics.dropped(dropSlow)
 		return
 	}
-	l.over = append(l.over, wire.SlowReport{Server: l.gw.id, Conn: conn, To: target, State: wire.SlowDone})
+	l.over = append(l.over, wire.SlowReport{Server: l.server, Conn: conn, To: target, State: wire.SlowDone})
 }
 
 // again reports everything anew: Redis may have lost it.
@@ -120,9 +128,9 @@ func (l *lags) run(ctx context.Context) error {
 		if len(reports) == 0 {
 			continue
 		}
-		if err := l.gw.store.ReportSlow(ctx, reports); err != nil {
+		if err := l.store.ReportSlow(ctx, reports); err != nil {
 			if ctx.Err() == nil && wait == 0 {
-				l.gw.log.Warn("cannot report slow clients; retrying, they catch up without the report as soon as they read", "err", err)
+				l.log.Warn("cannot report slow clients; retrying, they catch up without the report as soon as they read", "err", err)
 			}
 			wait = min(max(2*wait, lagTick), time.Second)
 			ops.Pause(ctx, wait)
@@ -148,7 +156,7 @@ func (l *lags) due(now time.Time) (reports []wire.SlowReport, of []*lag, over in
 		}
 		if e.report != "" && len(reports) < lagReports {
 			reports = append(reports, wire.SlowReport{
-				Server: l.gw.id, Conn: c.id, User: c.user(), To: e.sub.Target(), After: e.after, State: e.report,
+				Server: l.server, Conn: c.id, User: c.user(), To: e.sub.Target(), After: e.after, State: e.report,
 			})
 			of = append(of, e)
 		}
@@ -174,7 +182,7 @@ func (l *lags) sent(reports []wire.SlowReport, of []*lag, over int) {
 		}
 	}
 	for i := range reports {
-		l.gw.metrics.slowReports.WithLabelValues(reports[i].State).Inc()
+		l.metrics.slowReports.WithLabelValues(reports[i].State).Inc()
 	}
 }
 
@@ -182,7 +190,7 @@ func (l *lags) sent(reports []wire.SlowReport, of []*lag, over int) {
 // or it has got further, or, without a word, neither. If it was the last time, a
 // connection of which nothing has gone out since the last report is closed.
 func (l *lags) asked(r *wire.Redelivery) {
-	c := l.gw.conn(r.Conn)
+	c := l.conn(r.Conn)
 	l.mu.Lock()
 	e := l.conns[c]
 	if c == nil || e == nil || e.sub.Target() != r.To {

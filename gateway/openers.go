@@ -14,7 +14,7 @@ const maxOpening = 256
 // openers open connections whose clients are known. Their sockets are held meanwhile: no
 // goroutine waits for them, and a client that hangs up before its turn costs none.
 type openers struct {
-	gw *Gateway
+	opening *sync.WaitGroup // goroutines of connections
 
 	mu      sync.Mutex
 	running int
@@ -36,9 +36,9 @@ func (o *openers) add(x opening) {
 		return
 	}
 	o.running++
-	o.gw.wg.Add(1)
+	o.opening.Add(1)
 	go func() {
-		defer o.gw.wg.Done()
+		defer o.opening.Done()
 		for more := true; more; x, more = o.next() {
 			if !x.conn.isOver() { // its client may have lost patience, or a drain come first
 				x.conn.open(x.id, x.asked)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 
 	"sluice/shared/store"
@@ -18,7 +19,10 @@ const (
 // publisher appends what clients publish to the partitions' streams, in order, many
 // at once.
 type publisher struct {
-	gw    *Gateway
+	store   *store.Store
+	metrics *metrics
+	log     *slog.Logger
+
 	queue chan publication
 	bytes atomic.Int64 // that wait in queue, data only
 }
@@ -30,8 +34,8 @@ type publication struct {
 	store.Publication
 }
 
-func newPublisher(gw *Gateway) *publisher {
-	return &publisher{gw: gw, queue: make(chan publication, publishQueue)}
+func newPublisher(st *store.Store, m *metrics, log *slog.Logger) *publisher {
+	return &publisher{store: st, metrics: m, log: log, queue: make(chan publication, publishQueue)}
 }
 
 // publish sends a client's event on its way. `published` comes from the worker, after
@@ -69,7 +73,7 @@ func (p *publisher) add(one publication) error {
 	if p.bytes.Add(int64(one.size)) <= waitingBytes {
 		select {
 		case p.queue <- one:
-			p.gw.metrics.publishes.Inc()
+			p.metrics.publishes.Inc()
 			return nil
 		default:
 		}
@@ -106,12 +110,12 @@ func (p *publisher) run(ctx context.Context) error {
 		}
 		p.bytes.Add(-int64(size))
 		failed := 0
-		for i, err := range p.gw.store.Publish(ctx, events) {
+		for i, err := range p.store.Publish(ctx, events) {
 			if err == nil {
 				continue
 			}
 			if failed++; failed == 1 {
-				p.gw.log.Error("cannot append what clients publish; they get an error and can try again", "err", err)
+				p.log.Error("cannot append what clients publish; they get an error and can try again", "err", err)
 			}
 			// The outcome may be open: the client repeats with its idempotency key.
 			batch[i].conn.fail(batch[i].ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: "not possible now; try again"})
