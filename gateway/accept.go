@@ -48,7 +48,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !g.verifier.OriginAllowed(r) {
-		g.refuse(sock, "origin", wire.CloseForbidden, "this page may not connect here")
+		g.refuse(sock, refusedPage)
 		return
 	}
 	c, asked := newConn(g, sock), wanted(r)
@@ -57,13 +57,9 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		c.awaitConnect(asked)
 		return
 	}
-	id, err := g.verifier.Verify(token, g.now())
-	if err != nil {
-		code := wire.CloseUnauthorized
-		if isExpired(err) {
-			code = wire.CloseExpired
-		}
-		g.refuse(sock, auth.ReasonOf(err), code, err.Error())
+	id, refused := g.identify(token)
+	if refused != nil {
+		g.refuse(sock, refused)
 		return
 	}
 	c.opened = true
@@ -73,11 +69,11 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	g.openers.add(opening{c, id, asked})
 }
 
-func (g *Gateway) refuse(sock *socket.Conn, reason string, code int, text string) {
-	g.metrics.refused.WithLabelValues(reason).Inc()
-	g.log.Debug("refused a connection", "reason", reason, "code", code)
-	g.metrics.closed(code)
-	sock.Abandon(code, text)
+// refuse closes a WebSocket that was not started.
+func (g *Gateway) refuse(sock *socket.Conn, r *refusal) {
+	g.refused(r)
+	g.metrics.closed(r.code)
+	sock.Abandon(r.code, r.text)
 }
 
 // wanted is what a request asks for: `topics`, positions by `last_event_id` or

@@ -93,11 +93,14 @@ func (c *conn) interrupt() {
 func (c *conn) awaitConnect(asked *asked) {
 	c.asked = asked
 	c.start()
-	c.sock.After(connectTimeout, func() {
-		c.gw.metrics.refused.WithLabelValues("no_token").Inc()
-		c.sock.Close(wire.CloseUnauthorized, "no token within 5 s")
-	})
+	c.sock.After(connectTimeout, func() { c.refuse(refusedLate) })
 	c.sock.Start()
+}
+
+// refuse closes a connection that was started, and is not let in.
+func (c *conn) refuse(r *refusal) {
+	c.gw.refused(r)
+	c.sock.Close(r.code, r.text)
 }
 
 // Message handles a frame of the client.
@@ -126,18 +129,12 @@ func (c *conn) Message(data []byte) {
 
 func (c *conn) connect(f wire.ClientFrame, err error) {
 	if err != nil || f.Type != "connect" {
-		c.gw.metrics.refused.WithLabelValues("no_token").Inc()
-		c.sock.Close(wire.CloseUnauthorized, "the first frame must be connect, with a token")
+		c.refuse(refusedFrame)
 		return
 	}
-	id, err := c.gw.verifier.Verify(f.Token, c.gw.now())
-	if err != nil {
-		code := wire.CloseUnauthorized
-		if isExpired(err) {
-			code = wire.CloseExpired
-		}
-		c.gw.metrics.refused.WithLabelValues(auth.ReasonOf(err)).Inc()
-		c.sock.Close(code, err.Error())
+	id, refused := c.gw.identify(f.Token)
+	if refused != nil {
+		c.refuse(refused)
 		return
 	}
 	asked := c.asked
@@ -348,8 +345,6 @@ func (c *conn) leave() {
 	c.mu.Unlock()
 	c.Leave()
 }
-
-func isExpired(err error) bool { return errors.Is(err, auth.ErrExpired) }
 
 func forbidden(message string) error {
 	return &wire.FrameError{Code: wire.CodeForbidden, Message: message}

@@ -6,6 +6,7 @@
 //	config.go      settings
 //	gateway.go     New and Run
 //	accept.go      the request: origin, token, upgrade
+//	refusal.go     why a connection is not let in
 //	openers.go     so many opened at once
 //	connection.go  one client: identity, its frames
 //	open.go        connect: sessions, welcome, the first subscriptions
