@@ -120,6 +120,7 @@ func (f *flaw) forwardTwice(ctx context.Context, cmds []redis.Cmder, next redis.
 		}
 		if args[1] == forward.Hash() || args[1] == forwardLua {
 			args[3] = args[3].(string) + ":" + strconv.FormatInt(forwards.Add(1), 10)
+			args[5] = "" // it does not know of a mark either
 		}
 	}
 	return next(ctx, cmds)
