@@ -320,6 +320,8 @@ func (v *viewer) event(w *view, f *Frame) {
 	case w.pos.Less(f.ID):
 		switch {
 		case f.Prev == w.pos || v.follows(w, at, f):
+		case w.device && !w.again && w.stand.IsZero() && f.Prev.IsZero():
+			v.restart(w, f.At) // its cursor is "0": it has nothing, and cannot be told that there was something
 		case v.cursorLost(w, f) || v.cursorUnknown(w, f):
 			v.restart(w, f.At)
 			if w.pos.Less(f.Prev) {
