@@ -342,7 +342,7 @@ func (o *asked) refuse(code, message string) {
 // byCursors adds the targets that the device's cursors name. A position that the client
 // gave itself counts more.
 func (c *conn) byCursors(ctx context.Context, user string, o *asked) error {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
 	defer cancel()
 	select {
 	case c.gw.cursorReads <- struct{}{}:

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"sluice/gateway/live"
 	"sluice/shared/store"
 )
 
@@ -48,7 +49,7 @@ func (g *Gateway) readBacklog(ctx context.Context) (backlog, error) {
 
 // Backlog answers with the backlog as JSON; for the admin address.
 func (g *Gateway) Backlog(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), redisTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), live.RedisTimeout)
 	defer cancel()
 	b, err := g.readBacklog(ctx)
 	if err != nil {

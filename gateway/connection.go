@@ -16,7 +16,6 @@ import (
 
 const (
 	connectTimeout = 5 * time.Second // for the first frame of who brought no token
-	redisTimeout   = 5 * time.Second // for what a client waits for
 	maxBadFrames   = 10              // in a row
 )
 
@@ -176,7 +175,7 @@ func (c *conn) fail(ref string, err error) {
 	var fe *wire.FrameError
 	if !errors.As(err, &fe) {
 		c.gw.log.Warn("could not do what a client asked for; it gets the error `unavailable`", "conn", c.id, "err", err)
-		fe = &wire.FrameError{Code: wire.CodeUnavailable, Message: tryAgain}
+		fe = &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain}
 	}
 	c.gw.metrics.errors.WithLabelValues(fe.Code).Inc()
 	c.Tell(wire.Error{Ref: ref, Code: fe.Code, Message: fe.Message})
@@ -188,7 +187,7 @@ func (c *conn) Refuse(ref, message string) {
 }
 
 // CannotOpen ends a connection that cannot have what it asked for when it came.
-func (c *conn) CannotOpen() { c.sock.Close(wire.CloseOverloaded, tryAgain) }
+func (c *conn) CannotOpen() { c.sock.Close(wire.CloseOverloaded, live.TryAgain) }
 
 // Go runs a goroutine that the gateway waits for.
 func (c *conn) Go(f func()) {
@@ -239,7 +238,7 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 	}
 	return c.Subscribe(ctx, []live.Request{w}, func(refused []live.Refusal) {
 		for _, r := range refused {
-			c.Refuse(r.Ref, r.Target+": "+tryAgain)
+			c.Refuse(r.Ref, r.Target+": "+live.TryAgain)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"sluice/gateway/live"
 	"sluice/shared/ops"
 	"sluice/shared/wire"
 )
@@ -27,7 +28,7 @@ func (c *conn) BeginCursors(ctx context.Context, at map[string]wire.ID) error {
 }
 
 func (c *conn) writeCursors(ctx context.Context, at map[string]wire.ID) error {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
 	defer cancel()
 	full, err := c.gw.store.BeginCursors(ctx, c.user(), c.device, at, c.gw.cfg.CursorTTL)
 	if err == nil {
@@ -50,7 +51,7 @@ func (c *conn) endCursor(target string) error {
 	}
 	ctx, done := c.Work()
 	defer done()
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
 	defer cancel()
 	return c.gw.store.EndCursor(ctx, c.user(), c.device, target, sent, c.gw.cfg.CursorTTL)
 }

@@ -64,12 +64,9 @@ func (c *conn) open(id auth.Identity, asked *asked) {
 	}
 	if err != nil && !c.isOver() {
 		c.gw.log.Warn("could not open a connection", "conn", c.id, "err", err)
-		c.sock.Close(wire.CloseOverloaded, tryAgain)
+		c.sock.Close(wire.CloseOverloaded, live.TryAgain)
 	}
 }
-
-// tryAgain is what clients are told of a failure that is not theirs.
-const tryAgain = "not possible now; try again"
 
 // subscribeFirst makes the subscriptions of a new connection.
 func (c *conn) subscribeFirst(ctx context.Context, list []want, mistakes []wire.Error) error {
@@ -79,7 +76,7 @@ func (c *conn) subscribeFirst(ctx context.Context, list []want, mistakes []wire.
 	}
 	return c.Subscribe(ctx, all, func(refused []live.Refusal) {
 		for _, r := range refused {
-			mistakes = append(mistakes, wire.Error{Code: wire.CodeUnavailable, Message: r.Target + ": " + tryAgain})
+			mistakes = append(mistakes, wire.Error{Code: wire.CodeUnavailable, Message: r.Target + ": " + live.TryAgain})
 		}
 		c.welcome(mistakes)
 	})

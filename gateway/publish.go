@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"sluice/gateway/live"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -118,7 +119,7 @@ func (p *publisher) run(ctx context.Context) error {
 				p.log.Error("cannot append what clients publish; they get an error and can try again", "err", err)
 			}
 			// The outcome may be open: the client repeats with its idempotency key.
-			batch[i].conn.fail(batch[i].ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: "not possible now; try again"})
+			batch[i].conn.fail(batch[i].ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain})
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"sluice/shared/ops"
 	"sluice/shared/store"
 )
 
@@ -73,7 +74,7 @@ func (l *groupLoop) run(ctx context.Context) error {
 		}
 		l.failures.Inc()
 		backoff = min(max(2*backoff, 20*time.Millisecond), maxBackoff)
-		pause(ctx, backoff)
+		ops.Pause(ctx, backoff)
 	}
 	return nil
 }

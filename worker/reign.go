@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"sluice/shared/ops"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -101,7 +102,7 @@ func (l *lane) run(ctx context.Context) error {
 			continue
 		}
 		if len(l.owned) == 0 && len(out) == 0 && len(acks) == 0 {
-			pause(ctx, balanceEvery/2)
+			ops.Pause(ctx, balanceEvery/2)
 			continue
 		}
 		var err error
@@ -186,7 +187,7 @@ func (l *lane) process(ctx, work context.Context, entries []store.Entry) ([]stor
 		}
 		l.w.metrics.retries.Inc()
 		wait = min(max(2*wait, 20*time.Millisecond), maxBackoff)
-		pause(ctx, wait)
+		ops.Pause(ctx, wait)
 		if err := l.keep(work, nil); err != nil {
 			return nil, nil, err
 		}
@@ -328,7 +329,7 @@ func (l *lane) failed(ctx context.Context, err error, backoff time.Duration) tim
 	l.w.metrics.failures.Inc()
 	had := l.owned
 	l.forget()
-	pause(ctx, backoff)
+	ops.Pause(ctx, backoff)
 	if ctx.Err() == nil && len(had) > 0 {
 		if l.counted {
 			l.w.share.owned.Add(int32(len(had)))
@@ -417,17 +418,4 @@ func names(partitions []int) any {
 		return "intake"
 	}
 	return partitions
-}
-
-// pause waits, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }

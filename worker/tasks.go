@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+
+	"sluice/shared/ops"
 )
 
 // taskType is a type of tasks. Each has a queue of its own: a worker gets only those of its
@@ -166,7 +168,7 @@ func (t *tasks) end(ctx context.Context, of *taskType, id string) error {
 			if lost, err := t.w.store.DropLostTask(ctx, of.queue, id); lost || err != nil {
 				return err
 			}
-			pause(ctx, 20*time.Millisecond)
+			ops.Pause(ctx, 20*time.Millisecond)
 		}
 	}
 }

@@ -51,7 +51,7 @@ type Owner interface {
 }
 
 // Client is a connection's part of the live flow: its subscriptions. It is made to be
-// embedded; Join must be called.
+// embedded; Attach must be called.
 type Client struct {
 	flow    *Flow
 	id      string // of the connection
@@ -198,7 +198,7 @@ func (c *Client) keep(s *Sub) bool {
 }
 
 func (c *Client) awaitSession(ctx context.Context, target string) error {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	ctx, cancel := context.WithTimeout(ctx, RedisTimeout)
 	defer cancel()
 	return c.flow.o.Sessions.Wait(ctx, target, c.id)
 }

@@ -246,7 +246,7 @@ func (c *Client) beginCursors(ctx context.Context, replays []replay) error {
 // readAll does the readings, and once more, with the ends of the histories, those that
 // seem to have a gap.
 func (c *Client) readAll(ctx context.Context, of []*catchup, readings []*history.Reading) error {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	ctx, cancel := context.WithTimeout(ctx, RedisTimeout)
 	defer cancel()
 	for len(of) > 0 {
 		now := c.flow.clock() // what is read is at least as young
@@ -376,13 +376,13 @@ func (k *catchup) reply() (room bool) {
 func (c *Client) giveUp(replays []replay) {
 	for _, r := range replays {
 		for _, k := range r {
-			if w := k.ask; w != nil && time.Since(w.asked) >= redisTimeout {
+			if w := k.ask; w != nil && time.Since(w.asked) >= RedisTimeout {
 				if w.Opening {
 					c.owner.CannotOpen()
 					return
 				}
 				if c.withdraw(k) {
-					c.owner.Refuse(w.Ref, "not possible now; try again")
+					c.owner.Refuse(w.Ref, TryAgain)
 				}
 			}
 		}

@@ -13,8 +13,11 @@ import (
 	"sluice/shared/wire"
 )
 
-// redisTimeout is for what a client waits for.
-const redisTimeout = 5 * time.Second
+// RedisTimeout is for what a client waits for.
+const RedisTimeout = 5 * time.Second
+
+// TryAgain is what clients are told of a failure that is not theirs.
+const TryAgain = "not possible now; try again"
 
 // History reads what is retained: a *history.Reader.
 type History interface {
