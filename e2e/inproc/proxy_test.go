@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -328,10 +329,17 @@ func (l *link) cut() {
 	_ = l.server.Close()
 }
 
+// The buffers of a link, and how many links there are: what heap does not count.
+const linkUp, linkDown = 64 << 10, 16 << 10
+
+var openLinks atomic.Int64
+
 // up brings requests to Redis.
 func (l *link) up() {
 	defer l.p.wg.Done()
-	r := bufio.NewReaderSize(l.client, 64<<10)
+	openLinks.Add(1)
+	defer openLinks.Add(-1)
+	r := bufio.NewReaderSize(l.client, linkUp)
 	for {
 		f, err := readFlight(r)
 		if len(f) > 0 && !l.forward(f) {
@@ -403,7 +411,7 @@ func (l *link) down() {
 		delete(l.p.links, l)
 		l.p.mu.Unlock()
 	}()
-	r := bufio.NewReaderSize(l.server, 16<<10)
+	r := bufio.NewReaderSize(l.server, linkDown)
 	for {
 		burst := r.Buffered() == 0
 		raw, err := readValue(r)
