@@ -15,6 +15,8 @@ import (
 func (g *Gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/ws", g.accept)
+	mux.HandleFunc("POST /v1/tickets", g.door(g.giveTicket))
+	mux.HandleFunc("/v1/", g.door(nil)) // preflights, too
 	if g.page != nil {
 		mux.Handle("/", g.page)
 	}
@@ -52,12 +54,16 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c, asked := newConn(g, sock), wanted(r)
-	token, found := auth.FromRequest(r)
-	if !found {
+	var id auth.Identity
+	var refused *refusal
+	if token, found := auth.FromRequest(r); found {
+		id, refused = g.identify(g.ctx, token)
+	} else if ticket, found := auth.TicketOf(r); found {
+		id, refused = g.redeem(g.ctx, ticket)
+	} else {
 		c.awaitConnect(asked)
 		return
 	}
-	id, refused := g.identify(token)
 	if refused != nil {
 		g.refuse(sock, refused)
 		return

@@ -17,6 +17,7 @@ import (
 const (
 	connectTimeout = 5 * time.Second // for the first frame of who brought no token
 	maxBadFrames   = 10              // in a row
+	maxBadTokens   = 3               // in frames `auth`, in a row
 )
 
 // conn is one client. It handles its socket's messages, one after the other. There are
@@ -36,6 +37,7 @@ type conn struct {
 
 	mu       sync.Mutex
 	bad      uint8 // refused frames in a row; only the reader uses it
+	badAuths uint8 // the same of refused frames `auth`
 	opened   bool
 	leaving  bool // its subscriptions are over, a close follows
 	closed   bool
@@ -131,7 +133,10 @@ func (c *conn) connect(f wire.ClientFrame, err error) {
 		c.refuse(refusedFrame)
 		return
 	}
-	id, refused := c.gw.identify(f.Token)
+	c.sock.After(0, nil) // it brought a token in time
+	ctx, done := c.Work()
+	id, refused := c.gw.identify(ctx, f.Token)
+	done()
 	if refused != nil {
 		c.refuse(refused)
 		return
@@ -172,11 +177,7 @@ func (c *conn) handle(f *wire.ClientFrame) error {
 // fail tells the client why its frame was refused. What is not meant for clients
 // becomes `unavailable`.
 func (c *conn) fail(ref string, err error) {
-	var fe *wire.FrameError
-	if !errors.As(err, &fe) {
-		c.gw.log.Warn("could not do what a client asked for; it gets the error `unavailable`", "conn", c.id, "err", err)
-		fe = &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain}
-	}
+	fe := c.gw.forClients(err, "conn", c.id)
 	c.gw.metrics.errors.WithLabelValues(fe.Code).Inc()
 	c.Tell(wire.Error{Ref: ref, Code: fe.Code, Message: fe.Message})
 }
@@ -260,10 +261,22 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 
 // reauthorize replaces the token of the living connection by a fresh one.
 func (c *conn) reauthorize(f *wire.ClientFrame) error {
-	id, err := c.gw.verifier.Verify(f.Token, c.gw.now())
-	if err != nil || id.User != c.user() {
-		return &wire.FrameError{Code: wire.CodeUnauthorized, Message: "the token was refused; the connection continues with the old one"}
+	ctx, done := c.Work()
+	defer done()
+	id, refused := c.gw.identify(ctx, f.Token)
+	switch {
+	case refused != nil && refused.code == wire.CloseOverloaded:
+		return &wire.FrameError{Code: wire.CodeUnavailable, Message: refused.text}
+	case refused != nil || id.User != c.user():
+		err := &wire.FrameError{Code: wire.CodeUnauthorized, Message: "the token was refused; the connection continues with the old one"}
+		if c.badAuths++; c.badAuths < maxBadTokens {
+			return err
+		}
+		c.fail(f.Ref, err)
+		c.sock.Close(wire.CloseUnauthorized, "too many tokens in a row were refused")
+		return nil
 	}
+	c.badAuths = 0
 	c.authorize(id)
 	exp := int64(0)
 	if !id.Expires.IsZero() {

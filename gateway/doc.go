@@ -6,6 +6,8 @@
 //	config.go      settings
 //	gateway.go     New and Run
 //	accept.go      the request: origin, token, upgrade
+//	http.go        requests that are no WebSocket: checks, answers and refusals as JSON
+//	tickets.go     what stands for a token once
 //	refusal.go     why a connection is not let in
 //	openers.go     so many opened at once
 //	connection.go  one client: identity, its frames

@@ -46,6 +46,7 @@ type Gateway struct {
 
 	sockets   *socket.Group
 	openers   openers
+	tickets   tickets
 	flow      *live.Flow
 	sessions  *sessions.Sessions
 	publisher *publisher
@@ -135,6 +136,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.lags.run(inner2) })
 	work.Go(func() error { return g.cursors.run(inner2) })
 	work.Go(func() error { return g.flow.Run(inner2) })
+	work.Go(func() error { return g.verifier.Run(inner2, g.log, g.metrics.keyFailures.Inc) })
 	serve := make(chan error, 1)
 	go func() { serve <- server.Serve(g.listener) }()
 
@@ -174,7 +176,7 @@ func (g *Gateway) Ready() error {
 	if silent := g.store.NowMs() - g.heardMs(); silent > heartbeatTimeout.Milliseconds() {
 		return errors.New("receives nothing from Redis on its own channel")
 	}
-	return nil
+	return g.verifier.Ready()
 }
 
 // now is the time by which tokens expire: Redis's, so that all gateways agree.

@@ -29,6 +29,7 @@ type metrics struct {
 	connections, slow, backlog        prometheus.Gauge
 	records, publishes, subscriptions prometheus.Counter
 	sessionFailures, retired          prometheus.Counter
+	keyFailures                       prometheus.Counter
 	acks, acksRefused, acksWritten    prometheus.Counter
 	ackDrops                          *prometheus.CounterVec
 	drops, closes, refused, errors    *prometheus.CounterVec
@@ -54,13 +55,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		subscriptions:   counter("subscriptions_total", "Subscriptions to the gateway's channel."),
 		sessionFailures: counter("session_failures_total", "Writes of sessions that failed and were repeated."),
 		retired:         counter("retired_total", "Connections sent away because they had reached their greatest age."),
+		keyFailures:     counter("jwks_failures_total", "Fetches of the keys that check tokens (SLUICE_JWKS_URL) that failed."),
 		acks:            counter("acks_total", "Acknowledgements that clients sent."),
 		acksRefused:     counter("acks_refused_total", "Acknowledgements of what was not sent on their connection."),
 		acksWritten:     counter("acks_written_total", "Acknowledgements appended to the acks streams, the highest for many."),
 		ackDrops:        vec("acks_dropped_total", "Acknowledgements that were dropped.", "reason"),
 		drops:           vec("drops_total", "Records and messages that were dropped.", "reason"),
 		closes:          vec("closes_total", "Closed sockets.", "code"),
-		refused:         vec("refused_total", "Connections refused.", "reason"),
+		refused:         vec("refused_total", "Connections and requests refused.", "reason"),
 		live: live.Metrics{
 			Deliveries: counter("deliveries_total", "Events queued for sockets."),
 			Holes:      counter("holes_total", "Events whose predecessor had not come: the history was read."),
@@ -71,7 +73,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Resumes:    vec("resumes_total", "Positions that clients came back with.", "result"),
 			Gaps:       vec("gaps_total", "Gaps told to clients.", "reason"),
 		},
-		errors: vec("errors_total", "Error frames sent.", "code"),
+		errors: vec("errors_total", "Errors told to clients.", "code"),
 	}
 	m.live.Drops = m.drops
 	return m

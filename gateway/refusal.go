@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/live"
 	"sluice/shared/wire"
 )
 
@@ -15,21 +17,48 @@ type refusal struct {
 }
 
 var (
-	refusedPage  = &refusal{"origin", wire.CloseForbidden, "this page may not connect here"}
-	refusedLate  = &refusal{"no_token", wire.CloseUnauthorized, "no token within 5 s"}
-	refusedFrame = &refusal{"no_token", wire.CloseUnauthorized, "the first frame must be connect, with a token"}
+	refusedPage     = &refusal{"origin", wire.CloseForbidden, "this page may not connect here"}
+	refusedLate     = &refusal{"no_token", wire.CloseUnauthorized, "no token within 5 s"}
+	refusedLater    = &refusal{"no_redis", wire.CloseOverloaded, live.TryAgain}
+	refusedNoBearer = &refusal{"no_token", wire.CloseUnauthorized, "a token is needed: Authorization: Bearer"}
+	refusedFrame    = &refusal{"no_token", wire.CloseUnauthorized, "the first frame must be connect, with a token"}
 )
 
-// identify says who a token belongs to, or why it is refused.
-func (g *Gateway) identify(token string) (auth.Identity, *refusal) {
-	id, err := g.verifier.Verify(token, g.now())
-	switch {
-	case err == nil:
-		return id, nil
-	case errors.Is(err, auth.ErrExpired):
-		return id, &refusal{auth.ReasonOf(err), wire.CloseExpired, err.Error()}
+// identify says who a token belongs to, or why it is refused. It may wait for the keys.
+func (g *Gateway) identify(ctx context.Context, token string) (auth.Identity, *refusal) {
+	id, err := g.verifier.Await(ctx, token, g.now)
+	if err != nil {
+		return id, refusalOf(err)
 	}
-	return id, &refusal{auth.ReasonOf(err), wire.CloseUnauthorized, err.Error()}
+	return id, nil
+}
+
+// refusalOf is the refusal of an error of the Verifier.
+func refusalOf(err error) *refusal {
+	code := wire.CloseUnauthorized
+	switch {
+	case errors.Is(err, auth.ErrExpired):
+		code = wire.CloseExpired
+	case errors.Is(err, auth.ErrLater):
+		code = wire.CloseOverloaded
+	}
+	return &refusal{auth.ReasonOf(err), code, err.Error()}
+}
+
+// frameError is the refusal where it is told by an error and not by a close code.
+func (r *refusal) frameError() *wire.FrameError {
+	code := wire.CodeBadRequest
+	switch r.code {
+	case wire.CloseUnauthorized, wire.CloseExpired:
+		code = wire.CodeUnauthorized
+	case wire.CloseForbidden:
+		code = wire.CodeForbidden
+	case wire.CloseOverloaded:
+		code = wire.CodeUnavailable
+	case wire.CloseRateLimited:
+		code = wire.CodeRateLimited
+	}
+	return &wire.FrameError{Code: code, Message: r.text}
 }
 
 // refused counts a refusal.

@@ -235,12 +235,11 @@ func TestExpiry(t *testing.T) {
 	for i, token := range []string{
 		jwtHS256(t, jwtSecret, claims("somebody-else", nil)),
 		jwtHS256(t, "another-secret-0123456789abcdef-0123", claims("refused", nil)),
-		"rubbish",
 	} {
 		refused.send(msg{"type": "auth", "token": token})
 		refused.waitErrors("unauthorized", i+1)
 	}
-	refused.sync() // it goes on under the old token
+	refused.sync() // it goes on under the old token; the third in a row would be the end (TestBadTokensInARow)
 
 	for _, s := range []*client{refused, idle} {
 		s.mustClose(4401)
@@ -294,4 +293,23 @@ func TestOrigin(t *testing.T) {
 		})
 	}
 	join(t, listed, unique("program")) // a client that is no browser sends no Origin
+}
+
+// TestBadTokensInARow: the third frame auth in a row that is refused closes, whatever other frames come between.
+func TestBadTokensInARow(t *testing.T) {
+	t.Parallel()
+	_, g := startJWTGateway(t)
+	s := dial(t, g, withBearer(jwtHS256(t, jwtSecret, claims("anna", nil)))).settle()
+	auth := func(token string) { s.send(msg{"type": "auth", "token": token}) }
+	auth("rubbish")
+	auth(jwtHS256(t, jwtSecret, claims("bert", nil)))
+	s.waitErrors("unauthorized", 2)
+	auth(jwtHS256(t, jwtSecret, claims("anna", nil)))
+	s.waitType("authorized")
+	for range 3 {
+		s.sync()
+		auth("rubbish")
+	}
+	s.waitErrors("unauthorized", 5)
+	s.mustClose(4501)
 }

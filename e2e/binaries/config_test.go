@@ -14,6 +14,7 @@ var documented = map[string][]string{
 	"gateway": {"SLUICE_REDIS_URL", "SLUICE_PREFIX", "SLUICE_PARTITIONS", "SLUICE_SERVER_ID", "SLUICE_ADDR", "SLUICE_ADMIN_ADDR",
 		"SLUICE_HISTORY_TTL", "SLUICE_MAX_FRAME_BYTES", "SLUICE_SEND_QUEUE_BYTES", "SLUICE_PING_INTERVAL", "SLUICE_SESSION_TTL",
 		"SLUICE_DRAIN_TIMEOUT", "SLUICE_AUTH", "SLUICE_AUTH_DEV_ANYWHERE", "SLUICE_JWT_SECRET", "SLUICE_JWT_AUDIENCE",
+		"SLUICE_JWT_KEY_FILE", "SLUICE_JWKS_URL", "SLUICE_JWT_MAX_LIFE",
 		"SLUICE_JWT_ISSUER", "SLUICE_ALLOWED_ORIGINS", "SLUICE_ACKS_SIZE"},
 	"worker": {"SLUICE_REDIS_URL", "SLUICE_PREFIX", "SLUICE_PARTITIONS", "SLUICE_ADMIN_ADDR", "SLUICE_HISTORY_SIZE",
 		"SLUICE_HISTORY_TTL", "SLUICE_MAX_FRAME_BYTES", "SLUICE_CURSOR_TTL", "SLUICE_ACK_SYNC",
@@ -126,6 +127,8 @@ func TestSettingsThatDoNotGoTogether(t *testing.T) {
 		env, says    []string
 	}{
 		{"jwt without keys", "gateway", []string{"SLUICE_AUTH=jwt"}, []string{"SLUICE_JWT_SECRET"}},
+		{"jwt with a short secret", "gateway", []string{"SLUICE_AUTH=jwt", "SLUICE_JWT_SECRET=short"}, []string{"SLUICE_JWT_SECRET", "5 bytes", "32"}},
+		{"jwt with a key file that is not there", "gateway", []string{"SLUICE_AUTH=jwt", "SLUICE_JWT_KEY_FILE=/none.pem"}, []string{"SLUICE_JWT_KEY_FILE", "no such file"}},
 		// The value itself may be kept back: nobody can tell where a password is in it.
 		{"a Redis URL that is none", "worker", []string{"SLUICE_REDIS_URL=localhost"}, []string{"SLUICE_REDIS_URL", "redis://"}},
 		{"dev on all addresses", "gateway", []string{fmt.Sprintf("SLUICE_ADDR=0.0.0.0:%d", freePort(t))}, []string{"SLUICE_AUTH_DEV_ANYWHERE"}},

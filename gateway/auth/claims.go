@@ -8,17 +8,17 @@ import (
 )
 
 const (
-	maxPatterns     = 256 // in each of the two lists
+	maxPatterns     = 256 // in each of the lists
 	maxPatternBytes = 256
 
 	// maxUnixSeconds is the end of the year 9999. Far larger numbers overflow time.Time and come out in the past.
 	maxUnixSeconds = 253402300799
 )
 
-// claims is what we read of a JWT's payload: Issuer, Subject, Audience, ExpiresAt, NotBefore, and the patterns.
+// claims is what we read of a JWT's payload: Issuer, Subject, Audience, ExpiresAt, NotBefore, IssuedAt, and the patterns.
 type claims struct {
 	jwt.RegisteredClaims
-	subscribe, publish []string
+	rights
 
 	// flaw is the reason to refuse claims that are JSON but not what they must be. It is kept instead of returned, so
 	// that nobody learns what we think of claims that are not signed.
@@ -36,6 +36,7 @@ func (c *claims) UnmarshalJSON(data []byte) error {
 	var okExp, okNbf bool
 	c.ExpiresAt, okExp = readDate(raw, "exp")
 	c.NotBefore, okNbf = readDate(raw, "nbf")
+	c.IssuedAt, _ = readDate(raw, "iat") // only SLUICE_JWT_MAX_LIFE asks for it, and an unreadable one is none
 
 	switch {
 	case !ok || !okExp || !okNbf:
@@ -49,13 +50,13 @@ func (c *claims) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// readPatterns reads the claim sluice: {"subscribe": [...], "publish": [...]}.
+// readPatterns reads the claim sluice: {"subscribe": [...], "publish": [...], "manage": [...]}.
 func (c *claims) readPatterns(raw map[string]json.RawMessage) bool {
 	var lists map[string]json.RawMessage
 	if !read(raw, "sluice", &lists) {
 		return false
 	}
-	for name, list := range map[string]*[]string{"subscribe": &c.subscribe, "publish": &c.publish} {
+	for name, list := range map[string]*[]string{"subscribe": &c.subscribe, "publish": &c.publish, "manage": &c.manage} {
 		if !read(lists, name, list) || len(*list) > maxPatterns {
 			return false
 		}
@@ -87,4 +88,12 @@ func readDate(raw map[string]json.RawMessage, name string) (*jwt.NumericDate, bo
 		return nil, false
 	}
 	return jwt.NewNumericDate(time.Unix(int64(*seconds), 0)), true
+}
+
+// life is from when a token was issued, at the latest now, to its end.
+func (c *claims) life(now time.Time) time.Duration {
+	if c.IssuedAt != nil && c.IssuedAt.Before(now) {
+		now = c.IssuedAt.Time
+	}
+	return c.ExpiresAt.Sub(now)
 }

@@ -4,11 +4,12 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 )
 
-const testSecret = "0123456789abcdef0123456789abcdef" // 32 bytes, the least without a warning
+const testSecret = "0123456789abcdef0123456789abcdef" // 32 bytes, the least that is taken
 
 func TestConfigCheck(t *testing.T) {
 	jwtMode := Config{Mode: ModeJWT, JWTSecret: testSecret}
@@ -20,7 +21,14 @@ func TestConfigCheck(t *testing.T) {
 		want   []string // parts of the error; none: no error
 	}{
 		{"jwt", jwtMode, ":8080", nil},
-		{"jwt without a secret", Config{Mode: ModeJWT}, ":8080", []string{"SLUICE_JWT_SECRET", "not set", "32 bytes"}},
+		{"jwt without keys", Config{Mode: ModeJWT}, ":8080", []string{"SLUICE_JWT_SECRET", "not set", "32 bytes", "SLUICE_JWT_KEY_FILE", "SLUICE_JWKS_URL"}},
+		{"jwt with a short secret", Config{Mode: ModeJWT, JWTSecret: testSecret[1:]}, ":8080", []string{"SLUICE_JWT_SECRET", "31 bytes", "at least 32", "openssl rand"}},
+		{"a short secret beside a key file", Config{Mode: ModeJWT, JWTSecret: "short", JWTKeyFile: "f"}, ":8080", []string{"SLUICE_JWT_SECRET", "5 bytes"}},
+		{"dev with a short secret", Config{Mode: ModeDev, JWTSecret: "short"}, "localhost:1", nil},
+		{"jwt with a key file", Config{Mode: ModeJWT, JWTKeyFile: "f"}, ":8080", nil},
+		{"jwt with a key set", Config{Mode: ModeJWT, JWKSURL: "https://id.example/jwks"}, ":8080", nil},
+		{"a key set at no address", Config{Mode: ModeJWT, JWKSURL: "id.example/jwks"}, ":8080", []string{"SLUICE_JWKS_URL", "https://"}},
+		{"a key set in a file", Config{Mode: ModeJWT, JWKSURL: "file:///etc/keys"}, ":8080", []string{"SLUICE_JWKS_URL", "https://"}},
 		{"no mode", Config{JWTSecret: testSecret}, ":8080", []string{`SLUICE_AUTH=""`}},
 		{"unknown mode", Config{Mode: "JWT", JWTSecret: testSecret}, ":8080", []string{`SLUICE_AUTH="JWT"`}},
 		{"unknown mode on loopback", Config{Mode: "none"}, "127.0.0.1:1", []string{`SLUICE_AUTH="none"`}},
@@ -95,8 +103,9 @@ func TestConfigFromEnvironment(t *testing.T) {
 		{"defaults", nil, Config{Mode: ModeJWT}},
 		{"all", map[string]string{
 			"SLUICE_AUTH": "dev", "SLUICE_AUTH_DEV_ANYWHERE": "1", "SLUICE_JWT_SECRET": testSecret, "SLUICE_JWT_AUDIENCE": "sluice",
+			"SLUICE_JWT_KEY_FILE": "/keys.pem", "SLUICE_JWKS_URL": "https://id.example/jwks", "SLUICE_JWT_MAX_LIFE": "1h",
 			"SLUICE_JWT_ISSUER": "https://id.example", "SLUICE_ALLOWED_ORIGINS": "https://a.example,https://b.example",
-		}, Config{ModeDev, true, testSecret, "sluice", "https://id.example", []string{"https://a.example", "https://b.example"}}},
+		}, Config{ModeDev, true, testSecret, "/keys.pem", "https://id.example/jwks", time.Hour, "sluice", "https://id.example", []string{"https://a.example", "https://b.example"}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -120,12 +129,16 @@ func TestConfigTags(t *testing.T) {
 	}
 }
 
-func TestConfigWarnsOfShortSecret(t *testing.T) {
-	if w := (Config{Mode: ModeJWT, JWTSecret: testSecret}).Warning(); w != "" {
-		t.Errorf("a secret of 32 bytes: got the warning %q", w)
+func TestConfigWarnsOfKeysInTheClear(t *testing.T) {
+	for address, warned := range map[string]bool{
+		"": false, "https://id.example/jwks": false, "http://127.0.0.1:1/jwks": false, "http://localhost/jwks": false, "http://id.example/jwks": true,
+	} {
+		w := Config{Mode: ModeJWT, JWTSecret: testSecret, JWKSURL: address}.Warning()
+		if (w != "") != warned || strings.Contains(w, "id.example") {
+			t.Errorf("%s: got the warning %q", address, w)
+		}
 	}
-	w := Config{Mode: ModeJWT, JWTSecret: testSecret[1:]}.Warning()
-	if !strings.Contains(w, "31 bytes") || strings.Contains(w, testSecret[1:]) {
-		t.Errorf("a secret of 31 bytes: got the warning %q", w)
+	if w := (Config{Mode: ModeDev, JWKSURL: "http://id.example/jwks"}).Warning(); w != "" {
+		t.Errorf("in dev mode: got the warning %q", w)
 	}
 }

@@ -24,8 +24,14 @@ type Identity struct {
 	// is as long as Verify would take its token.
 	Expires time.Time
 
-	subscribe, publish []string // patterns
-	everything         bool     // dev mode
+	rights
+}
+
+// rights are patterns of targets.
+type rights struct {
+	subscribe, publish, manage []string
+
+	everything bool // dev mode
 }
 
 // CanSubscribe says whether events for target may be given to this user. Their own user: target and all always may,
@@ -46,6 +52,11 @@ func (id Identity) CanPublish(target string) bool {
 		return false
 	}
 	return id.everything || matchAny(id.publish, target)
+}
+
+// CanManage says whether this user may list and end the connections of a user other than themselves.
+func (id Identity) CanManage(user string) bool {
+	return id.User != "" && validUser(user) && (id.everything || matchAny(id.manage, userPrefix+user))
 }
 
 func matchAny(patterns []string, target string) bool {

@@ -8,9 +8,9 @@ import (
 
 func TestIdentity(t *testing.T) {
 	plain := Identity{User: "alice"}
-	chat := Identity{User: "alice", subscribe: []string{"topic:room-*", "topic:news"}, publish: []string{"topic:room-1", "user:b*"}}
-	greedy := Identity{User: "alice", subscribe: []string{"*", "user:*", "user:bob"}, publish: []string{"*"}}
-	dev := Identity{User: "alice", everything: true}
+	chat := Identity{User: "alice", rights: rights{subscribe: []string{"topic:room-*", "topic:news"}, publish: []string{"topic:room-1", "user:b*"}}}
+	greedy := Identity{User: "alice", rights: rights{subscribe: []string{"*", "user:*", "user:bob"}, publish: []string{"*"}}}
+	dev := Identity{User: "alice", rights: rights{everything: true}}
 	tests := []struct {
 		name               string
 		id                 Identity
@@ -44,7 +44,7 @@ func TestIdentity(t *testing.T) {
 
 		{"nobody: all", Identity{}, "all", false, false},
 		{"nobody: user with no name", Identity{}, "user:", false, false},
-		{"nobody: everything", Identity{everything: true, subscribe: []string{"*"}, publish: []string{"*"}}, "topic:x", false, false},
+		{"nobody: everything", Identity{rights: rights{everything: true, subscribe: []string{"*"}, publish: []string{"*"}}}, "topic:x", false, false},
 		{"no name", dev, "user:", false, true},
 		{"longest", dev, strings.Repeat("t", maxTargetBytes), true, true},
 		{"too long", dev, strings.Repeat("t", maxTargetBytes+1), false, false},

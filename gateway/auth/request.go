@@ -20,11 +20,8 @@ const (
 // empty, token is "", which Verify refuses; a broken token never gives way to the next place. The query holds
 // a secret, so the request's URL must not be logged.
 func FromRequest(r *http.Request) (token string, found bool) {
-	for _, value := range r.Header.Values("Authorization") {
-		scheme, credentials, _ := strings.Cut(value, " ")
-		if strings.EqualFold(scheme, "Bearer") {
-			return strings.Trim(credentials, " "), true
-		}
+	if token, found := Bearer(r); found {
+		return token, true
 	}
 	for offered := range offeredSubprotocols(r) {
 		if encoded, ok := strings.CutPrefix(offered, tokenSubprotocol); ok {
@@ -38,6 +35,17 @@ func FromRequest(r *http.Request) (token string, found bool) {
 	}
 	query := r.URL.Query()
 	return query.Get("token"), query.Has("token")
+}
+
+// Bearer returns the token in Authorization: Bearer.
+func Bearer(r *http.Request) (token string, found bool) {
+	for _, value := range r.Header.Values("Authorization") {
+		scheme, credentials, _ := strings.Cut(value, " ")
+		if strings.EqualFold(scheme, "Bearer") {
+			return strings.Trim(credentials, " "), true
+		}
+	}
+	return "", false
 }
 
 // Subprotocol returns the subprotocol to echo in the answer to a handshake, "" for none. It never returns the one that

@@ -1,7 +1,9 @@
 package auth
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -37,7 +39,10 @@ func New(c Config) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := newKeys(c)
+	k, err := newKeys(c)
+	if err != nil {
+		return nil, err
+	}
 	return &Verifier{
 		config:  c,
 		origins: origins,
@@ -47,6 +52,35 @@ func New(c Config) (*Verifier, error) {
 		// clock belongs to the parser.
 		parser: jwt.NewParser(jwt.WithValidMethods(k.algorithms), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation()),
 	}, nil
+}
+
+// Run keeps the keys of SLUICE_JWKS_URL fresh until ctx ends. failed is told of each fetch that fails.
+func (v *Verifier) Run(ctx context.Context, log *slog.Logger, failed func()) error {
+	if v.keys.remote != nil {
+		v.keys.remote.run(ctx, log, failed)
+	}
+	return nil
+}
+
+// Ready is nil unless there is a SLUICE_JWKS_URL and no key has come from it.
+func (v *Verifier) Ready() error {
+	if v.keys.remote == nil {
+		return nil
+	}
+	return v.keys.remote.ready()
+}
+
+// Await is Verify. A token that names a key which is not known waits for the next fetch of the keys, which takes
+// fetchEvery and fetchTimeout at most: the key may be new. Then the error may be ErrLater.
+func (v *Verifier) Await(ctx context.Context, token string, now func() time.Time) (Identity, error) {
+	id, err := v.Verify(token, now())
+	if v.keys.remote == nil || ReasonOf(err) != ReasonKey {
+		return id, err
+	}
+	if v.keys.remote.await(ctx) != nil {
+		return Identity{}, &Error{ReasonNoKeys}
+	}
+	return v.Verify(token, now())
 }
 
 // Verify returns the token's bearer. Its errors are *Error: ErrExpired if a token is good but for its age, ErrRefused
@@ -66,7 +100,7 @@ func (v *Verifier) Verify(token string, now time.Time) (Identity, error) {
 	if reason := v.checkClaims(&c, now); reason != "" {
 		return Identity{}, &Error{reason}
 	}
-	return Identity{User: c.Subject, Expires: c.ExpiresAt.Time, subscribe: c.subscribe, publish: c.publish}, nil
+	return Identity{User: c.Subject, Expires: c.ExpiresAt.Time, rights: c.rights}, nil
 }
 
 // verifyDev believes what the token says.
@@ -78,7 +112,7 @@ func verifyDev(token string) (Identity, error) {
 	if !validUser(user) {
 		return Identity{}, &Error{ReasonSubject}
 	}
-	return Identity{User: user, everything: true}, nil
+	return Identity{User: user, rights: rights{everything: true}}, nil
 }
 
 // checkClaims returns why signed claims are not accepted, or "". Expiry comes last: a client that fetches a fresh
@@ -95,6 +129,8 @@ func (v *Verifier) checkClaims(c *claims, now time.Time) (reason string) {
 		return ReasonIssuer
 	case c.NotBefore != nil && now.Before(c.NotBefore.Add(-Leeway)):
 		return ReasonNotBefore
+	case v.config.JWTMaxLife > 0 && c.life(now) > v.config.JWTMaxLife+Leeway:
+		return ReasonLife
 	case !now.Before(c.ExpiresAt.Add(Leeway)):
 		return ReasonExpired
 	}
@@ -108,7 +144,9 @@ func (v *Verifier) parseReason(t *jwt.Token, err error) string {
 		return ReasonMalformed
 	case t.Method == nil || !slices.Contains(v.keys.algorithms, t.Method.Alg()):
 		return ReasonAlgorithm
-	case errors.Is(err, jwt.ErrTokenUnverifiable): // keys.find has no key for such a header
+	case errors.Is(err, errNoKey):
+		return ReasonKey
+	case errors.Is(err, jwt.ErrTokenUnverifiable): // keys.find does not take such a header
 		return ReasonAlgorithm
 	default:
 		return ReasonSignature

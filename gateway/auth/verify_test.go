@@ -1,15 +1,9 @@
 package auth
 
 import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
@@ -50,13 +44,16 @@ func sign(t testing.TB, payload string) string {
 func checkRefused(t *testing.T, id Identity, err error, reason string) {
 	t.Helper()
 	want := ErrRefused
-	if reason == ReasonExpired {
+	switch reason {
+	case ReasonExpired:
 		want = ErrExpired
+	case ReasonNoKeys:
+		want = ErrLater
 	}
 	if !errors.Is(err, want) || err.Error() != want.Error() || ReasonOf(err) != reason {
 		t.Errorf("got %v (%s), want %v (%s)", err, ReasonOf(err), want, reason)
 	}
-	if id.User != "" || id.CanSubscribe("all") || id.CanPublish("topic:x") {
+	if id.User != "" || id.CanSubscribe("all") || id.CanPublish("topic:x") || id.CanManage("x") {
 		t.Errorf("refused, but gave %+v", id)
 	}
 }
@@ -133,6 +130,7 @@ func TestVerifyClaims(t *testing.T) {
 		{"publish of numbers", unset, `{"sub":"alice","sluice":{"publish":[1]},` + exp + `}`, ReasonClaims},
 		{"most patterns", unset, `{"sub":"alice","sluice":{"subscribe":` + list(256, 5) + `,"publish":` + list(256, 5) + `},` + exp + `}`, ""},
 		{"too many to subscribe", unset, `{"sub":"alice","sluice":{"subscribe":` + list(257, 5) + `},` + exp + `}`, ReasonClaims},
+		{"too many to manage", unset, `{"sub":"alice","sluice":{"manage":` + list(257, 5) + `},` + exp + `}`, ReasonClaims},
 		{"too many to publish", unset, `{"sub":"alice","sluice":{"publish":` + list(257, 5) + `},` + exp + `}`, ReasonClaims},
 		{"longest pattern", unset, `{"sub":"alice","sluice":{"subscribe":` + list(1, 256) + `},` + exp + `}`, ""},
 		{"pattern too long", unset, `{"sub":"alice","sluice":{"publish":` + list(1, 257) + `},` + exp + `}`, ReasonClaims},
@@ -262,18 +260,6 @@ func TestVerifySignature(t *testing.T) {
 
 // Well signed tokens of every other algorithm, also with our own secret.
 func TestVerifyRefusesOtherAlgorithms(t *testing.T) {
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, edKey, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
 	tests := []struct {
 		method jwt.SigningMethod
 		key    any
@@ -281,17 +267,13 @@ func TestVerifyRefusesOtherAlgorithms(t *testing.T) {
 		{jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType},
 		{jwt.SigningMethodHS384, []byte(testSecret)},
 		{jwt.SigningMethodHS512, []byte(testSecret)},
-		{jwt.SigningMethodRS256, rsaKey},
-		{jwt.SigningMethodPS256, rsaKey},
-		{jwt.SigningMethodES256, ecKey},
-		{jwt.SigningMethodEdDSA, edKey},
+		{jwt.SigningMethodRS256, rsaKey()},
+		{jwt.SigningMethodPS256, rsaKey()},
+		{jwt.SigningMethodES256, ecKey(t, elliptic.P256())},
+		{jwt.SigningMethodEdDSA, edKey(t)},
 	}
 	// The classic confusion: the secret is a public key's text, so that whoever knows the key could sign with it.
-	der, err := x509.MarshalPKIXPublicKey(&rsaKey.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	public := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	public := publicPEM(t, rsaKey().Public())
 	for _, secret := range []string{testSecret, public} {
 		v := newVerifier(t, Config{Mode: ModeJWT, JWTSecret: secret})
 		for _, tt := range tests {
@@ -337,7 +319,7 @@ func TestVerifyDev(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	for _, err := range []error{ErrExpired, ErrRefused} {
+	for _, err := range []error{ErrExpired, ErrRefused, ErrLater} {
 		if len(err.Error()) > 123 {
 			t.Errorf("%q does not fit into a close frame", err)
 		}

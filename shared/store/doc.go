@@ -31,6 +31,7 @@
 //	slow.go      reports about slow clients
 //	tasks.go     where asynq's tasks are, and all that is known of its keys
 //	group.go     acks and those reports, read by any worker
+//	ticket.go    tickets, taken once
 //	member.go    who lives
 //	dead.go      dead letters
 package store

@@ -26,6 +26,7 @@ const (
 	CodeBadRequest   = "bad_request"
 	CodeUnauthorized = "unauthorized"
 	CodeForbidden    = "forbidden"
+	CodeNotFound     = "not_found" // by HTTP only
 	CodeTooLarge     = "too_large"
 	CodeRateLimited  = "rate_limited"
 	CodeTooMany      = "too_many"

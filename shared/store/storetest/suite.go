@@ -121,6 +121,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Cursors/expire", everywhere, (*suite).cursorsExpire},
 		{"Cursors/full", everywhere, (*suite).cursorsFull},
 		{"Holders", everywhere, (*suite).holders},
+		{"Tickets", everywhere, (*suite).tickets},
 
 		{"Bus", everywhere, (*suite).bus},
 		{"Bus/cut", realOnly, (*suite).busCut},

@@ -1,0 +1,75 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"sync"
+	"time"
+
+	"sluice/gateway/auth"
+	"sluice/gateway/live"
+	"sluice/shared/wire"
+)
+
+const (
+	ticketLife = 30 * time.Second
+	// ticketsOfUser is how many tickets a user gets from a gateway within ticketLife: each takes up to 8 KiB in Redis.
+	ticketsOfUser = 64
+	ticketChars   = 26 // of rand.Text
+)
+
+// tickets counts those that were given lately. They are kept in Redis, and work on any gateway.
+type tickets struct {
+	mu    sync.Mutex
+	since time.Time // the begin of the count
+	given map[string]int
+}
+
+// take counts one more ticket of a user; false: it is one too many.
+func (t *tickets) take(user string, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.given == nil || now.Sub(t.since) >= ticketLife {
+		t.since, t.given = now, make(map[string]int)
+	}
+	t.given[user]++
+	return t.given[user] <= ticketsOfUser
+}
+
+// giveTicket is POST /v1/tickets: a ticket stands for the claims and the end of the token that was shown.
+func (g *Gateway) giveTicket(ctx context.Context, id auth.Identity, _ *http.Request) (any, error) {
+	if !g.tickets.take(id.User, time.Now()) {
+		return nil, &wire.FrameError{Code: wire.CodeRateLimited, Message: "too many tickets; use those that you have, or try again later"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
+	defer cancel()
+	text := rand.Text()
+	expires := g.now().Add(ticketLife).UTC().Truncate(time.Second)
+	if err := g.store.KeepTicket(ctx, text, id.Ticket(), ticketLife); err != nil {
+		return nil, err
+	}
+	return struct {
+		Ticket  string    `json:"ticket"`
+		Expires time.Time `json:"expires"`
+	}{text, expires}, nil
+}
+
+// redeem says who a ticket belongs to, and takes it, or why it is refused.
+func (g *Gateway) redeem(ctx context.Context, ticket string) (auth.Identity, *refusal) {
+	if len(ticket) != ticketChars {
+		return auth.Identity{}, refusalOf(&auth.Error{Reason: auth.ReasonTicket})
+	}
+	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
+	defer cancel()
+	kept, err := g.store.TakeTicket(ctx, ticket)
+	if err != nil {
+		g.log.Warn("could not look for a ticket; the client is told to try again", "err", err)
+		return auth.Identity{}, refusedLater
+	}
+	id, err := g.verifier.Redeem(kept, g.now())
+	if err != nil {
+		return id, refusalOf(err)
+	}
+	return id, nil
+}
