@@ -7,6 +7,9 @@ import "sluice/shared/wire"
 type end struct {
 	newest  wire.ID
 	touched int64 // when its expiry was last renewed, Redis's clock in ms
+	// sum is the Sum of the newest event, base that of the last event that was trimmed, as
+	// far as known: sum-base bytes are retained at most, less if it was trimmed by number.
+	sum, base int64
 }
 
 // ends is a bounded cache of targets: two generations, the older one is dropped when

@@ -27,6 +27,7 @@ type step struct {
 	byTarget map[string]*store.Route
 	known    map[string]end // the ends of its targets before it; zero while not asked
 	planned  map[string]end // and as they are after the appends that are planned
+	trimming map[string]bool
 }
 
 // partition is what is known of a partition in this reign.
@@ -52,7 +53,7 @@ type item struct {
 func newStep(w *Worker) *step {
 	return &step{
 		w: w, parts: make(map[int]*partition), stale: make(map[string]struct{}),
-		byTarget: make(map[string]*store.Route), known: make(map[string]end), planned: make(map[string]end),
+		byTarget: make(map[string]*store.Route), known: make(map[string]end), planned: make(map[string]end), trimming: make(map[string]bool),
 	}
 }
 
@@ -164,7 +165,7 @@ func (s *step) prepare(ctx context.Context, conn *store.Lane, items []*item) err
 		return err
 	}
 	for _, m := range missing {
-		s.known[m.Target] = end{newest: m.Newest}
+		s.known[m.Target] = end{newest: m.Newest, sum: m.Sum, base: m.Sum - m.Bytes}
 	}
 	for _, it := range items {
 		it.duplicate = it.claim != nil && it.claim.First != it.ID
@@ -181,6 +182,7 @@ func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
 	var routes []*store.Route
 	clear(s.byTarget)
 	clear(s.planned)
+	clear(s.trimming)
 	now, every := s.w.store.NowMs(), s.w.store.TouchEvery()
 	for _, it := range items {
 		if it.duplicate {
@@ -203,6 +205,7 @@ func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
 		it.Prev = last.newest
 		if last.newest.Less(it.ID) {
 			last.newest = it.ID
+			s.count(it, &last)
 		} // else it is there already, and Redis will tell its prev
 		if now-last.touched >= every {
 			it.append.Touch, last.touched = true, now
@@ -211,6 +214,20 @@ func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
 		appends = append(appends, it.append)
 	}
 	return appends, routes
+}
+
+// count adds an event to the bytes of its history. The first one that brings it above its
+// bound lets it be trimmed, with all events of the batch: the others find it trimmed.
+func (s *step) count(it *item, last *end) {
+	most := s.w.store.Config().HistoryBytes
+	if most == 0 {
+		return
+	}
+	last.sum += store.HistoryBytes(&it.Event)
+	it.append.Sum = last.sum
+	if last.sum-last.base > most && !s.trimming[it.To] {
+		s.trimming[it.To], it.append.Trim = true, true
+	}
 }
 
 // refused are the events that Redis cannot append to their history, now or later.
@@ -299,13 +316,20 @@ func (s *step) learn(items []*item, routes []*store.Route) {
 		}
 		e := s.known[it.To]
 		if e.newest.Less(it.ID) {
-			e.newest = it.ID
+			e.newest, e.sum = it.ID, it.append.Sum
 		}
 		if it.append.Touch {
 			e.touched = now
 		}
 		s.known[it.To] = e
 		it.part.ends.put(it.To, e)
+	}
+	for _, it := range items { // behind all sums: what is left has all events of the batch
+		if it.append != nil && it.append.Err == nil && it.append.Left > 0 {
+			e := s.known[it.To]
+			e.base = e.sum - it.append.Left
+			it.part.ends.put(it.To, e)
+		}
 	}
 	for _, r := range routes {
 		if r.Expired && len(s.stale) < 1000 {

@@ -38,6 +38,7 @@ var environment = []string{
 	"SLUICE_DRAIN_TIMEOUT=2s",
 	"SLUICE_SEND_QUEUE_BYTES=16384",
 	"SLUICE_HISTORY_SIZE=1000000",
+	"SLUICE_HISTORY_BYTES=0",
 	fmt.Sprintf("SLUICE_MAX_FRAME_BYTES=%d", maxData),
 	fmt.Sprintf("SLUICE_PARTITIONS=%d", partitions),
 	"SLUICE_TARGET_CACHE=32",

@@ -61,7 +61,6 @@ type place struct {
 	after  wire.ID
 	limit  int
 	edges  bool
-	newest bool
 	goesOn bool
 }
 
@@ -132,7 +131,7 @@ func (r *Reader) Query(ctx context.Context, wanted ...*store.Query) error {
 
 // join finds a read that has not begun, or makes one. nil: nothing is read any more.
 func (r *Reader) join(w *Reading) *flight {
-	p := place{w.Target, w.After, w.Limit, w.Edges, w.Newest, w.GoesOn}
+	p := place{w.Target, w.After, w.Limit, w.Edges, w.GoesOn}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
@@ -153,7 +152,7 @@ func (r *Reader) join(w *Reading) *flight {
 
 func newFlight(p place) *flight {
 	f := &flight{place: p, done: make(chan struct{})}
-	f.Query = store.Query{Target: p.target, After: p.after, Limit: p.limit, Edges: p.edges, Newest: p.newest}
+	f.Query = store.Query{Target: p.target, After: p.after, Limit: p.limit, Edges: p.edges}
 	f.GoesOn = p.goesOn
 	return f
 }

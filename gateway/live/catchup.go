@@ -35,32 +35,40 @@ const (
 	pieceBytes  = 256 << 10
 )
 
+// portion is what one of the targets that are read for a connection together may have.
+type portion struct{ events, bytes int }
+
 // limit is how many events are read next.
-func (k *catchup) limit() int {
-	switch {
-	case k.size == 0:
-		return pieceEvents
-	case k.size*pageEvents <= pieceBytes:
-		return pageEvents
-	case k.size*pieceEvents <= pieceBytes:
-		return pieceEvents
+func (k *catchup) limit(p portion) int {
+	size := k.size
+	if size == 0 {
+		size = pieceBytes / pieceEvents
 	}
-	return 4
+	for _, n := range [...]int{pageEvents, pieceEvents, 4} {
+		if n*size <= p.bytes {
+			return min(n, p.events)
+		}
+	}
+	return 1
 }
 
 // query is the next read. It may come from the cache of pages when the reader has
-// everything up to its position.
-func (k *catchup) query(most int) *history.Reading {
-	q := &history.Reading{Query: store.Query{Target: k.s.target.name, After: k.s.last, Limit: min(k.limit(), most)}, GoesOn: true}
-	if k.ask == nil {
-		return q
+// everything up to its position. For a client that asks to begin somewhere only the ends of
+// the history are read at first: what follows is not, if the answer is a gap.
+func (k *catchup) query(p portion) *history.Reading {
+	q := &history.Reading{Query: store.Query{Target: k.s.target.name, After: k.s.last, Limit: k.limit(p)}, GoesOn: true}
+	if k.ask != nil {
+		q.GoesOn, q.Edges = false, true
+		if q.After, q.Limit = k.ask.Start.id, 0; k.ask.Start.kind == startNow {
+			q.After = wire.MaxID // nothing of what is there
+		}
 	}
-	q.GoesOn, q.Newest = false, true
-	if q.Limit = min(firstEvents, most); k.ask.Start.kind == startNow {
-		q.Limit = 0
-	}
-	q.After = k.ask.Start.id
 	return q
+}
+
+// judge is the read of the ends for one that seems to have a gap.
+func judge(q *history.Reading) *history.Reading {
+	return &history.Reading{Query: store.Query{Target: q.Target, After: q.After, Edges: true}}
 }
 
 // maxAsked bounds how many moves of a subscription may wait for their answers.
@@ -130,8 +138,7 @@ func (k *catchup) gap(got *piece, c clock) (reason string) {
 // take accepts what was read, and makes the answer if one is due. false: it seems that
 // there is a gap, which must be looked at with the ends of the history.
 func (k *catchup) take(q *history.Reading, c clock, m *Metrics) bool {
-	got := &piece{q.Records, q.Got}
-	reason := ""
+	got, reason := pieceOf(q), ""
 	if !q.Cached {
 		reason = k.gap(got, c)
 	}
@@ -146,19 +153,29 @@ func (k *catchup) take(q *history.Reading, c clock, m *Metrics) bool {
 	return true
 }
 
+// wantsPage reports whether only the ends were read so far, and something follows.
+func (k *catchup) wantsPage() (wants bool) {
+	k.s.ifThere(func() { wants = k.ask == nil && len(k.next) == 0 && len(k.records) == 0 && !k.ended })
+	return wants
+}
+
 // accept goes on from what was read. The shard's lock is held.
 func (k *catchup) accept(q *history.Reading, got *piece, reason string, c clock, m *Metrics) {
-	k.records, k.ended, k.readAt = q.Records, !q.Cached && !q.Page.More, c.nowMs
-	if len(q.Records) > 0 {
+	k.records, k.readAt = q.Records, c.nowMs
+	k.ended = !q.Cached && !q.Page.More && (len(q.Records) > 0 || got.first() == nil)
+	switch {
+	case len(q.Records) > 0:
 		k.size = (got.bytes() + len(q.Records) - 1) / len(q.Records)
+	case q.EventBytes > 0:
+		k.size = q.EventBytes
 	}
 	k.place(got)
 	switch {
 	case reason != "":
 		k.cross(got, reason, m)
 	case k.s.leaps(got):
-		k.s.back(got.records[0].Prev)
-		k.s.jump(got.records[0].Prev)
+		k.s.back(got.first().Prev)
+		k.s.jump(got.first().Prev)
 	}
 	if k.ask != nil {
 		if kind := k.ask.Start.kind; kind == startOwn || kind == startBare {
@@ -184,8 +201,8 @@ func (k *catchup) place(got *piece) {
 	switch {
 	case k.ask.Start.kind == startOwn:
 		k.s.begin(k.ask.Start.id)
-	case len(got.records) > 0:
-		k.s.begin(got.records[0].Prev) // from here on the position is the target's own
+	case got.first() != nil:
+		k.s.begin(got.first().Prev) // from here on the position is the target's own
 	default:
 		k.s.begin(got.edges.Newest)
 	}
@@ -200,7 +217,7 @@ func (k *catchup) cross(got *piece, reason string, m *Metrics) {
 	to := got.edges.Newest
 	switch {
 	case got.holeAfter(after): // what is behind it was not asked for to be left out
-		oldest, to = got.records[0].ID, got.records[0].Prev
+		oldest, to = got.first().ID, got.first().Prev
 	case k.s.retained:
 		to = got.edges.OldestPrev
 	}
@@ -216,7 +233,8 @@ func (k *catchup) cross(got *piece, reason string, m *Metrics) {
 // holeAfter reports whether the gap is a hole in the middle: before it and behind it there
 // are events.
 func (p *piece) holeAfter(after wire.ID) bool {
-	return len(p.records) > 0 && after.Less(p.records[0].Prev) && p.edges.Oldest.Less(p.records[0].ID)
+	first := p.first()
+	return first != nil && after.Less(first.Prev) && p.edges.Oldest.Less(first.ID)
 }
 
 func (p *piece) bytes() (n int) {

@@ -12,15 +12,23 @@ import (
 )
 
 const (
-	// What is read for a connection at a time is bounded in events: what a client asks for
-	// in one frame must not decide about this gateway's memory.
+	// What is read for a connection at a time is bounded, all targets together: what a client
+	// asks for in one frame must not decide about this gateway's memory. A single target has
+	// a quarter at most.
 	feedEvents = 256
+	feedBytes  = 4 * pieceBytes
 	// feedTargets are the subscriptions that are fed in one round trip.
 	feedTargets = 16
-	// firstEvents is how many events a client is given at once that comes back. More take a
-	// second read and a goroutine: for one that missed 50 that was a third of the work.
-	firstEvents = 64
+	// feedReads are the reads of a target before others have their turn: the ends, a page, and
+	// the same again where the history has changed between them.
+	feedReads = 4
 )
+
+// share is what each of n targets may have.
+func share(n int) portion {
+	n = max(4, n)
+	return portion{max(1, feedEvents/n), feedBytes / n}
+}
 
 // replay is a subscription that is brought what the history has for it, or several
 // together, in the order of their ids: a client that keeps one id for all its targets
@@ -209,9 +217,9 @@ func (c *Client) readFor(ctx context.Context, replays []replay) error {
 	if len(empty) > 0 {
 		readings := make([]*history.Reading, len(empty))
 		for i, k := range empty {
-			readings[i] = k.query(max(1, feedEvents/max(4, len(empty))))
+			readings[i] = k.query(share(len(empty)))
 		}
-		if err := c.readAll(ctx, empty, readings); err != nil {
+		if err := c.readAll(ctx, empty, readings, share(len(empty))); err != nil {
 			return err
 		}
 	}
@@ -243,26 +251,31 @@ func (c *Client) beginCursors(ctx context.Context, replays []replay) error {
 	return nil
 }
 
-// readAll does the readings, and once more, with the ends of the histories, those that
-// seem to have a gap.
-func (c *Client) readAll(ctx context.Context, of []*catchup, readings []*history.Reading) error {
+// readAll does the readings. Where they seem to have a gap it reads the ends of the
+// histories, and where it has read only these, what follows.
+func (c *Client) readAll(ctx context.Context, of []*catchup, readings []*history.Reading, p portion) error {
 	ctx, cancel := context.WithTimeout(ctx, RedisTimeout)
 	defer cancel()
-	for len(of) > 0 {
+	for n := 0; n < feedReads && len(of) > 0; n++ {
 		now := c.flow.clock() // what is read is at least as young
 		if err := c.flow.o.History.Read(ctx, readings...); err != nil {
 			return err
 		}
-		n := 0
+		left := 0
 		for i, k := range of {
-			if q := readings[i]; !k.take(q, now, c.flow.o.Metrics) {
-				again := &history.Reading{Query: q.Query}
-				again.Edges, again.Limit = true, max(1, q.Limit)
-				of[n], readings[n] = k, again
-				n++
+			again := readings[i]
+			switch {
+			case !k.take(again, now, c.flow.o.Metrics):
+				again = judge(again)
+			case k.wantsPage():
+				again = k.query(p)
+			default:
+				continue
 			}
+			of[left], readings[left] = k, again
+			left++
 		}
-		of, readings = of[:n], readings[:n]
+		of, readings = of[:left], readings[:left]
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package live
 import (
 	"math"
 
+	"sluice/gateway/history"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -46,11 +47,26 @@ func (p *position) jump(to wire.ID) {
 	p.last = to
 }
 
-// piece is what was read of a history for a reader: what is retained after its position
-// and, where that is nothing, the newest event.
+// piece is what was read of a history for a reader: what is retained after its position, or
+// only what comes first of that, and where the history begins and ends.
 type piece struct {
 	records []wire.Record // of the page, in order
+	next    store.Next    // the first of them, where only the ends were read
 	edges   store.Edges   // as far as asked for
+}
+
+func pieceOf(q *history.Reading) *piece { return &piece{q.Records, q.Next, q.Got} }
+
+// first is the first event after the position, without its frame where only the ends were
+// read; nil: there is none.
+func (p *piece) first() *wire.Record {
+	switch {
+	case len(p.records) > 0:
+		return &p.records[0]
+	case !p.next.ID.IsZero():
+		return &wire.Record{ID: p.next.ID, Prev: p.next.Prev, First: p.next.First}
+	}
+	return nil
 }
 
 // clock is what decides whether what is not there any more has expired or was lost.
@@ -71,8 +87,7 @@ func (c clock) young(id wire.ID) bool { return unixMs(id) > c.nowMs-c.ttlMs }
 // should still be there, and if it is not, the history was lost; older, the history may
 // just have expired, with or without events that the reader has not seen.
 func (p position) gap(got *piece, since int64, c clock) (reason string) {
-	if len(got.records) > 0 {
-		first := &got.records[0]
+	if first := got.first(); first != nil {
 		switch {
 		case p.follows(first):
 			return ""
@@ -95,7 +110,8 @@ func (p position) gap(got *piece, since int64, c clock) (reason string) {
 // leaps reports whether a piece without a gap begins with an event that does not follow: the
 // first one of a history that begins anew, behind one of which the reader has all.
 func (p position) leaps(got *piece) bool {
-	return len(got.records) > 0 && !p.follows(&got.records[0])
+	first := got.first()
+	return first != nil && !p.follows(first)
 }
 
 // ended judges a position in a history that is not there any more.
@@ -112,8 +128,7 @@ func (p position) ended(since int64, c clock) (reason string) {
 // gapAfter is gap for a client that gives another target's id, a time: why not everything
 // that came after it is there.
 func gapAfter(after wire.ID, got *piece, c clock) (reason string) {
-	if len(got.records) > 0 {
-		first := &got.records[0]
+	if first := got.first(); first != nil {
 		if first.Prev.IsZero() || !after.Less(first.Prev) {
 			return "" // the target's first event, or nothing between
 		}

@@ -142,7 +142,7 @@ func (r *rereads) look(ctx context.Context, batch []*target) (differ []*target, 
 		switch {
 		case t.live > 0 && t.repair == nil:
 			t.queued = false // what happens from here on needs a look of its own
-			queries = append(queries, &store.Query{Target: t.name, After: t.last, Newest: true})
+			queries = append(queries, &store.Query{Target: t.name, After: t.last, Edges: true})
 			targets = append(targets, t)
 			r.flow.o.Metrics.Looks.Inc()
 		default:
@@ -187,7 +187,7 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 		return targets, err
 	}
 	for i, t := range targets {
-		got := &piece{history.Render(&queries[i].Page), queries[i].Got}
+		got := &piece{records: history.Render(&queries[i].Page), edges: queries[i].Got}
 		t.shard.mu.Lock()
 		if r.mend(t, stood[i], got, since, now) || queries[i].Page.More {
 			again = append(again, t)

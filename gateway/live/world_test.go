@@ -89,14 +89,12 @@ func (w *world) Query(_ context.Context, queries ...*store.Query) error {
 	for _, q := range queries {
 		w.reads++
 		events := w.stored[q.Target]
-		q.Got, q.Page = store.Edges{Empty: len(events) == 0}, store.Page{}
-		if len(events) > 0 && (q.Edges || q.Newest) {
-			q.Got.Newest = events[len(events)-1].ID
-		}
+		q.Got, q.Next, q.Page = store.Edges{Empty: len(events) == 0}, store.Next{}, store.Page{}
 		if len(events) > 0 && q.Edges {
+			q.Got.Newest = events[len(events)-1].ID
 			q.Got.Oldest, q.Got.OldestPrev = events[0].ID, events[0].Prev
 		}
-		if q.Limit == 0 {
+		if q.After == wire.MaxID {
 			continue
 		}
 		i, _ := slices.BinarySearchFunc(events, q.After.Next(), func(e wire.Event, id wire.ID) int {
@@ -106,6 +104,12 @@ func (w *world) Query(_ context.Context, queries ...*store.Query) error {
 			return 1
 		})
 		page := events[i:]
+		if q.Edges && len(page) > 0 {
+			q.Next = store.Next{ID: page[0].ID, Prev: page[0].Prev, First: page[0].First}
+		}
+		if q.Limit == 0 {
+			continue
+		}
 		q.Page.More = len(page) > q.Limit
 		q.Page.Events = slices.Clone(page[:min(q.Limit, len(page))])
 	}

@@ -17,7 +17,9 @@ import (
 type Append struct {
 	Partition int
 	Event     *wire.Event
-	Touch     bool // also renew the history's expiry and trim what is too old; a result, too
+	Sum       int64 // bytes of the history's entries up to this one; 0: it is not said
+	Touch     bool  // also renew the history's expiry and trim what is too old; a result, too
+	Trim      bool  // also trim the history, with all events of the call, to its bound in bytes
 	// Tried: this owner or one before it (Reign.Seen) may have appended the event. If
 	// the history is past it and no longer reaches back to it, it was trimmed since,
 	// and is no ErrOrder.
@@ -26,6 +28,7 @@ type Append struct {
 	// Results.
 	Repeat bool  // an earlier try has appended it; Event.Prev is what stands there, or its own id if it was trimmed
 	Err    error // it cannot be appended, now or later: ErrNotStream or ErrOrder
+	Left   int64 // after Trim: the bytes of the history; 0: it was not trimmed, and is to be with the next event
 }
 
 // ErrOrder says that the history already ends above the event's id and does not
@@ -47,7 +50,7 @@ func (l *Lane) add(ctx context.Context, pipe redis.Pipeliner, a *Append) *redis.
 	}
 	w.add(l.limit)
 	w.text(a.Event.ID.String())
-	historyFields(w, a.Event)
+	historyFields(w, a.Event, a.Sum)
 	added := redis.NewStringCmd(ctx, w.end()...)
 	_ = pipe.Process(ctx, added) // Exec says what failed
 	if a.Touch {
@@ -125,4 +128,42 @@ func (l *Lane) stored(ctx context.Context, repeats []*Append) error {
 		a.Repeat, a.Event.Prev = true, a.Event.ID
 	}
 	return nil
+}
+
+// byteTrim is an append whose history is trimmed to its bound in bytes, behind all appends of
+// the same transaction.
+type byteTrim struct {
+	of *Append
+	call
+	answer *redis.Cmd
+}
+
+func (l *Lane) trims(ctx context.Context, pipe redis.Pipeliner, appends []*Append) (trims []byteTrim) {
+	for _, a := range appends {
+		if a.Left = 0; a.Trim {
+			c := l.s.trimCall(a.Partition, a.Event.To)
+			trims = append(trims, byteTrim{a, c, trimHistory.EvalSha(ctx, pipe, c.keys, c.args...)})
+		}
+	}
+	return trims
+}
+
+// trimmed takes the answers. Where the server did not know the script, it is sent; what
+// fails then is trimmed with the next event.
+func (s *Store) trimmed(ctx context.Context, trims []byteTrim) {
+	var again []call
+	for _, t := range trims {
+		if isNoScript(t.answer.Err()) {
+			again = append(again, t.call)
+		}
+	}
+	answers, _ := runAll(ctx, s.rdb, trimHistory, again, isWrongType)
+	for _, t := range trims {
+		if isNoScript(t.answer.Err()) {
+			t.answer, answers = answers[0], answers[1:]
+		}
+		if t.answer.Err() == nil {
+			t.of.Left, _ = t.answer.Int64()
+		}
+	}
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/redis/go-redis/v9"
 
@@ -19,9 +20,16 @@ const (
 	fieldExcept = "except"
 	fieldTrace  = "traceparent"
 	fieldFirst  = "first" // "1": the first entry of a history that begins anew
+	fieldSum    = "sum"   // bytes of the history's entries up to this one: the difference of two is what lies between
 )
 
-func historyFields(w *words, e *wire.Event) {
+// HistoryBytes is what an event counts for in the bound of its history in bytes: its texts,
+// and about what Redis needs besides. lua/history.lua counts the same.
+func HistoryBytes(e *wire.Event) int64 {
+	return int64(64 + len(e.Data) + len(e.Name) + len(e.From) + len(e.Except) + len(e.Trace))
+}
+
+func historyFields(w *words, e *wire.Event, sum int64) {
 	w.add(fieldPrev)
 	w.text(e.Prev.String())
 	w.add(fieldData, &e.Data, fieldKind)
@@ -45,6 +53,10 @@ func historyFields(w *words, e *wire.Event) {
 	if e.First {
 		w.add(fieldFirst, "1")
 	}
+	if sum > 0 {
+		w.add(fieldSum)
+		w.text(strconv.FormatInt(sum, 10))
+	}
 }
 
 // historyEvent reads an entry. prev stands in for what an entry that no worker wrote
@@ -56,9 +68,7 @@ func historyEvent(to string, m redis.XMessage, prev wire.ID) (wire.Event, error)
 	if e.ID, err = parseRedisID(m.ID); err != nil {
 		return e, fmt.Errorf("history of %s, entry %q: %w", to, m.ID, err)
 	}
-	if e.Prev, err = wire.ParseID(text(fieldPrev)); err != nil || !e.Prev.Less(e.ID) {
-		e.Prev = prev
-	}
+	e.Prev = prevOf(text(fieldPrev), e.ID, prev)
 	e.Data, e.Name, e.From = text(fieldData), text(fieldName), text(fieldFrom)
 	e.Except, e.Trace = text(fieldExcept), text(fieldTrace)
 	e.First = text(fieldFirst) != ""
@@ -80,13 +90,6 @@ func oldestEvent(to string, m redis.XMessage) (wire.Event, error) {
 	return historyEvent(to, m, id)
 }
 
-// Edges are the ends of a history.
-type Edges struct {
-	Oldest, OldestPrev wire.ID // zero when it is empty
-	Newest             wire.ID
-	Empty              bool
-}
-
 // Page is a piece of a history.
 type Page struct {
 	Events []wire.Event
@@ -97,12 +100,14 @@ type Page struct {
 type Query struct {
 	Target string
 	After  wire.ID
-	Edges  bool // ask for the edges
-	Newest bool // ask for the newest id only: of the edges, that and Empty
+	Edges  bool // ask for the edges, and what follows After
 	Limit  int  // events at most, 0: none wanted
 
-	Got  Edges // results
-	Page Page
+	// Results. The first three are asked for with Edges, and cost no entry.
+	Got        Edges
+	Next       Next // zero when nothing follows After
+	EventBytes int  // of an event of this history, on average; 0: not known
+	Page       Page
 }
 
 // History reads pieces of histories, in one round trip. In each query the edges
@@ -110,20 +115,29 @@ type Query struct {
 // Newest is none that this history knows. A key that holds no stream is an empty
 // history.
 func (s *Store) History(ctx context.Context, queries ...*Query) error {
+	err := s.history(ctx, historyEnds.EvalSha, queries)
+	if isNoScript(err) { // a restart, or another node
+		err = s.history(ctx, historyEnds.Eval, queries)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read histories: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) history(ctx context.Context, run runScript, queries []*Query) error {
 	pipe := s.rdb.Pipeline()
-	type cmds struct{ first, last, page *redis.XMessageSliceCmd }
-	sent := make([]cmds, len(queries))
+	edges := make([]*redis.Cmd, len(queries))
+	pages := make([]*redis.XMessageSliceCmd, len(queries))
 	for i, q := range queries {
-		q.Got, q.Page = Edges{Empty: true}, Page{}
-		key := s.keys.history(s.keys.partition(q.Target), q.Target)
+		p := s.keys.partition(q.Target)
+		q.Got, q.Next, q.EventBytes, q.Page = Edges{Empty: true}, Next{}, 0, Page{}
 		if q.Edges {
-			sent[i].first = pipe.XRangeN(ctx, key, "-", "+", 1)
-		}
-		if q.Edges || q.Newest {
-			sent[i].last = pipe.XRevRangeN(ctx, key, "+", "-", 1)
+			c := s.endsOf(p, q.Target, &q.After, 0)
+			edges[i] = run(ctx, pipe, c.keys, c.args...)
 		}
 		if q.Limit > 0 && q.After != wire.MaxID {
-			sent[i].page = pipe.XRangeN(ctx, key, q.After.Next().String(), "+", int64(q.Limit))
+			pages[i] = pipe.XRangeN(ctx, s.keys.history(p, q.Target), q.After.Next().String(), "+", int64(q.Limit))
 		}
 	}
 	if pipe.Len() == 0 {
@@ -131,41 +145,40 @@ func (s *Store) History(ctx context.Context, queries ...*Query) error {
 	}
 	all, err := exec(ctx, pipe)
 	if err := firstFailure(all, err, isWrongType); err != nil {
-		return fmt.Errorf("cannot read histories: %w", err)
+		return err
 	}
 	for i, q := range queries {
-		if q.Newest && len(sent[i].last.Val()) > 0 {
-			newest, err := parseRedisID(sent[i].last.Val()[0].ID)
-			if err != nil {
-				return fmt.Errorf("history of %s, newest entry: %w", q.Target, err)
-			}
-			q.Got = Edges{Newest: newest}
-		}
-		if q.Edges && len(sent[i].first.Val()) > 0 && len(sent[i].last.Val()) > 0 {
-			first, err := oldestEvent(q.Target, sent[i].first.Val()[0])
+		if edges[i] != nil {
+			e, err := parseEnds(q.Target, edges[i], q.After)
 			if err != nil {
 				return err
 			}
-			newest, err := parseRedisID(sent[i].last.Val()[0].ID)
-			if err != nil {
-				return fmt.Errorf("history of %s, newest entry: %w", q.Target, err)
+			q.Got, q.Next = e.Edges, e.next
+			if e.bytes > 0 && e.entries > 0 {
+				q.EventBytes = int(e.bytes / e.entries)
 			}
-			q.Got = Edges{Oldest: first.ID, OldestPrev: first.Prev, Newest: newest}
 		}
-		if sent[i].page == nil {
-			continue
-		}
-		last := q.After
-		for _, m := range sent[i].page.Val() {
-			e, err := historyEvent(q.Target, m, last)
-			if err != nil {
+		if pages[i] != nil {
+			if err := q.read(pages[i].Val()); err != nil {
 				return err
 			}
-			last = e.ID
-			q.Page.Events = append(q.Page.Events, e)
 		}
-		q.Page.More = len(q.Page.Events) == q.Limit
 	}
+	return nil
+}
+
+// read takes the entries of the page.
+func (q *Query) read(entries []redis.XMessage) error {
+	last := q.After
+	for _, m := range entries {
+		e, err := historyEvent(q.Target, m, last)
+		if err != nil {
+			return err
+		}
+		last = e.ID
+		q.Page.Events = append(q.Page.Events, e)
+	}
+	q.Page.More = len(q.Page.Events) == q.Limit
 	return nil
 }
 

@@ -11,6 +11,12 @@ import (
 var (
 	//go:embed lua/ids.lua
 	idsLua string
+	//go:embed lua/history.lua
+	historyLua string
+	//go:embed lua/ends.lua
+	endsLua string
+	//go:embed lua/trimhistory.lua
+	trimHistoryLua string
 	//go:embed lua/takeover.lua
 	takeoverLua string
 	//go:embed lua/renew.lua
@@ -52,7 +58,16 @@ var (
 	cursors  = redis.NewScript(idsLua + cursorLua)
 	trim     = redis.NewScript(idsLua + trimLua)
 	trimAcks = redis.NewScript(idsLua + trimAcksLua)
+
+	historyEnds = redis.NewScript(historyLua + endsLua)
+	trimHistory = redis.NewScript(historyLua + trimHistoryLua)
 )
+
+// runScript is a way to run a script: by its hash, or in full.
+type runScript func(ctx context.Context, c redis.Scripter, keys []string, args ...any) *redis.Cmd
+
+// pipeliner is a client, or a connection.
+type pipeliner interface{ Pipeline() redis.Pipeliner }
 
 // call is one run of a script in a pipeline.
 type call struct {
@@ -63,7 +78,7 @@ type call struct {
 // runAll runs one script for each call in one pipeline. Where the server has lost the
 // script (SCRIPT FLUSH, restart, another node) it is sent in full. What one of expected
 // knows is left to the caller, who looks at each command.
-func runAll(ctx context.Context, rdb redis.UniversalClient, script *redis.Script, calls []call, expected ...func(error) bool) ([]*redis.Cmd, error) {
+func runAll(ctx context.Context, rdb pipeliner, script *redis.Script, calls []call, expected ...func(error) bool) ([]*redis.Cmd, error) {
 	if len(calls) == 0 {
 		return nil, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -11,11 +12,13 @@ import (
 	"sluice/shared/wire"
 )
 
-// End asks for the newest event of a target.
+// End asks for the newest event of a target, and how large its history is.
 type End struct {
 	Partition int
 	Target    string
-	Newest    wire.ID // result
+
+	Newest     wire.ID // results
+	Sum, Bytes int64   // Append.Sum of the newest event; of all entries, at most (those of a history above its bound may be more)
 }
 
 // Prepare does claims and looks up ends, in one round trip, or two when a key changes its
@@ -34,13 +37,14 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 		claimed = l.claim(ctx, pipe, claims, keep)
 		epochs = l.watch(ctx, pipe) // the transaction has used the watch up
 	}
-	newest := make([]*redis.XMessageSliceCmd, len(ends))
+	asked, answers := make([]call, len(ends)), make([]*redis.Cmd, len(ends))
 	for i, e := range ends {
-		newest[i] = pipe.XRevRangeN(ctx, l.s.keys.history(e.Partition, e.Target), "+", "-", 1)
+		asked[i] = l.s.endsOf(e.Partition, e.Target, nil, l.s.cfg.HistoryBytes)
+		answers[i] = historyEnds.EvalSha(ctx, pipe, asked[i].keys, asked[i].args...)
 	}
 	l.watched = false
 	cmds, err := exec(ctx, pipe)
-	if err := l.failed(cmds, err, isWrongType); err != nil {
+	if err := l.failed(cmds, err, isWrongType, isNoScript); err != nil {
 		return fmt.Errorf("cannot prepare a batch: %w", err)
 	}
 	var changed holders
@@ -55,10 +59,18 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 		changed = l.s.hold(claims, first, keep)
 	}
 	l.watched = true
-	for i, e := range ends {
-		if m := newest[i].Val(); len(m) > 0 { // a wrong type shows at the append
-			e.Newest, _ = parseRedisID(m[0].ID)
+	if slices.ContainsFunc(answers, func(a *redis.Cmd) bool { return isNoScript(a.Err()) }) {
+		if answers, err = runAll(ctx, conn, historyEnds, asked, isWrongType); err != nil {
+			l.drop()
+			return fmt.Errorf("cannot prepare a batch: %w", err)
 		}
+	}
+	for i, e := range ends {
+		got, err := parseEnds(e.Target, answers[i], wire.ID{}) // a wrong type shows at the append
+		if err != nil {
+			return err
+		}
+		e.Newest, e.Sum, e.Bytes = got.Newest, got.sum, max(0, got.bytes)
 	}
 	return l.keepHolders(ctx, changed, keep)
 }
@@ -113,6 +125,7 @@ func (l *Lane) append(ctx context.Context, appends []*Append, routes []*Route) (
 	for i, a := range appends {
 		added[i] = l.add(ctx, pipe, a)
 	}
+	trims := l.trims(ctx, pipe, appends)
 	sessions := make([]*redis.StringSliceCmd, len(routes))
 	for i, r := range routes {
 		sessions[i] = l.ask(ctx, pipe, r)
@@ -124,9 +137,10 @@ func (l *Lane) append(ctx context.Context, appends []*Append, routes []*Route) (
 	}
 	// Any other answer than these says that the transaction was refused for now, or is
 	// one that nobody thought of: an event is given up only for what is known to last.
-	if err := l.failed(cmds, err, isNotAbove, isWrongType); err != nil {
+	if err := l.failed(cmds, err, isNotAbove, isWrongType, isNoScript); err != nil {
 		return nil, fmt.Errorf("cannot append a batch: %w", err)
 	}
+	l.s.trimmed(ctx, trims)
 	var repeats []*Append
 	for i, a := range appends {
 		a.Repeat, a.Err = false, nil

@@ -51,7 +51,7 @@ func Embedded(tb testing.TB) *miniredis.Miniredis {
 // Config is the default configuration over a Redis.
 func Config(url string) store.Config {
 	return store.Config{
-		RedisURL: url, Prefix: "sluice:", Partitions: 16, HistorySize: 1000,
+		RedisURL: url, Prefix: "sluice:", Partitions: 16, HistorySize: 1000, HistoryBytes: 4 << 20,
 		HistoryTTL: 24 * time.Hour, SessionTTL: time.Minute, MaxData: 64 << 10,
 	}
 }

@@ -40,8 +40,7 @@ func (x *suite) history(t *testing.T) {
 		{"a page that ends with the history", store.Query{Target: to, Limit: 3}, []wire.ID{id(1, 0), id(2, 0), id(3, 0)}, true, store.Edges{Empty: true}},
 		{"edges only", store.Query{Target: trimmed, Edges: true}, []wire.ID{}, false,
 			store.Edges{Oldest: id(3, 1), OldestPrev: id(2, 1), Newest: id(7, 1)}},
-		{"the newest only", store.Query{Target: to, Newest: true}, []wire.ID{}, false, store.Edges{Newest: id(3, 0)}},
-		{"the newest of nothing", store.Query{Target: nobody, Newest: true}, []wire.ID{}, false, store.Edges{Empty: true}},
+		{"edges of nothing", store.Query{Target: nobody, Edges: true}, []wire.ID{}, false, store.Edges{Empty: true}},
 		{"nothing there", store.Query{Target: nobody, Limit: 10, Edges: true}, []wire.ID{}, false, store.Edges{Empty: true}},
 	} {
 		// What a query held before does not matter.

@@ -75,6 +75,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Append/gone", everywhere, (*suite).appendGone},
 		{"Append/ids at the borders", everywhere, (*suite).appendBorders},
 		{"Append/size", everywhere, (*suite).appendSize},
+		{"Append/bytes", everywhere, (*suite).appendBytes},
 		{"Append/touch", everywhere, (*suite).appendTouch},
 		{"Route", everywhere, (*suite).route},
 
