@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 	"unicode/utf8"
 )
 
@@ -88,12 +89,14 @@ func (r *Retain) UnmarshalJSON(b []byte) error {
 // sentence.
 type FrameError struct {
 	Code, Message string
+	// RetryAfter is how long to wait before the same is allowed; 0: it is not said.
+	RetryAfter time.Duration
 }
 
 func (e *FrameError) Error() string { return e.Code + ": " + e.Message }
 
 func badRequest(format string, args ...any) *FrameError {
-	return &FrameError{CodeBadRequest, fmt.Sprintf(format, args...)}
+	return &FrameError{Code: CodeBadRequest, Message: fmt.Sprintf(format, args...)}
 }
 
 // ParseClientFrame decodes one message of a client. With an error, which is always
@@ -155,6 +158,7 @@ func (f *ClientFrame) set(name string, value []byte, again bool) error {
 	var err error
 	switch name {
 	case "data":
+		err = checkData(value)
 		f.Data = bytes.Clone(value) // the message's memory is the caller's
 	case "resume":
 		err = f.Resume.UnmarshalJSON(value)
@@ -162,8 +166,11 @@ func (f *ClientFrame) set(name string, value []byte, again bool) error {
 		err = f.Retain.UnmarshalJSON(value)
 	default:
 		text, ok := unquote(value)
-		if !ok {
+		switch {
+		case !ok:
 			err = fmt.Errorf("%s is a string", name)
+		case name == "event" || name == "id":
+			err = checkData(value)
 		}
 		*f.text(name) = text
 	}

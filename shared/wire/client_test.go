@@ -167,6 +167,27 @@ func TestClientFrameIsACopy(t *testing.T) {
 	}
 }
 
+// What many decoders do not take is refused, with the ref.
+func TestPublishOfHostileJSON(t *testing.T) {
+	deep := func(n int) string { return strings.Repeat(`{"a":[`, n/2) + "1" + strings.Repeat("]}", n/2) }
+	for value, good := range map[string]bool{
+		deep(64): true, deep(66): false, "[" + deep(64) + "]": false, `"\ud83d\ude00"`: true, `"\ud83d"`: false, `{"\ude00":1}`: false,
+		`"\ud83d\ud83d\ude00"`: false, `"\\ud83d"`: true, `["[[[\"[["]`: true,
+	} {
+		f, err := wire.ParseClientFrame([]byte(`{"type":"publish","to":"all","data":` + value + `,"ref":"r"}`))
+		if (err == nil) != good || f.Ref != "r" {
+			t.Errorf("data %s: %v, ref %q", value, err, f.Ref)
+		}
+		if err != nil {
+			checkRefusal(t, value, err, wire.CodeBadRequest)
+		}
+	}
+	for _, field := range []string{"event", "id"} {
+		_, err := wire.ParseClientFrame([]byte(`{"type":"publish","to":"all","data":1,"` + field + `":"\udc00"}`))
+		checkRefusal(t, field, err, wire.CodeBadRequest)
+	}
+}
+
 // A client's message may be 4 KiB longer than its data: that is enough for every
 // publish that is allowed, also from an encoder that escapes all it can.
 func TestPublishFitsIntoItsMessage(t *testing.T) {

@@ -3,10 +3,12 @@ package wire_test
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"maps"
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -412,4 +414,50 @@ func FuzzAppendEvent(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// FuzzCheckData: depth and surrogates are as a decoder of the standard library sees them.
+func FuzzCheckData(f *testing.F) {
+	for _, s := range []string{
+		`{"a":[1,"x"]}`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ude00\ud83d"`, `"\\ud83d"`, `"\ud83d\\ude00"`, `["]\"["]`, strings.Repeat("[", 64) + strings.Repeat("]", 64),
+		strings.Repeat("[", 65) + strings.Repeat("]", 65), strings.Repeat("[[],", 70) + "1" + strings.Repeat("]", 70), `"\uFFFD"`,
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, data string) {
+		if !json.Valid([]byte(data)) || !utf8.ValidString(data) {
+			return
+		}
+		_, err := wire.ParseClientFrame([]byte(`{"type":"publish","to":"all","data":` + data + `}`))
+		if want := depthOf(t, data) <= 64 && !loneSurrogate(data); (err == nil) != want {
+			t.Errorf("%.200q: %v, want it taken: %v", data, err, want)
+		}
+	})
+}
+
+func depthOf(t *testing.T, data string) (deepest int) {
+	d := json.NewDecoder(strings.NewReader(data))
+	for depth := 0; ; {
+		token, err := d.Token()
+		if err == io.EOF {
+			return deepest
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+			deepest = max(deepest, depth)
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+	}
+}
+
+// loneSurrogate looks for escapes in the text: a pair is taken out first.
+func loneSurrogate(data string) bool {
+	plain := regexp.MustCompile(`\\[^u]`).ReplaceAllString(data, "")
+	paired := regexp.MustCompile(`(?i)\\u(d[89ab]..)\\u(d[cdef]..)`).ReplaceAllString(plain, "")
+	return regexp.MustCompile(`(?i)\\u(d[89a-f]..)`).MatchString(paired)
 }

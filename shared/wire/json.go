@@ -3,8 +3,12 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"iter"
+	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // jsonDepth is how deep encoding/json reads. Other decoders may stop earlier.
@@ -69,6 +73,76 @@ func isPlain(value []byte) bool {
 		}
 	}
 	return value[0] == '"'
+}
+
+// maxDepth is how deep arrays and objects may be nested in what a client publishes: deeper
+// ones stop decoders of other languages, or cost them much.
+const maxDepth = 64
+
+var (
+	errDepth     = errors.New("data is nested deeper than 64 levels")
+	errSurrogate = errors.New(`a string has a half of a surrogate pair: \ud800 to \udfff come in pairs`)
+)
+
+// checkData refuses JSON that many decoders do not take. value must be valid JSON.
+func checkData(value []byte) error {
+	for i, depth := 0, 0; i < len(value); i++ {
+		switch value[i] {
+		case '{', '[':
+			if depth++; depth > maxDepth {
+				return errDepth
+			}
+		case '}', ']':
+			depth--
+		case '"':
+			n, ok := stringEnd(value[i+1:])
+			if !ok {
+				return errSurrogate
+			}
+			i += 1 + n
+		}
+	}
+	return nil
+}
+
+// stringEnd is where a string's closing quote stands. ok is false if the string has half of
+// a surrogate pair (RFC 8259, 8.2), or does not end.
+func stringEnd(s []byte) (n int, ok bool) {
+	for n < len(s) {
+		switch s[n] {
+		case '"':
+			return n, true
+		case '\\':
+			unit, is := escapedUnit(s[n:])
+			switch {
+			case !is:
+				n += 2
+			case !utf16.IsSurrogate(unit):
+				n += unitBytes
+			default:
+				low, _ := escapedUnit(s[n+unitBytes:])
+				if utf16.DecodeRune(unit, low) == utf8.RuneError {
+					return n, false
+				}
+				n += 2 * unitBytes
+			}
+		default:
+			n++
+		}
+	}
+	return n, false
+}
+
+// unitBytes is the length of an escape such as \ud83d.
+const unitBytes = 6
+
+// escapedUnit is the UTF-16 unit that s begins with, as an escape.
+func escapedUnit(s []byte) (unit rune, ok bool) {
+	if len(s) < unitBytes || s[0] != '\\' || s[1] != 'u' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(s[2:unitBytes]), 16, 16)
+	return rune(n), err == nil
 }
 
 // embeddable reports whether data is JSON also as a part of a frame, which makes it

@@ -14,11 +14,23 @@ type Welcome struct {
 	Limits Limits `json:"limits"`
 }
 
-// Limits are what the gateway accepts from one connection.
+// Limits are what the gateway accepts from one connection, and from all of its user to
+// this gateway. What is not limited is not said.
 type Limits struct {
 	MaxData    int `json:"max_data_bytes"`    // data of a publish
 	MaxMessage int `json:"max_message_bytes"` // one message
 	MaxTargets int `json:"max_targets"`       // subscriptions, own user and all included
+
+	// In a second; ten seconds' worth may come at once.
+	FrameRate       int `json:"frames_per_second,omitempty"`
+	UserFrameRate   int `json:"user_frames_per_second,omitempty"`
+	PublishRate     int `json:"publishes_per_second,omitempty"`
+	UserPublishRate int `json:"user_publishes_per_second,omitempty"`
+	ByteRate        int `json:"bytes_per_second,omitempty"`
+	UserByteRate    int `json:"user_bytes_per_second,omitempty"`
+
+	UserConnections int `json:"user_connections,omitempty"`
+	UserTargets     int `json:"user_targets,omitempty"`
 }
 
 // Subscribed says that events for To follow from Position on.
@@ -69,6 +81,8 @@ type Error struct {
 	Ref     string `json:"ref,omitempty"`
 	Code    string `json:"code"`
 	Message string `json:"message"`
+	// RetryAfterMs is how long to wait before asking again, where that is known.
+	RetryAfterMs int64 `json:"retry_after_ms,omitempty"`
 }
 
 // Pong answers `ping`.

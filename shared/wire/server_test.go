@@ -64,6 +64,13 @@ var frames = []struct {
 		Conn: "K3YB5QAZW2C7DLMN", Server: "gw-1-x7f2", User: "alice", PingMs: 25000,
 		Limits: wire.Limits{MaxData: 65536, MaxMessage: 69632, MaxTargets: 1000},
 	}},
+	{"welcome with limits", wire.Welcome{
+		Conn: "K3YB5QAZW2C7DLMN", Server: "gw-1-x7f2", User: "alice", PingMs: 25000,
+		Limits: wire.Limits{
+			MaxData: 65536, MaxMessage: 69632, MaxTargets: 1000, FrameRate: 200, UserFrameRate: 1000, PublishRate: 20, UserPublishRate: 100,
+			ByteRate: 1048576, UserByteRate: 4194304, UserConnections: 100, UserTargets: 10000,
+		},
+	}},
 	{"subscribed", wire.Subscribed{Ref: "r1", To: "topic:room-1", Position: id(1700000000000, 7), Recovered: true}},
 	{"subscribed without ref, no event yet", wire.Subscribed{To: "user:alice", Recovered: true}},
 	{"subscribed after a gap", wire.Subscribed{Ref: "r2", To: "topic:AZaz09._-:@/+=", Position: id(1700000000000, 0)}},
@@ -84,6 +91,7 @@ var frames = []struct {
 	{"error, unauthorized", wire.Error{Code: wire.CodeUnauthorized, Message: "m"}},
 	{"error, too large", wire.Error{Code: wire.CodeTooLarge, Message: "m"}},
 	{"error, rate limited", wire.Error{Code: wire.CodeRateLimited, Message: "m"}},
+	{"error, rate limited, with the time to wait", wire.Error{Ref: "p1", Code: wire.CodeRateLimited, Message: "m", RetryAfterMs: 50}},
 	{"error, too many", wire.Error{Code: wire.CodeTooMany, Message: "m"}},
 	{"error, unavailable", wire.Error{Code: wire.CodeUnavailable, Message: "m"}},
 	{"pong", wire.Pong{}},
