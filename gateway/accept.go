@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/listen"
 	"sluice/gateway/live"
+	"sluice/gateway/query"
 	"sluice/gateway/socket"
 	"sluice/shared/wire"
 )
@@ -28,7 +30,8 @@ func (g *Gateway) handler() http.Handler {
 // run, and an event for the others waits behind every one of them; the system's
 // backlog is the better place to wait. Measured: with 10,000 connects at once the
 // others' latency is a half, and so is that of the median connect.
-func lastInLine(_ net.Conn, state http.ConnState) {
+func lastInLine(nc net.Conn, state http.ConnState) {
+	listen.State(nc, state)
 	if state == http.StateNew {
 		runtime.Gosched()
 	}
@@ -44,16 +47,23 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this gateway is stopping; connect again", http.StatusServiceUnavailable)
 		return
 	}
+	v, ok := g.knock(w, r)
+	if !ok {
+		return
+	}
 	sock, err := g.sockets.Upgrade(w, r, auth.Subprotocol(r))
 	if err != nil {
-		g.metrics.refused.WithLabelValues("handshake").Inc()
+		g.countRefusal("handshake", http.StatusBadRequest, v.client)
+		g.leave(v)
 		return
 	}
+	sock.ServeAs(" " + v.address.Key) // until there is a user, whose name has no spaces
 	if !g.verifier.OriginAllowed(r) {
-		g.refuse(sock, refusedPage)
+		g.refuse(sock, v, refusedPage)
 		return
 	}
-	c, asked := newConn(g, sock), wanted(r)
+	c, request := newConn(g, sock), requestOf(r)
+	c.visit = v
 	var id auth.Identity
 	var refused *refusal
 	if token, found := auth.FromRequest(r); found {
@@ -61,11 +71,16 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	} else if ticket, found := auth.TicketOf(r); found {
 		id, refused = g.redeem(g.ctx, ticket)
 	} else {
-		c.awaitConnect(asked)
+		c.awaitConnect(request.clone())
 		return
 	}
+	var asked *asked
+	if refused == nil {
+		asked = request.wanted(g.cfg.MaxTargets)
+		refused = c.admit(id, asked)
+	}
 	if refused != nil {
-		g.refuse(sock, refused)
+		g.refuse(sock, v, refused)
 		return
 	}
 	c.opened = true
@@ -76,20 +91,37 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 }
 
 // refuse closes a WebSocket that was not started.
-func (g *Gateway) refuse(sock *socket.Conn, r *refusal) {
-	g.refused(r)
+func (g *Gateway) refuse(sock *socket.Conn, v *visit, r *refusal) {
+	g.countRefusal(r.reason, r.code, v.client)
 	g.metrics.closed(r.code)
-	sock.Abandon(r.code, r.text)
+	sock.Abandon(r.code, r.text, func() { g.leave(v) })
 }
 
-// wanted is what a request asks for: `topics`, positions by `last_event_id` or
-// Last-Event-ID, and `device`.
-func wanted(r *http.Request) *asked {
+// request is what is kept of one until its client is known: text that nobody has looked
+// into. listen.MaxHeader bounds it.
+type request struct{ query, lastEventID string }
+
+func requestOf(r *http.Request) request {
+	return request{r.URL.RawQuery, r.Header.Get("Last-Event-ID")}
+}
+
+// clone is one that does not hold the memory of all that was sent.
+func (r request) clone() *request {
+	return &request{strings.Clone(r.query), strings.Clone(r.lastEventID)}
+}
+
+func (r request) get(name string) string {
+	value, _ := query.Get(r.query, name)
+	return value
+}
+
+// wanted is what a request asks for: `topics`, of which no more than most are read,
+// positions by `last_event_id` or Last-Event-ID, and `device`.
+func (r request) wanted(most int) *asked {
 	o := &asked{}
-	q := r.URL.Query()
-	last := q.Get("last_event_id")
+	last := r.get("last_event_id")
 	if last == "" {
-		last = r.Header.Get("Last-Event-ID")
+		last = r.lastEventID
 	}
 	var from wire.LastEventID
 	if last != "" {
@@ -103,20 +135,24 @@ func wanted(r *http.Request) *asked {
 		bare = live.Since(from.Bare)
 		o.wants = append(o.wants, want{target: "", start: bare}) // for user and all
 	}
-	topics := q.Get("topics")
 	o.byTime = from.IsBare
-	switch onGap := q.Get("on_gap"); onGap {
+	switch onGap := r.get("on_gap"); onGap {
 	case "", wire.OnGapLive, wire.OnGapRetained:
 		o.retained = onGap == wire.OnGapRetained
 	default:
 		o.refuse(wire.CodeBadRequest, wire.ErrOnGap)
 	}
-	if topics != "" {
+	if topics := r.get("topics"); topics != "" {
+		n := 0
 		for name := range strings.SplitSeq(topics, ",") {
+			if n++; n > most {
+				o.refuse(wire.CodeTooMany, "more topics than a connection may have subscriptions; the rest is left out")
+				break
+			}
 			o.wants = append(o.wants, want{target: wire.TopicTarget(name), start: bare})
 		}
 	}
 	o.wants = append(o.wants, positions(from.Positions)...)
-	o.ofDevice(r)
+	o.ofDevice(r.get("device"), r.get("resume"))
 	return o
 }

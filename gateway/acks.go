@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -116,6 +115,7 @@ func put[T any](g *Gateway, m map[string]T, target string, v T) {
 
 // Left keeps subscriptions that end.
 func (c *conn) Left(subs ...*live.Sub) {
+	c.count(-len(subs))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range subs {
@@ -320,11 +320,9 @@ type asked struct {
 	byTime   bool   // the client keeps a single id for all its targets
 }
 
-// ofDevice reads what the request says of the device, for clients that bring their token
+// ofDevice takes what the request says of the device, for clients that bring their token
 // in it and send no `connect`.
-func (o *asked) ofDevice(r *http.Request) {
-	q := r.URL.Query()
-	device, resume := q.Get("device"), q.Get("resume")
+func (o *asked) ofDevice(device, resume string) {
 	switch {
 	case device != "" && !wire.ValidName(device):
 		o.refuse(wire.CodeBadRequest, "device is 1 to 128 characters of A-Z a-z 0-9 . _ - : @ / + =")

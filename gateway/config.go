@@ -5,14 +5,18 @@ import (
 	"time"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/limits"
+	"sluice/gateway/listen"
 	"sluice/shared/settings"
 	"sluice/shared/store"
 )
 
 // Config are the settings of a gateway.
 type Config struct {
-	Store store.Config
-	Auth  auth.Config
+	Store  store.Config
+	Auth   auth.Config
+	Listen listen.Config
+	Limits limits.Config
 
 	Addr           string        `env:"SLUICE_ADDR" envDefault:":8080" form:"host:port" help:"The address where clients connect."`
 	ServerID       string        `env:"SLUICE_SERVER_ID" max:"128" chars:"A-Z a-z 0-9 . _ - : @ / + =" help:"The name of this process; no other process of the installation may have it. If it is not set: the name of the host and a random suffix."`

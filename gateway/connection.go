@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/limits"
 	"sluice/gateway/live"
 	"sluice/gateway/socket"
 	"sluice/shared/wire"
@@ -29,11 +30,15 @@ type conn struct {
 	id   string
 	sock *socket.Conn
 
-	asked *asked // by the request, kept until `connect`
+	request *request // kept until `connect`
 
 	// Set before the first subscription.
-	device   string // for cursors
-	retained bool   // on_gap
+	visit    *visit        // nil in tests
+	account  *limits.Party // the user's; nil in tests
+	device   string        // for cursors
+	retained bool          // on_gap
+
+	spending spending // the reader's
 
 	mu       sync.Mutex
 	bad      uint8 // refused frames in a row; only the reader uses it
@@ -91,16 +96,20 @@ func (c *conn) interrupt() {
 }
 
 // awaitConnect waits for the frame `connect`.
-func (c *conn) awaitConnect(asked *asked) {
-	c.asked = asked
+func (c *conn) awaitConnect(r *request) {
+	c.request = r
 	c.start()
 	c.sock.After(connectTimeout, func() { c.refuse(refusedLate) })
 	c.sock.Start()
+	evict := func() { c.sock.Close(wire.CloseOverloaded, live.TryAgain) }
+	if !c.visit.entry.OnEvict(evict) {
+		evict()
+	}
 }
 
 // refuse closes a connection that was started, and is not let in.
 func (c *conn) refuse(r *refusal) {
-	c.gw.refused(r)
+	c.gw.countRefusal(r.reason, r.code, c.clientAddr())
 	c.sock.Close(r.code, r.text)
 }
 
@@ -110,6 +119,9 @@ func (c *conn) Message(data []byte) {
 	if !c.opened { // this goroutine sets it, or who opens before the socket is released
 		c.connect(f, err)
 		return
+	}
+	if limit := c.charge(&f); limit != nil {
+		err = limit
 	}
 	if err == nil {
 		err = c.handle(&f)
@@ -141,14 +153,18 @@ func (c *conn) connect(f wire.ClientFrame, err error) {
 		c.refuse(refused)
 		return
 	}
-	asked := c.asked
-	c.asked = nil
+	asked := c.request.wanted(c.gw.cfg.MaxTargets)
+	c.request = nil
 	if f.Device != "" {
 		asked.device = f.Device
 	}
 	asked.resume = asked.resume || f.Resume.Device
 	asked.retained = asked.retained || f.OnGap == wire.OnGapRetained
 	asked.wants = append(asked.wants, positions(f.Resume.Positions)...)
+	if refused := c.admit(id, asked); refused != nil {
+		c.refuse(refused)
+		return
+	}
 	c.opened = true
 	c.sock.Hold()
 	c.gw.openers.add(opening{c, id, asked})
@@ -179,8 +195,11 @@ func (c *conn) handle(f *wire.ClientFrame) error {
 func (c *conn) fail(ref string, err error) {
 	fe := c.gw.forClients(err, "conn", c.id)
 	c.gw.metrics.errors.WithLabelValues(fe.Code).Inc()
-	c.Tell(wire.Error{Ref: ref, Code: fe.Code, Message: fe.Message})
+	c.Tell(wire.Error{Ref: ref, Code: fe.Code, Message: fe.Message, RetryAfterMs: ceilMs(fe.RetryAfter)})
 }
+
+// ceilMs is a duration in ms, rounded up: who waits so long has waited long enough.
+func ceilMs(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
 
 // Refuse says that what was asked for is not possible now.
 func (c *conn) Refuse(ref, message string) {
@@ -215,6 +234,9 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 	old, n := c.Get(f.To)
 	if old == nil && n >= c.gw.cfg.MaxTargets {
 		return &wire.FrameError{Code: wire.CodeTooMany, Message: "this connection has as many subscriptions as it may have"}
+	}
+	if old == nil && c.mayHave() <= 0 {
+		return &wire.FrameError{Code: wire.CodeTooMany, Message: "the connections of this user have as many subscriptions as they may have"}
 	}
 	w := live.Request{Target: f.To, Ref: f.Ref, Retained: c.retained}
 	if f.OnGap != "" {
@@ -333,6 +355,9 @@ func (c *conn) allowed(target string) bool {
 
 // Pong renews the connection's session.
 func (c *conn) Pong() {
+	if c.spend(plainCost, 0) != nil {
+		return
+	}
 	if user := c.user(); user != "" {
 		c.gw.sessions.Renew(wire.UserTarget(user), c.id)
 	}
@@ -347,6 +372,10 @@ func (c *conn) Closed(code int) {
 	c.leave()
 	c.gw.acks.flush(c)
 	c.gw.unregister(c)
+	if c.account != nil {
+		c.gw.users.Leave(c.account)
+	}
+	c.gw.leave(c.visit)
 	c.gw.metrics.closed(code)
 }
 

@@ -9,6 +9,7 @@
 //	http.go        requests that are no WebSocket: checks, answers and refusals as JSON
 //	tickets.go     what stands for a token once
 //	refusal.go     why a connection is not let in
+//	limit.go       how much a client may ask for
 //	openers.go     so many opened at once
 //	connection.go  one client: identity, its frames
 //	open.go        connect: sessions, welcome, the first subscriptions
@@ -22,7 +23,8 @@
 //	metrics.go     counters
 //
 // What is subscribed to, and the live flow, are in live/, reads of histories in history/, the
-// session Hashes in sessions/, bytes to and from a client in socket/, tokens in auth/.
+// session Hashes in sessions/, bytes to and from a client in socket/, tokens in auth/; what
+// a stranger may send in listen/, and how much everybody may have in limits/.
 //
 // Locks, in their order: a shard's and a client's (live/doc.go), that of the lags, a
 // connection's, then those of the acks, the sessions and the list of connections, and a

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,8 @@ import (
 
 	"sluice/gateway/auth"
 	"sluice/gateway/history"
+	"sluice/gateway/limits"
+	"sluice/gateway/listen"
 	"sluice/gateway/live"
 	"sluice/gateway/sessions"
 	"sluice/gateway/socket"
@@ -36,14 +39,18 @@ type Options struct {
 // Gateway is one gateway of an installation.
 type Gateway struct {
 	cfg      Config
+	limits   limits.Config // that hold
 	id       string
 	store    *store.Store
-	listener net.Listener
+	listener *listen.Listener
 	log      *slog.Logger
 	metrics  *metrics
 	verifier *auth.Verifier
 	page     http.Handler
 
+	users     *limits.Parties
+	addresses *limits.Parties
+	lines     limits.Bucket // of the log, about clients that are refused
 	sockets   *socket.Group
 	openers   openers
 	tickets   tickets
@@ -78,7 +85,8 @@ func New(o Options) (*Gateway, error) {
 		id = ops.ProcessName()
 	}
 	g := &Gateway{
-		cfg: o.Config, id: id, store: o.Store, listener: o.Listener,
+		cfg: o.Config, limits: o.Config.Limits.Effective(), id: id, store: o.Store,
+		users: limits.NewParties(), addresses: limits.NewParties(),
 		log: o.Log.With("server", id), verifier: verifier, page: o.Page,
 		metrics: newMetrics(o.Registry),
 		sockets: socket.NewGroup(socket.Options{
@@ -87,6 +95,11 @@ func New(o Options) (*Gateway, error) {
 		}),
 		conns: make(map[string]*conn),
 	}
+	g.listener = listen.New(o.Listener, listen.Options{
+		Config: o.Config.Listen, Files: listen.Files(), Log: g.log,
+		Refused: func(reason string, client netip.Addr) { g.countRefusal(reason, 0, client) },
+	})
+	watchPending(o.Registry, g.listener.Pending)
 	g.openers.opening = &g.wg
 	g.cursorReads = make(chan struct{}, mostCursorReads)
 	g.sessions = sessions.New(sessions.Options{
@@ -119,11 +132,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g.ctx = inner
-	server := &http.Server{
-		Handler: g.handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
-		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
-		ConnState: lastInLine,
-	}
+	server := g.server()
+	g.sayLimits()
 	work, inner2 := errgroup.WithContext(inner)
 	g.ctx = inner2
 	work.Go(func() error { return g.sockets.Run(inner2) })
@@ -166,6 +176,16 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.sockets.Wait()
 	g.wg.Wait()
 	return failure
+}
+
+// server answers requests. A socket has no time limits of it: an upgrade ends them.
+func (g *Gateway) server() *http.Server {
+	l := &g.cfg.Listen
+	return &http.Server{
+		Handler: g.handler(), MaxHeaderBytes: listen.MaxHeader,
+		ReadHeaderTimeout: l.RequestTimeout, ReadTimeout: 2 * l.RequestTimeout, WriteTimeout: l.AnswerTimeout(), IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug), ConnState: lastInLine, ConnContext: listen.Context,
+	}
 }
 
 // Ready is nil when the gateway should get new clients.

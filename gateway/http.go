@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"strconv"
 	"time"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/listen"
 	"sluice/gateway/live"
 	"sluice/shared/wire"
 )
@@ -35,7 +37,7 @@ func (g *Gateway) door(do endpoint) http.HandlerFunc {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Add("Vary", "Origin")
 		if !g.verifier.OriginAllowed(r) {
-			g.refused(refusedPage)
+			g.refused(r, refusedPage)
 			g.answerError(w, refusedPage.frameError())
 			return
 		}
@@ -74,14 +76,15 @@ func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, do endpo
 	}
 	token, found := auth.Bearer(r)
 	if !found {
-		g.refused(refusedNoBearer)
+		g.refused(r, refusedNoBearer)
 		return nil, refusedNoBearer.frameError()
 	}
 	id, refused := g.identify(r.Context(), token)
 	if refused != nil {
-		g.refused(refused)
+		g.refused(r, refused)
 		return nil, refused.frameError()
 	}
+	listen.Of(r).Known()
 	if err := readBody(w, r); err != nil {
 		return nil, err
 	}
@@ -126,7 +129,7 @@ func (g *Gateway) answerError(w http.ResponseWriter, e *wire.FrameError) {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer") // RFC 6750, section 3
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(e.RetryAfter.Seconds())))))
 	}
 	type body struct {
 		Code    string `json:"code"`

@@ -33,7 +33,7 @@ type metrics struct {
 	acks, acksRefused, acksWritten    prometheus.Counter
 	ackDrops                          *prometheus.CounterVec
 	drops, closes, refused, errors    *prometheus.CounterVec
-	slowReports                       *prometheus.CounterVec
+	slowReports, limited              *prometheus.CounterVec
 	live                              live.Metrics
 }
 
@@ -73,10 +73,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Resumes:    vec("resumes_total", "Positions that clients came back with.", "result"),
 			Gaps:       vec("gaps_total", "Gaps told to clients.", "reason"),
 		},
-		errors: vec("errors_total", "Errors told to clients.", "code"),
+		errors:  vec("errors_total", "Errors told to clients.", "code"),
+		limited: vec("limited_total", "Frames refused because a connection or its user sent too much.", "limit"),
 	}
 	m.live.Drops = m.drops
 	return m
+}
+
+// watchPending makes a metric of the connections without a token.
+func watchPending(reg prometheus.Registerer, pending func() int) {
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sluice_gateway_pending_connections", Help: "Connections that have shown no valid token yet.",
+	}, func() float64 { return float64(pending()) })
 }
 
 func (m *metrics) dropped(reason string) { m.drops.WithLabelValues(reason).Inc() }

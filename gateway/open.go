@@ -83,10 +83,9 @@ func (c *conn) subscribeFirst(ctx context.Context, list []want, mistakes []wire.
 }
 
 func (c *conn) welcome(mistakes []wire.Error) {
-	data := c.gw.cfg.Store.MaxData
 	c.Tell(wire.Welcome{
 		Conn: c.id, Server: c.gw.id, User: c.user(), PingMs: c.gw.cfg.PingInterval.Milliseconds(),
-		Limits: wire.Limits{MaxData: data, MaxMessage: data + maxMessage, MaxTargets: c.gw.cfg.MaxTargets},
+		Limits: c.gw.told(),
 	})
 	c.mu.Lock()
 	c.welcomed = true
@@ -103,6 +102,7 @@ func (c *conn) welcome(mistakes []wire.Error) {
 func (c *conn) entitled(id auth.Identity, wants []want) (list []want, mistakes []wire.Error) {
 	list = []want{{target: wire.UserTarget(id.User)}, {target: wire.All}}
 	place := map[string]int{list[0].target: 0, wire.All: 1}
+	most := min(c.gw.cfg.MaxTargets, c.mayHave())
 	for _, w := range wants {
 		var code, text string
 		switch {
@@ -115,8 +115,8 @@ func (c *conn) entitled(id auth.Identity, wants []want) (list []want, mistakes [
 			code, text = wire.CodeBadRequest, w.target+": "+wire.ErrTarget.Error()
 		case !id.CanSubscribe(w.target):
 			code, text = wire.CodeForbidden, w.target+": this token does not allow to subscribe to it"
-		case len(list) >= c.gw.cfg.MaxTargets:
-			code, text = wire.CodeTooMany, w.target+": more subscriptions than a connection may have"
+		case len(list) >= most:
+			code, text = wire.CodeTooMany, w.target+": more subscriptions than a connection, or its user, may have"
 		}
 		if code != "" {
 			if len(mistakes) < maxMistakes {

@@ -3,8 +3,12 @@ package gateway
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/listen"
 	"sluice/gateway/live"
 	"sluice/shared/wire"
 )
@@ -22,6 +26,9 @@ var (
 	refusedLater    = &refusal{"no_redis", wire.CloseOverloaded, live.TryAgain}
 	refusedNoBearer = &refusal{"no_token", wire.CloseUnauthorized, "a token is needed: Authorization: Bearer"}
 	refusedFrame    = &refusal{"no_token", wire.CloseUnauthorized, "the first frame must be connect, with a token"}
+
+	refusedConnections = &refusal{"user_connections", wire.CloseOverloaded, "this user has as many connections as it may have"}
+	refusedRate        = &refusal{"user_rate", wire.CloseRateLimited, "this user asks for too much in too short a time"}
 )
 
 // identify says who a token belongs to, or why it is refused. It may wait for the keys.
@@ -61,8 +68,21 @@ func (r *refusal) frameError() *wire.FrameError {
 	return &wire.FrameError{Code: code, Message: r.text}
 }
 
-// refused counts a refusal.
-func (g *Gateway) refused(r *refusal) {
-	g.metrics.refused.WithLabelValues(r.reason).Inc()
-	g.log.Debug("refused a connection", "reason", r.reason, "code", r.code)
+// refused counts the refusal of a request.
+func (g *Gateway) refused(r *http.Request, why *refusal) {
+	g.countRefusal(why.reason, why.code, listen.Of(r).Client(r))
+}
+
+// linesPerSecond bounds what the log says of clients that are refused: strangers must not
+// fill it. All are counted.
+const linesPerSecond = 1
+
+// countRefusal counts a refusal. code is that of the close or of HTTP; 0: there was none.
+func (g *Gateway) countRefusal(reason string, code int, client netip.Addr) {
+	g.metrics.refused.WithLabelValues(reason).Inc()
+	level := slog.LevelDebug
+	if g.lines.Take(g.users.Now(), linesPerSecond, 1) == 0 {
+		level = slog.LevelInfo
+	}
+	g.log.Log(context.Background(), level, "refused a connection", "reason", reason, "code", code, "client", client)
 }

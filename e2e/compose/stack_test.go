@@ -49,7 +49,7 @@ func startStack(t *testing.T) *stack {
 		}
 	}
 	// All that compose.yaml asks for, so that nobody's .env counts.
-	s.env = append(append(s.env, more...), "SLUICE_AUTH=dev", "SLUICE_JWT_SECRET=", "SLUICE_ALLOWED_ORIGINS=", "SLUICE_LOG_LEVEL=info",
+	s.env = append(append(s.env, more...), "SLUICE_AUTH=dev", "SLUICE_LIMITS=off", "SLUICE_JWT_SECRET=", "SLUICE_ALLOWED_ORIGINS=", "SLUICE_LOG_LEVEL=info",
 		"SLUICE_HISTORY_SIZE=", "SLUICE_HISTORY_TTL=", "SLUICE_VERSION="+version, "SLUICE_LISTEN="+s.haproxy, "SLUICE_NGINX_LISTEN="+s.nginx,
 		"SLUICE_REDIS_LISTEN="+s.redis, fmt.Sprintf("SLUICE_DRAIN_TIMEOUT=%ds", drain))
 

@@ -39,6 +39,8 @@ type frame struct {
 	Message   string          `json:"message"`
 	Duplicate bool            `json:"duplicate"`
 	AfterMs   int64           `json:"after_ms"`
+
+	RetryAfterMs int64 `json:"retry_after_ms"`
 }
 
 type msg map[string]any

@@ -16,6 +16,8 @@ import (
 
 	"sluice/gateway"
 	"sluice/gateway/auth"
+	"sluice/gateway/limits"
+	"sluice/gateway/listen"
 	"sluice/shared/settings"
 	"sluice/shared/store"
 	"sluice/shared/wire"
@@ -209,7 +211,8 @@ func (r *rig) gateway(change ...func(*gateway.Config)) *gatewayProcess {
 		r.t.Fatal(err)
 	}
 	cfg := gateway.Config{
-		Auth: auth.Config{Mode: auth.ModeDev}, Addr: ln.Addr().String(),
+		Auth: auth.Config{Mode: auth.ModeDev}, Addr: ln.Addr().String(), Limits: limits.Config{Mode: limits.Off},
+		Listen:         listen.Config{ProxyHeader: listen.ForwardedFor, RequestTimeout: 10 * time.Second},
 		SendQueueBytes: 64 << 10, SendBuffer: kernelBuffer, PingInterval: 25 * time.Second, DrainTimeout: 2 * time.Second,
 		AcksSize: 100_000, MaxTargets: 1000, CursorTTL: time.Hour,
 	}

@@ -70,7 +70,7 @@ func (in *installation) start(ctx context.Context, gateways int, env []string) (
 	if err := in.startRedis(ctx); err != nil {
 		return err
 	}
-	env = append([]string{"SLUICE_REDIS_URL=redis://" + in.options.Addr, "SLUICE_AUTH=dev"}, env...)
+	env = append([]string{"SLUICE_REDIS_URL=redis://" + in.options.Addr, "SLUICE_AUTH=dev", "SLUICE_LIMITS=off"}, env...)
 	program := func(role, name string) error {
 		addr, err1 := freeAddr()
 		admin, err2 := freeAddr()

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"net/http"
 	"strings"
+
+	"sluice/gateway/query"
 )
 
 const (
@@ -33,8 +35,7 @@ func FromRequest(r *http.Request) (token string, found bool) {
 			return string(decoded), true
 		}
 	}
-	query := r.URL.Query()
-	return query.Get("token"), query.Has("token")
+	return query.Get(r.URL.RawQuery, "token")
 }
 
 // Bearer returns the token in Authorization: Bearer.

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"time"
+
+	"sluice/gateway/query"
 )
 
 // ticket is an Identity as it is kept for a ticket: what its token said, and when that ends.
@@ -18,8 +20,7 @@ type ticket struct {
 
 // TicketOf returns the ticket of a handshake, that of the query. Like a token it must not be logged.
 func TicketOf(r *http.Request) (ticket string, found bool) {
-	query := r.URL.Query()
-	return query.Get("ticket"), query.Has("ticket")
+	return query.Get(r.URL.RawQuery, "ticket")
 }
 
 // Ticket is what is kept for a ticket, so that Redeem gives the Identity back.

@@ -44,6 +44,8 @@ type Owner interface {
 	// shard's lock is held, or the Client's.
 	LedBack(target string, sent wire.ID)
 	Left(subs ...*Sub)
+	// Joined says that there is a subscription more, until Left. The Client's lock is held.
+	Joined()
 	// Lags says that a subscription has more to get, from a position on, and the peer no
 	// room; CaughtUp, that it has met the live flow or ended. A shard's lock is held.
 	Lags(s *Sub, at wire.ID)
@@ -194,6 +196,7 @@ func (c *Client) keep(s *Sub) bool {
 		return false
 	}
 	c.subs.add(s)
+	c.owner.Joined()
 	return true
 }
 

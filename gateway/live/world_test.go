@@ -282,6 +282,7 @@ func (p *person) Refuse(ref, message string) {
 func (p *person) CannotOpen()                                            { p.w.t.Error("cannot open") }
 func (p *person) BeginCursors(context.Context, map[string]wire.ID) error { return nil }
 func (p *person) LedBack(string, wire.ID)                                {}
+func (p *person) Joined()                                                {}
 func (p *person) Left(...*Sub)                                           {}
 func (p *person) Lags(s *Sub, _ wire.ID)                                 { p.note(s.Target(), true) }
 func (p *person) CaughtUp(s *Sub)                                        { p.note(s.Target(), false) }

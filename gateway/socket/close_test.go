@@ -236,8 +236,9 @@ func TestAbandon(t *testing.T) {
 	each(t, func(t *testing.T, o Options) {
 		s := serve(t, o, nil)
 		var p *peer
+		ended := make(chan struct{})
 		s.abandon = true
-		s.before = func(q *peer) { p = q; q.Abandon(4501, "no") }
+		s.before = func(q *peer) { p = q; q.Abandon(4501, "no", func() { close(ended) }) }
 		c := dial(t, s.addr, 0)
 		c.expectClose(4501)
 		_ = c.nc.Close()
@@ -248,6 +249,11 @@ func TestAbandon(t *testing.T) {
 		}
 		if p.closed.Load() {
 			t.Error("an abandoned socket has told somebody")
+		}
+		select {
+		case <-ended:
+		default:
+			t.Error("it is gone, and who abandoned it does not know")
 		}
 	})
 }

@@ -24,6 +24,8 @@ type Conn struct {
 	handler Handler
 	timer   timer
 
+	received uint64 // bytes, of the client; the turn's
+
 	mu      sync.Mutex
 	queue   fifo[[]byte] // ready frames; shared with other sockets, never written to
 	offset  int          // bytes of the first one that have been written
@@ -35,6 +37,7 @@ type Conn struct {
 	wrote   bool         // progress since the last round
 	refused bool         // a Send was refused since there was room
 	unsent  bool         // died with frames in the queue
+	key     string       // whose turns it takes
 
 	started bool
 	held    bool // no message is handed over: Hold
@@ -59,6 +62,18 @@ type Conn struct {
 
 // Attach sets who is told; it comes before everything else.
 func (c *Conn) Attach(h Handler) { c.handler = h }
+
+// ServeAs says whose turns the socket takes: the sockets of one key are read in turn with
+// those of others. It is called before Start, or in a call of the handler.
+func (c *Conn) ServeAs(key string) {
+	c.mu.Lock()
+	c.key = key
+	c.mu.Unlock()
+}
+
+// Received is how many bytes have come, whatever is in them. It is called by the handler, in
+// Message, Ping or Pong.
+func (c *Conn) Received() uint64 { return c.received }
 
 // Start begins to read and to ping. No message is handed over before.
 func (c *Conn) Start() {
@@ -102,20 +117,22 @@ func (c *Conn) release() {
 	}
 }
 
-// Abandon ends a socket that was never started, with a close code.
-func (c *Conn) Abandon(code int, reason string) {
-	c.Attach(nobody{})
+// Abandon ends a socket that was never started, with a close code. ended is called when it
+// is gone.
+func (c *Conn) Abandon(code int, reason string, ended func()) {
+	c.Attach(nobody{ended})
 	c.Start()
 	c.Close(code, reason)
 }
 
 // nobody handles sockets that are only closed.
-type nobody struct{}
+type nobody struct{ ended func() }
 
 func (nobody) Message([]byte) {}
+func (nobody) Ping() bool     { return false }
 func (nobody) Pong()          {}
 func (nobody) Drained()       {}
-func (nobody) Closed(int)     {}
+func (n nobody) Closed(int)   { n.ended() }
 
 // Send queues a ready frame and reports whether it was taken. It is refused when
 // the queue is full, then Drained follows; or when the socket closes, then Closed

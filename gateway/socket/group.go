@@ -26,20 +26,22 @@ type Options struct {
 	partialTimeout time.Duration // instead of partialTimeout
 }
 
-// Handler is told what happens on a socket. Message, Pong and Closed come one after
-// the other; Drained may come at the same time as the first two. Message may wait.
+// Handler is told what happens on a socket. Message, Ping, Pong and Closed come one after
+// the other; Drained may come at the same time as the first three. Message may wait.
 // Drained must not: it holds up the writes of other sockets.
 type Handler interface {
 	Message(data []byte) // a whole text message, valid UTF-8, valid during the call; none after Close
+	Ping() bool          // the client wants an answer, and may have it
 	Pong()               // the client lives
 	Drained()            // there is room again after a Send was refused
 	Closed(code int)     // the socket is gone; the last call
 }
 
-// Close codes of this package; 4001 and 4002 are the project's own.
+// Close codes of this package, which are the project's own.
 const (
-	CloseTooSlow = 4001
-	CloseNoPong  = 4002
+	CloseTooSlow     = 4001
+	CloseNoPong      = 4002
+	CloseRateLimited = 4003
 )
 
 // Group are the sockets of a process.

@@ -113,3 +113,40 @@ func TestWholeMessagesAreNotPartial(t *testing.T) {
 		c.expect(opText, []byte("c"))
 	})
 }
+
+// TestEndlessFragments: a message of empty fragments would never be too long.
+func TestEndlessFragments(t *testing.T) {
+	each(t, func(t *testing.T, o Options) {
+		o.MaxMessage = 1000
+		s := serve(t, o, echo)
+		c, p := s.connect(0)
+		long := bytes.Repeat([]byte("x"), o.MaxMessage)
+		c.write(frame(opText, nil))
+		for i := range o.MaxMessage / 10 { // what an ordinary client may do
+			c.write(frame(opContinue, long[10*i:10*i+10]))
+		}
+		c.write(frame(opContinue|final, nil))
+		c.expect(opText, long)
+
+		c.write(frame(opText, nil))
+		c.tryWrite(repeat(5000, frame(opContinue, nil)))
+		c.expectClose(CloseRateLimited)
+		_ = c.nc.Close()
+		p.given(CloseRateLimited)
+	})
+}
+
+// TestPingsMayBeRefused: the handler decides whether a ping is answered.
+func TestPingsMayBeRefused(t *testing.T) {
+	each(t, func(t *testing.T, o Options) {
+		s := serve(t, o, echo)
+		c, p := s.connect(0)
+		p.noPongs.Store(true)
+		c.write(frame(opPing|final, []byte("x")))
+		c.write(text("after"))
+		c.expect(opText, []byte("after"))
+		p.noPongs.Store(false)
+		c.write(frame(opPing|final, []byte("y")))
+		c.expect(opPong, []byte("y"))
+	})
+}

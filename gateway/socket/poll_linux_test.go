@@ -4,6 +4,7 @@ package socket
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"testing"
 	"time"
@@ -42,7 +43,7 @@ func TestIdleSocketsHaveNoGoroutine(t *testing.T) {
 			defer poller.writers.mu.Unlock()
 			poller.turns.mu.Lock()
 			defer poller.turns.mu.Unlock()
-			return poller.writers.running == 0 && poller.turns.running == 0
+			return poller.writers.running == 0 && poller.turns.queue.Taken() == 0
 		})
 		// net/http still has some for connections that it gave away a moment ago.
 		until(t, "no goroutines", func() bool { return runtime.NumGoroutine() <= before+2 })
@@ -89,6 +90,44 @@ func TestTurnsAreBounded(t *testing.T) {
 			}
 		}
 		peers[n-2].ended()
+	})
+}
+
+// TestTurnsAreShared: sockets of one key, however many, whose handlers wait, leave the
+// others their turns, and go on when they can.
+func TestTurnsAreShared(t *testing.T) {
+	polled(t, func(t *testing.T, o Options) {
+		o.turns = 8
+		proceed := make(chan struct{})
+		s := serve(t, o, func(p *peer, data []byte) {
+			if string(data) == "wait" {
+				<-proceed
+			}
+			p.Send(serverText(data))
+		})
+		s.before = func(p *peer) { p.ServeAs("greedy") }
+		var clients []*client
+		for i := range 3 * o.turns {
+			c, p := s.connect(0)
+			c.write(text("wait"))
+			until(t, "a turn or a place", func() bool { return p.messages.Load() == 1 || p.is(&p.waits) })
+			if got, want := p.messages.Load() == 1, i < leastTurns; got != want {
+				t.Errorf("socket %d has a turn: %v", i, got)
+			}
+			clients = append(clients, c)
+		}
+		for i := range 3 {
+			s.before = func(p *peer) { p.ServeAs(fmt.Sprint("modest", i)) }
+			c, _ := s.connect(0)
+			for range 20 {
+				c.write(text("x"))
+				c.expect(opText, []byte("x"))
+			}
+		}
+		close(proceed)
+		for _, c := range clients {
+			c.expect(opText, []byte("wait"))
+		}
 	})
 }
 

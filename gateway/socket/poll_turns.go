@@ -5,62 +5,66 @@ package socket
 import (
 	"sync"
 	"sync/atomic"
+
+	"sluice/gateway/limits"
 )
 
-// maxTurns bounds the sockets that are read at once: each has a goroutine, and its
-// handler may wait for others. Further ones wait until it is their turn.
-const maxTurns = 1024
+const (
+	// maxTurns bounds the sockets that are read at once: each has a goroutine, and its
+	// handler may wait for others. Further ones wait until it is their turn.
+	maxTurns = 1024
+	// turnsShare is the part of them that the sockets of one key may have, but no less
+	// than leastTurns.
+	turnsShare = 8
+	leastTurns = 4
+)
 
-// turns lets polled sockets read.
+// turns lets polled sockets read, in turn by key.
 type turns struct {
 	group *Group
-	max   int
+	crowd atomic.Bool // somebody waits
 
-	mu      sync.Mutex
-	running int
-	waiting fifo[*Conn]
-	crowd   atomic.Bool // somebody waits
+	mu    sync.Mutex
+	queue *limits.Queue[*Conn]
 }
 
 func (t *turns) init(g *Group) {
 	t.group = g
-	if t.max = g.opts.turns; t.max == 0 {
-		t.max = maxTurns
+	n := g.opts.turns
+	if n == 0 {
+		n = maxTurns
 	}
+	t.queue = limits.NewQueue[*Conn](limits.Bounds{Size: int64(n), KeySize: int64(max(leastTurns, n/turnsShare))})
 }
 
 // add gives a socket a turn; its lock is held.
 func (t *turns) add(c *Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.running >= t.max {
-		c.waits = true
-		t.waiting.push(c)
-		t.crowd.Store(true)
+	if t.queue.TryTake(c.key, 1) {
+		t.group.tally.add()
+		go t.run(c, c.key)
 		return
 	}
-	t.running++
-	t.group.tally.add()
-	go t.run(c)
+	c.waits = true
+	t.queue.Push(c.key, 1, c) // each socket waits at most once
+	t.crowd.Store(t.queue.Waiting() > 0)
 }
 
-func (t *turns) run(c *Conn) {
+func (t *turns) run(c *Conn, key string) {
 	defer t.group.tally.done()
 	for c != nil {
 		c.turn()
-		c = t.next()
+		c, key = t.next(key)
 	}
 }
 
-func (t *turns) next() (c *Conn) {
+// next ends a turn of a key, and begins that of whoever waits.
+func (t *turns) next(ended string) (c *Conn, key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.waiting.len() == 0 {
-		t.running--
-		return nil
-	}
-	c = t.waiting.front(1)[0]
-	t.waiting.drop(1, keep)
-	t.crowd.Store(t.waiting.len() > 0)
-	return c
+	t.queue.Done(ended, 1)
+	c, key, _, _ = t.queue.Pop()
+	t.crowd.Store(t.queue.Waiting() > 0)
+	return c, key
 }

@@ -25,6 +25,12 @@ const (
 	keepBuffer = 16 << 10
 )
 
+// errFragments: most of what comes of a message are headers of frames. A message of empty
+// fragments would never end.
+var errFragments = errors.New("too many fragments")
+
+var errEarly = errors.New("the client sent data before the handshake was complete")
+
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // reader reads one socket with gorilla. Between two messages a gorilla connection
@@ -45,6 +51,7 @@ type reader struct {
 	c      *Conn         // whose turn it is
 	look   bool          // reads do not wait
 	err    error         // of the link
+	raw    int           // bytes read in this step
 	broken bool          // gorilla must not be used any more
 
 	// In the list of partials, whose lock guards this.
@@ -57,6 +64,10 @@ func (r *reader) Read(b []byte) (int, error) {
 		return 0, r.err
 	}
 	n, err := r.c.link.read(b, !r.look)
+	r.c.received += uint64(n)
+	if r.raw += n; err == nil && r.raw > 2*(r.group.opts.MaxMessage+lentBuffer) {
+		err = errFragments
+	}
 	if err != nil && !errors.Is(err, errAgain) {
 		r.err = err
 	}
@@ -94,6 +105,11 @@ type handshake struct {
 
 func (h *handshake) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if counted, ok := nc.(interface{ Detach() (net.Conn, bool) }); ok {
+		if nc, ok = counted.Detach(); !ok {
+			return nil, nil, errEarly
+		}
+	}
 	if err != nil || rw.Reader.Buffered() > 0 { // gorilla refuses who sends too early
 		return nc, rw, err
 	}
@@ -142,7 +158,7 @@ func (g *Group) newReader() *reader {
 // step handles one frame or one message. It reports false when nothing has come, or
 // when nothing more is heard.
 func (r *reader) step() bool {
-	r.look = true
+	r.look, r.raw = true, 0
 	_, _ = r.br.Peek(2)
 	switch {
 	case r.br.Buffered() == 0 && r.err != nil:
@@ -230,6 +246,8 @@ func (r *reader) failed(err error) bool {
 	var ce *websocket.CloseError
 	switch {
 	case errors.Is(r.err, errInterrupted): // who did it knows why
+	case errors.Is(r.err, errFragments):
+		return r.refuse(CloseRateLimited, "a message in too many fragments")
 	case r.err != nil:
 		r.c.over(r.err)
 	case errors.As(err, &ce):

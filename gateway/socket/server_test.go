@@ -51,6 +51,7 @@ type peer struct {
 	onDrained func()
 	code      int
 	pongs     atomic.Int32
+	noPongs   atomic.Bool // Ping refuses
 	messages  atomic.Int32
 	reading   atomic.Bool
 	telling   atomic.Bool
@@ -73,6 +74,12 @@ func (p *peer) Message(data []byte) {
 	if p.onMessage != nil {
 		p.onMessage(p, data)
 	}
+}
+
+func (p *peer) Ping() bool {
+	p.enter()
+	defer p.reading.Store(false)
+	return !p.noPongs.Load()
 }
 
 func (p *peer) Pong() {

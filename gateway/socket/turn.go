@@ -96,5 +96,8 @@ func (c *Conn) ponged() {
 }
 
 func (c *Conn) pinged(data []byte) {
+	if c.is(&c.closing) || !c.handler.Ping() {
+		return
+	}
 	c.answer(append([]byte{bitFinal | opPong, byte(len(data))}, data...))
 }
