@@ -19,6 +19,7 @@ func (g *Gateway) handler() http.Handler {
 	mux.HandleFunc("GET /v1/ws", g.accept)
 	mux.HandleFunc("POST /v1/tickets", g.door(g.giveTicket))
 	mux.HandleFunc("/v1/", g.door(nil)) // preflights, too
+	mux.HandleFunc("GET /sluice.js", script())
 	if g.page != nil {
 		mux.Handle("/", g.page)
 	}

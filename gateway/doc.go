@@ -8,6 +8,7 @@
 //	accept.go      the request: origin, token, upgrade
 //	http.go        requests that are no WebSocket: checks, answers and refusals as JSON
 //	tickets.go     what stands for a token once
+//	script.go      the JavaScript client for pages
 //	refusal.go     why a connection is not let in
 //	limit.go       how much a client may ask for
 //	openers.go     so many opened at once

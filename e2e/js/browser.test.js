@@ -1,0 +1,105 @@
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { once } from "node:events";
+import { after, before, test } from "node:test";
+import { Browser, findChromium } from "./browser.js";
+import { Proxy, System, token, until } from "./harness.js";
+
+const skip = findChromium() ? false : "SKIP: no chromium on the PATH (Debian: apt-get install chromium)";
+const cleanups = [];
+const t = { after: (f) => cleanups.push(f) };
+let system, proxy, browser, site;
+
+// A page of another origin than the gateways': ?user, and what `Sluice` is given.
+const page = (options) => `<!doctype html><meta charset="utf-8"><title>test</title><body><script type="module">
+  import { Sluice } from "${proxy.url}/sluice.js";
+  window.got = [];
+  window.restored = 0;
+  addEventListener("pageshow", (e) => { if (e.persisted) restored++; });
+  window.sluice = new Sluice({ url: "${proxy.url}", getToken: () => fetch("/token").then((r) => r.text()), ...${options} });
+  sluice.on("state", ({ state }) => { document.body.dataset.state = state; });
+  const subscription = sluice.subscribe("topic:" + new URLSearchParams(location.search).get("topic"), (e) => { got.push(e.data); });
+  subscription.ready.then(() => { document.body.dataset.ready = true; });
+</script>`;
+
+before(async () => {
+  if (skip) return;
+  const server = createServer((request, response) => {
+    const url = new URL(request.url, "http://localhost");
+    response.setHeader("Content-Type", "text/html");
+    if (url.pathname === "/token") response.end(token("alice"));
+    else if (url.pathname === "/page") response.end(page(url.searchParams.get("options") ?? "{}"));
+    else response.end("<!doctype html><title>elsewhere</title>");
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => (server.closeAllConnections(), server.close()));
+  site = `http://127.0.0.1:${server.address().port}`;
+  system = await System.start(t, { SLUICE_ALLOWED_ORIGINS: site, SLUICE_PING_INTERVAL: "2s" });
+  proxy = await Proxy.to(t, system.gateways[0].port);
+  browser = await Browser.start(t);
+}, { timeout: 60_000 });
+after(async () => {
+  for (const f of cleanups.reverse()) await f();
+});
+
+async function open(topic, options = "{}") {
+  const tab = await browser.open(`${site}/page?topic=${topic}&options=${encodeURIComponent(options)}`);
+  await tab.wait("document.body?.dataset.ready");
+  return tab;
+}
+
+test("a page of another origin gets what is added, in every tab, and publishes", { skip }, async () => {
+  const tabs = [await open("tabs"), await open("tabs")];
+  await system.add("topic:tabs", 1);
+  const published = await tabs[1].eval(`sluice.publish("topic:tabs", 2)`);
+  assert.equal(published.duplicate, false);
+  for (const tab of tabs) await tab.wait("got.length === 2");
+  for (const tab of tabs) assert.deepEqual(await tab.eval("got"), [1, 2]);
+  assert.deepEqual(browser.complaints, []);
+});
+
+test("a reload goes on where the page was", { skip }, async () => {
+  const tab = await open("reload", "{ storage: sessionStorage }");
+  await system.add("topic:reload", 1);
+  await tab.wait("got.length === 1");
+  await tab.go("about:blank");
+  await system.add("topic:reload", 2);
+  await tab.go(`${site}/page?topic=reload&options=${encodeURIComponent("{ storage: sessionStorage }")}`);
+  await tab.wait("window.got?.length === 1");
+  assert.deepEqual(await tab.eval("got"), [2]);
+});
+
+test("a page that is put away and comes back gets what it missed", { skip }, async () => {
+  const tab = await open("cache");
+  await system.add("topic:cache", 1);
+  await tab.wait("got.length === 1");
+  await tab.go(site + "/elsewhere");
+  await until("it is elsewhere", async () => (await tab.eval("document.title")) === "elsewhere");
+  await system.add("topic:cache", 2);
+  await tab.eval("history.back()");
+  await until("it is back", async () => (await tab.eval("document.title")) === "test");
+  await tab.wait("got.length === 2");
+  assert.deepEqual([await tab.eval("restored"), await tab.eval("got")], [1, [1, 2]], "the page was restored whole");
+});
+
+test("a page that was frozen leaves, and comes back by itself", { skip }, async () => {
+  const tab = await open("frozen");
+  await tab.call("Page.setWebLifecycleState", { state: "frozen" });
+  await system.add("topic:frozen", 1);
+  await tab.call("Page.setWebLifecycleState", { state: "active" });
+  await tab.wait("got.length === 1");
+});
+
+test("a page that is online again does not wait for its next attempt", { skip }, async () => {
+  const tab = await open("offline", "{ backoff: { min: 100, max: 3600000 } }");
+  const { port } = proxy;
+  proxy.port = 0;
+  await tab.call("Network.emulateNetworkConditions", { offline: true, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
+  proxy.cut();
+  await tab.wait("document.body.dataset.state === 'waiting'");
+  await tab.eval("sluice.on('state', (e) => { window.wait = e.retryInMs; })");
+  await system.add("topic:offline", 1);
+  proxy.port = port;
+  await tab.call("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
+  await tab.wait("got.length === 1");
+});

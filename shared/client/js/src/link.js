@@ -1,0 +1,165 @@
+import { SluiceError } from "./error.js";
+
+const CONNECT_MS = 15_000; // for the token, and again for `welcome`
+const PONG_MS = 10_000; // for the answer to a ping
+const CHECK_MS = 5_000; // the same, when there is a reason to doubt
+const STABLE_MS = 10_000; // a connection that lived for so long begins the backoff anew
+const LONGEST_GOAWAY_MS = 3_600_000;
+
+// Close codes after which there is no use in coming back.
+const isFinal = (code) => code >= 4500 || [1002, 1003, 1007, 1009].includes(code);
+
+/**
+ * Keeps one connection: gets a token, opens the transport, finds out when the link is dead, and comes back after a while.
+ * It tells its owner: `_state(name, detail)`, `_hello(token)` (gives the first frame), `_welcome(frame)`, `_frame(frame, size)`,
+ * `_tick()` once a second while connected, `_lost()`, `_failed(error)`, and at the end, for whatever reason, `_ended(error)`.
+ */
+export function createLink({ url, query, transport, getToken, backoff }, owner) {
+  let timer; // until the next attempt
+  let attempts = 0;
+  let goaway; // ms, as the server has said
+  let expired = false; // the last token had
+  let ended = false;
+
+  // Of the present connection or the attempt at one, of which `at` is the identity. Times are in ms, 0: not yet.
+  let at;
+  let socket;
+  let over; // aborted at its end
+  let watcher;
+  let began = 0;
+  let welcomed = 0;
+  let heard = 0;
+  let pinged = 0; // until there is an answer
+  let patience; // with that
+  let pingMs;
+
+  const send = (frame) => socket.send(JSON.stringify(frame));
+
+  async function connect() {
+    const mine = (at = {});
+    const ifMine = (f) => (...args) => mine === at && f(...args); // what was left has nothing more to say
+    timer = clearTimeout(timer);
+    began = Date.now();
+    pinged = 0;
+    over = new AbortController();
+    watcher = setInterval(ifMine(watch), 1000);
+    owner._state("connecting");
+    try {
+      const token = await getToken({ signal: over.signal, expired });
+      if (mine !== at) return;
+      began = Date.now();
+      socket = transport({ url, query, hello: owner._hello(token) }, { frame: ifMine(take), close: ifMine(lost) });
+    } catch (error) {
+      if (mine !== at) return;
+      if (error?.terminal) return end(error);
+      owner._failed(error);
+      lost(1006, "cannot connect");
+    }
+  }
+
+  function take(text) {
+    const mine = at;
+    heard = Date.now();
+    pinged = 0;
+    try {
+      const f = JSON.parse(text);
+      if (f.type === "welcome") {
+        welcomed = heard;
+        pingMs = f.ping_ms;
+        expired = false;
+        owner._welcome(f);
+      } else if (f.type === "goaway") {
+        goaway = Math.min(Math.max(f.after_ms, 0), LONGEST_GOAWAY_MS);
+      } else {
+        owner._frame(f, text.length);
+      }
+    } catch (error) {
+      owner._failed(error);
+      if (mine === at) lost(1006, "bad frame");
+    }
+  }
+
+  // Browsers do not show a server's pings to scripts, and keep a dead connection open for minutes: so the client asks.
+  function watch() {
+    const now = Date.now();
+    if (!welcomed) {
+      if (now - began > CONNECT_MS) lost(1006, "no answer");
+      return;
+    }
+    heard = Math.min(heard, now); // should the clock have been set back
+    pinged = Math.min(pinged, now);
+    if (pinged && now - pinged > patience) return lost(1006, "the link is dead");
+    if (!pinged && now - heard > pingMs) ping(Math.min(PONG_MS, pingMs));
+    owner._tick();
+  }
+
+  function ping(ms) {
+    pinged ||= Date.now();
+    patience = ms;
+    send({ type: "ping" });
+  }
+
+  // Leaves the present connection without a word about the next one.
+  function leave() {
+    if (!at) return;
+    const left = socket;
+    at = socket = undefined;
+    welcomed = 0;
+    clearInterval(watcher);
+    over.abort();
+    left?.close();
+    owner._lost();
+  }
+
+  function lost(code, reason) {
+    const wasStable = welcomed && Date.now() - welcomed > STABLE_MS;
+    leave();
+    if (isFinal(code)) return end(new SluiceError(code, reason || "closed with code " + code));
+    expired = code === 4401;
+    if (wasStable) attempts = 0;
+    wait(goaway ?? delay(), { code, reason });
+  }
+
+  // Full jitter, so that a crowd that lost its server does not come back at once; and never below the floor.
+  function delay() {
+    const { min, max } = backoff;
+    return min + Math.random() * Math.min(max - min, min * 2 ** attempts++);
+  }
+
+  function wait(ms, detail) {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      goaway = undefined;
+      connect();
+    }, ms);
+    owner._state("waiting", { ...detail, retryInMs: ms });
+  }
+
+  /** The link may be there again, or be dead: tries now (crowd: soon), or finds out. */
+  function wake(crowd) {
+    if (welcomed) return ping(CHECK_MS);
+    if (ended || at || goaway !== undefined) return; // goaway: as long as the server has said
+    attempts = 0;
+    wait(crowd ? delay() : 0);
+  }
+
+  /** Leaves until the next wake. */
+  function sleep() {
+    if (ended) return;
+    leave();
+    clearTimeout(timer);
+    goaway = undefined;
+    owner._state("waiting");
+  }
+
+  /** Leaves for good. */
+  function end(error) {
+    if (ended) return;
+    ended = true;
+    leave();
+    clearTimeout(timer);
+    owner._ended(error);
+  }
+
+  return { _isOpen: () => welcomed > 0, _send: send, _connect: connect, _wake: wake, _sleep: sleep, _end: end };
+}

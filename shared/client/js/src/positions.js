@@ -1,0 +1,46 @@
+const DELAY_MS = 100; // events can come by thousands a second, and storage is slow
+const MOST = 10_000; // targets
+
+/**
+ * The position of each target: up to where its events have been handled. They are kept in memory and, if there is one, in a
+ * storage like localStorage, whose methods may also return promises. owner: `_failed(error)`, and `user`, whose they are.
+ */
+export function createPositions(storage, key, owner) {
+  const ids = new Map();
+  let timer;
+
+  async function load() {
+    try {
+      const { user, at = {} } = JSON.parse((await storage?.getItem(key)) ?? null) ?? {};
+      owner.user = user;
+      for (const [to, id] of Object.entries(at)) if (/^\d+(-\d+)?$/.test(id)) ids.set(to, "" + id);
+    } catch (error) {
+      owner._failed(error);
+    }
+  }
+
+  function set(to, id) {
+    ids.delete(to); // so that the first of the Map is the one that moved the longest ago
+    if (id !== undefined) ids.set(to, id);
+    if (ids.size > MOST) ids.delete(ids.keys().next().value);
+    if (storage) timer ??= setTimeout(save, DELAY_MS);
+  }
+
+  /** Writes what is not written yet. A synchronous storage has it when this returns. */
+  async function save() {
+    if (timer === undefined) return;
+    timer = clearTimeout(timer);
+    try {
+      await storage.setItem(key, JSON.stringify({ user: owner.user, at: Object.fromEntries(ids) }));
+    } catch (error) {
+      owner._failed(error);
+    }
+  }
+
+  return {
+    _load: load, _get: (to) => ids.get(to), _set: set, _save: save,
+    _clear() {
+      for (const to of ids.keys()) set(to);
+    },
+  };
+}

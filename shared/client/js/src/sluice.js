@@ -1,0 +1,366 @@
+import { onAbort } from "./abort.js";
+import { SluiceError } from "./error.js";
+import { createLink } from "./link.js";
+import { createOutbox } from "./outbox.js";
+import { watchPage } from "./page.js";
+import { createPositions } from "./positions.js";
+import { Subscription } from "./subscription.js";
+import { latest, Target } from "./target.js";
+import { websocket } from "./websocket.js";
+
+export { SluiceError, websocket };
+
+const ACK_MS = 100; // acks of a target are gathered for so long; each says it all
+const AGAIN_MS = 1000; // until what the server cannot do now is asked for again, if it does not say
+const isTemporary = (code) => code === "unavailable" || code === "rate_limited";
+const closed = () => new SluiceError("closed", "the client is closed");
+
+/** A client of Sluice: see README.md and index.d.ts. */
+export class Sluice {
+  state = "connecting";
+  user;
+  limits; // of the server, from `welcome`
+  stats = { repeats: 0, holes: 0, overflows: 0, dropped: 0 };
+
+  #options;
+  #listeners = {}; // Sets, by type
+  #targets = new Map(); // by name
+  #inServer = new Map(); // device: where targets stand that the server gives and nobody here handles
+  #leaving = new Map(); // target: ref of an `unsubscribe` without an answer
+  #acks = new Map(); // target: id, to be sent
+  #ackTimer;
+  #resuming; // {waiting: targets without an answer, targets: names, recovered}
+  #refs = 0;
+  #positions;
+  #outbox;
+  #unwatch;
+  _link;
+  _waiting = 0; // bytes of events that are not handled
+  _most; // of these
+
+  constructor(options = {}) {
+    const { url = globalThis.location?.origin, getToken, device, topics = [], signal } = options;
+    if (!getToken) throw new TypeError("getToken is missing");
+    this.#options = {
+      transport: websocket, autoAck: device !== undefined, ...options,
+      backoff: { min: 500, max: 30_000, ...options.backoff }, queue: { count: 1000, bytes: 4 << 20, ...options.queue },
+    };
+    this._most = this.#options.queue.bytes;
+    this.#positions = createPositions(options.storage, options.storageKey ?? "sluice:" + url, this);
+    const loaded = this.#positions._load().then(() => {
+      for (const t of this.#all) t._seen ??= this.#positions._get(t.to);
+    });
+    this._link = createLink({
+      url: new URL(url).href.replace(/\/$/, ""),
+      query: device === undefined ? "" : `?device=${encodeURIComponent(device)}&resume=device`,
+      transport: this.#options.transport,
+      backoff: this.#options.backoff,
+      getToken: async (why) => {
+        await loaded;
+        return getToken(why);
+      },
+    }, this);
+    this.#outbox = createOutbox(this.#options.queue, this);
+    this.#unwatch = watchPage({
+      wake: (crowd) => this._link._wake(crowd),
+      sleep: () => (this.#save(), this._link._sleep()),
+      save: () => this.#save(),
+    });
+    for (const name of topics) this.subscribe("topic:" + name, options.onEvent);
+    this._link._connect();
+    onAbort(signal, () => this.close());
+  }
+
+  /** Calls listener at each `state`, `gap`, `resumed` or `error`. Returns what ends that. */
+  on(type, listener, { signal } = {}) {
+    const all = (this.#listeners[type] ??= new Set()).add(listener);
+    const off = () => all.delete(listener);
+    onAbort(signal, off);
+    return off;
+  }
+
+  /** Subscribes to `user:<id>`, `topic:<name>` or `all`. */
+  subscribe(to, handler, options) {
+    if (typeof handler !== "function") [handler, options] = [undefined, handler];
+    const { onGap, after, signal } = options ?? {};
+    this.#check();
+    signal?.throwIfAborted();
+    let t = this.#targets.get(to);
+    if (!t) {
+      t = new Target(to, this);
+      t._seen = this.#inServer.get(to) ?? this.#positions._get(to);
+      t._after = after;
+      this.#targets.set(to, t);
+      this.#leaving.delete(to);
+    }
+    const s = new Subscription(to, handler, onGap, (forget) => {
+      deaf();
+      this.#detach(t, s, forget);
+    });
+    t._subscriptions.add(s);
+    if (t._flows) s._begun(t._seen);
+    else if (this._link._isOpen() && t._ref === undefined) this._ask(t);
+    const deaf = onAbort(signal, () => s._end());
+    return s;
+  }
+
+  /** Publishes an event, and resolves with `{to, id, duplicate}` when it was appended. */
+  async publish(to, data, options) {
+    this.#check();
+    return this.#outbox._add(to, data, options);
+  }
+
+  /** Tells the server that this device has everything of the event's target up to it; or `ack(to, id)`. */
+  ack(event, id = event.id) {
+    this.#ack(event.to ?? event, id);
+  }
+
+  /** Ends everything. What is not handled yet comes again to who resumes. */
+  close() {
+    this.#save();
+    this._link._end();
+  }
+
+  get #all() {
+    return [...this.#targets.values()];
+  }
+
+  #check() {
+    if (this.state === "closed") throw closed();
+  }
+
+  #emit(type, value) {
+    for (const listener of this.#listeners[type] ?? []) {
+      try {
+        listener(value);
+      } catch (error) {
+        console.error(error);
+      }
+    }
+  }
+
+  _failed(error, event) {
+    if (this.#listeners.error?.size) this.#emit("error", { error, event });
+    else console.error("sluice:", error);
+  }
+
+  _state(state, detail) {
+    this.state = state;
+    this.#emit("state", { state, ...detail });
+  }
+
+  // ---- the connection
+
+  // The first frame: who this is, and what it has, as far as there is room in a message. The rest is asked for later.
+  _hello(token) {
+    const { device, retained } = this.#options;
+    const resume = {};
+    let room = (this.limits?.max_message_bytes ?? 16_000) - token.length - 500;
+    for (const t of this.#all) {
+      if (t._seen === undefined || (room -= t.to.length + t._seen.length + 6) < 0) continue;
+      resume[t.to] = t._seen;
+      t._ref = "";
+    }
+    return { type: "connect", token, device, resume, on_gap: retained ? "retained" : undefined };
+  }
+
+  _welcome(f) {
+    const { onEvent } = this.#options;
+    const other = this.user !== undefined && this.user !== f.user;
+    this.limits = f.limits;
+    this.user = f.user;
+    if (other) this.#forgetUser();
+    this._state("connected");
+    for (const to of ["user:" + f.user, "all"]) {
+      const t = this.#targets.get(to);
+      if (t) { // every connection has it, from now on
+        if (!other && t._ref === undefined && (t._seen ?? t._after) === undefined) t._ref = "";
+      } else if (onEvent) this.subscribe(to, onEvent);
+    }
+    const all = this.#all;
+    const back = all.filter((t) => t._seen !== undefined);
+    this.#resuming = { waiting: new Set(back), targets: back.map((t) => t.to), recovered: true };
+    for (const t of all) if (other || t._ref === undefined) this._ask(t);
+    for (const to of this.#leaving.keys()) this.#leave(to);
+    this.#outbox._flush();
+  }
+
+  // The token is another user's: what the one before had and wanted to publish is nothing to this one.
+  #forgetUser() {
+    for (const t of this.#all) t._clear();
+    this.#positions._clear();
+    this.#acks.clear();
+    this.#leaving.clear();
+    this.#outbox._fail(new SluiceError("user_changed", "another user is connected"));
+  }
+
+  _lost() {
+    for (const t of this.#all) t._left();
+    this.#inServer.clear();
+    this.#resuming = undefined;
+    this.#outbox._lost();
+  }
+
+  _ended(error) {
+    this.#unwatch();
+    const why = error ?? closed();
+    this.state = "closed"; // before anything can be asked for again
+    for (const t of this.#all) for (const s of t._subscriptions) s._end(error);
+    this.#outbox._fail(why);
+    clearTimeout(this.#ackTimer);
+    if (error) this._failed(error);
+    this._state("closed", { error });
+  }
+
+  _tick() {
+    this.#outbox._flush();
+  }
+
+  _frame(f, size) {
+    const t = this.#targets.get(f.to);
+    switch (f.type) {
+      case "event":
+      case "skip":
+        return t?._take(f, size);
+      case "gap":
+        return t?._gap(f);
+      case "subscribed":
+        return this.#subscribed(t, f);
+      case "unsubscribed":
+        return this.#unsubscribed(t, f);
+      case "published":
+        this.#outbox._over(f.ref, "resolve", { to: f.to, id: f.id, duplicate: f.duplicate });
+        return this.#outbox._flush();
+      case "error":
+        return this.#refused(f);
+    }
+  }
+
+  #refused(f) {
+    const { ref, code, message } = f;
+    const error = new SluiceError(code, message);
+    const again = isTemporary(code) && (f.retry_after_ms ?? AGAIN_MS);
+    const t = this.#all.find((t) => ref && t._ref === ref);
+    this.#outbox._refused(ref, error, again);
+    this.#outbox._flush();
+    if (t) again ? setTimeout(() => t._ref === ref && this._ask(t), again) : this.#refuse(t, error);
+    else if (ref) { // maybe of an `unsubscribe`, as long as nobody has subscribed again
+      for (const [to, u] of this.#leaving) if (u === ref && again) setTimeout(() => this.#leaving.get(to) === ref && this.#leave(to), again);
+    } else {
+      // Which of the targets in `connect` was refused is not said, so those without an answer are asked for one by one.
+      const open = this.#all.filter((t) => t._ref === "");
+      for (const t of open) this._ask(t);
+      if (!open.length) this._failed(error);
+    }
+  }
+
+  // ---- targets
+
+  async _gap(f) {
+    this.#emit("gap", f);
+    try {
+      await this.#options.onGap?.(f);
+    } catch (error) {
+      this._failed(error, f);
+    }
+  }
+
+  _ask(t) {
+    t._left();
+    if (!this._link._isOpen()) return; // it is asked for when there is a connection
+    t._ref = "s" + ++this.#refs;
+    this._link._send({ type: "subscribe", ref: t._ref, to: t.to, after: t._seen ?? t._after });
+  }
+
+  #subscribed(t, f) {
+    const { ref = "" } = f;
+    if (!t) {
+      if (this.#options.device !== undefined && !ref) this.#inServer.set(f.to, f.position);
+      return;
+    }
+    // A device's targets begin with the connection, where its cursors are, unless this client knows better.
+    const { device } = this.#options;
+    if (t._flows || (t._ref !== ref && (ref || device === undefined || t._seen !== undefined))) return;
+    t._begin(f.position);
+    for (const s of t._subscriptions) s._begun(f.position);
+    this.#ack(t.to, t._acked); // it may have died with the gateway that had it
+    this.#settle(t, f.recovered);
+  }
+
+  #settle(t, recovered) {
+    const r = this.#resuming;
+    if (!r?.waiting.delete(t)) return;
+    r.recovered &&= recovered;
+    if (!r.waiting.size) this.#emit("resumed", { targets: r.targets, recovered: r.recovered });
+  }
+
+  // What was got is handled. At the begin of a subscription that is nothing, and nothing is acknowledged.
+  _moved(t, id, got) {
+    if (t._isGone) return;
+    this.#positions._set(t.to, id);
+    if (got && this.#options.autoAck) this.#ack(t.to, id);
+  }
+
+  // One of the handlers of a target goes.
+  #detach(t, s, forget) {
+    t._subscriptions.delete(s);
+    if (t._subscriptions.size || t._isGone) return;
+    const { to } = t;
+    this.#sendAcks();
+    this.#targets.delete(to);
+    t._end();
+    this.#settle(t, true);
+    if (forget) this.#positions._set(to);
+    if (this.state === "closed") return;
+    const { device } = this.#options;
+    if (device !== undefined && !forget) this.#inServer.set(to, this.#positions._get(to)); // its cursor must stay
+    else if (to !== "all" && to !== "user:" + this.user && (device !== undefined || this._link._isOpen())) this.#leave(to);
+  }
+
+  #leave(to) {
+    const ref = "u" + ++this.#refs;
+    if (this.#options.device !== undefined) this.#leaving.set(to, ref); // its cursor must end, so the answer counts
+    this.#inServer.delete(to);
+    if (this._link._isOpen()) this._link._send({ type: "unsubscribe", ref, to });
+  }
+
+  #unsubscribed(t, f) {
+    if (this.#leaving.get(f.to) === f.ref) this.#leaving.delete(f.to);
+    if (t && f.ref === undefined) this.#refuse(t, new SluiceError("forbidden", "the fresh token does not allow it"));
+  }
+
+  #refuse(t, error) {
+    this._failed(error);
+    this.#targets.delete(t.to);
+    const all = [...t._subscriptions];
+    t._end();
+    this.#settle(t, false);
+    for (const s of all) s._end(error);
+  }
+
+  // ---- acknowledgements and positions
+
+  #ack(to, id) {
+    id = latest(this.#acks.get(to), id);
+    if (id === undefined) return;
+    this.#acks.set(to, id);
+    this.#ackTimer ??= setTimeout(() => this.#sendAcks(), ACK_MS);
+  }
+
+  #sendAcks() {
+    this.#ackTimer = clearTimeout(this.#ackTimer);
+    if (!this._link._isOpen()) return;
+    for (const [to, id] of this.#acks) {
+      const t = this.#targets.get(to);
+      if (t && !t._flows) continue; // the server would not know yet that it was sent
+      this.#acks.delete(to);
+      if (t) t._acked = latest(t._acked, id);
+      this._link._send({ type: "ack", to, id });
+    }
+  }
+
+  #save() {
+    this.#sendAcks();
+    this.#positions._save();
+  }
+}

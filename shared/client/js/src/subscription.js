@@ -1,0 +1,58 @@
+import { SluiceError } from "./error.js";
+
+/**
+ * What `subscribe` returns: a handler of a target or, without one, what `for await` goes through. `ready` resolves with the
+ * position when the server has answered, and rejects when it refuses.
+ */
+export class Subscription {
+  #detach;
+  #item; // {event, handled}: there is one at a time, since the target waits until it is handled
+  #wake;
+  #over = false;
+  #error;
+
+  constructor(to, handler, onGap, detach) {
+    this.to = to;
+    this._onGap = onGap;
+    this._handler = handler ?? ((event) => new Promise((handled) => {
+      this.#item = { event, handled };
+      this.#wake?.();
+    }));
+    this.#detach = detach;
+    this.ready = new Promise((resolve, reject) => Object.assign(this, { _begun: resolve, _refused: reject }));
+    this.ready.catch(() => {}); // who does not ask need not hear of it here
+  }
+
+  /** Ends it, and forgets where it stood: who subscribes again begins from then on. */
+  unsubscribe() {
+    this._end(undefined, true);
+  }
+
+  /** Ends it. Without forget a later subscribe goes on where this one stood. */
+  _end(error, forget = false) {
+    if (this.#over) return;
+    this.#over = true;
+    this.#error = error;
+    this.#detach(forget);
+    this._refused(error ?? new SluiceError("closed", "the subscription has ended"));
+    this.#item?.handled();
+    this.#item = undefined;
+    this.#wake?.();
+  }
+
+  /** An event is handled when the loop asks for the next one. */
+  async *[Symbol.asyncIterator]() {
+    try {
+      for (;;) {
+        while (!this.#item && !this.#over) await new Promise((wake) => (this.#wake = wake));
+        if (this.#over) break;
+        yield this.#item.event;
+        this.#item?.handled();
+        this.#item = undefined;
+      }
+    } finally {
+      this._end();
+    }
+    if (this.#error) throw this.#error;
+  }
+}
