@@ -136,7 +136,7 @@ export class System {
     return p;
   }
 
-  /** The name of a target's key of a kind: `history`, `events`. */
+  /** The name of a target's key of a kind: `history`, `cursor`, `events`. */
   key(to, kind) {
     let crc = 0;
     for (const byte of Buffer.from(to)) {
@@ -144,7 +144,7 @@ export class System {
       for (let i = 0; i < 8; i++) crc = crc & 0x8000 ? ((crc << 1) ^ 0x1021) & 0xffff : (crc << 1) & 0xffff;
     }
     const tag = [10, 3, 61, 43, 11, 2, 60, 42, 12, 1, 63, 41, 13, 0, 62, 40][crc % 16];
-    return kind === "history" ? `sluice:{${tag}}:history:${to}` : `sluice:{${tag}}:${kind}`;
+    return `sluice:{${tag}}:${kind}` + (kind === "events" ? "" : ":" + to);
   }
 
   add(to, data, ...more) {
