@@ -148,7 +148,7 @@ export interface Subscription<E extends Events = Events> extends AsyncIterable<S
 }
 
 export class SluiceError extends Error {
-  constructor(code: string | number, message: string, options?: ErrorOptions);
+  constructor(code: string | number, message?: string);
   /** A code of the protocol, the number of a close code, or `closed`, `queue_full`, `unknown`, `user_changed`. */
   code: string | number;
 }

@@ -3,8 +3,8 @@
  * number of a close code (4501), or one of this client's own: `closed`, `queue_full`, `unknown`, `user_changed`.
  */
 export class SluiceError extends Error {
-  constructor(code, message, options) {
-    super(message, options);
+  constructor(code, message = code) {
+    super(message);
     this.name = "SluiceError";
     this.code = code;
   }

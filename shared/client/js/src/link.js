@@ -69,7 +69,7 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
         expired = false;
         owner._welcome(f);
       } else if (f.type === "goaway") {
-        goaway = Math.min(Math.max(f.after_ms, 0), LONGEST_GOAWAY_MS);
+        goaway = Math.min(f.after_ms, LONGEST_GOAWAY_MS);
       } else {
         owner._frame(f, text.length);
       }

@@ -6,7 +6,7 @@ const KEY_LIFE_MS = 9 * 60_000; // the server knows an idempotency key for 10 mi
 
 const utf8 = new TextEncoder();
 // 128 random bits. Not randomUUID: browsers have that on secure origins only.
-const key = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
+const key = () => btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16))));
 
 /**
  * The publishes that have no answer yet, in order, at most so many and so many bytes. Of each target one is under way at a
@@ -17,13 +17,13 @@ export function createOutbox(most, owner) {
   let bytes = 0;
   let refs = 0;
 
-  /** Resolves with `{to, id, duplicate}`. */
+  /** Resolves with the frame `published`. */
   const add = (to, data = null, { event, id = key(), retain, signal } = {}) => new Promise((resolve, reject) => {
     signal?.throwIfAborted();
     const ref = "p" + ++refs;
     const frame = { type: "publish", ref, to, event, id, retain: retain === false ? 0 : undefined, data };
     const size = utf8.encode(JSON.stringify(frame)).length;
-    if (entries.size >= most.count || bytes + size > most.bytes) throw new SluiceError("queue_full", "too many publishes wait");
+    if (entries.size >= most.count || bytes + size > most.bytes) throw new SluiceError("queue_full");
     const forget = onAbort(signal, () => over(ref, "reject", signal.reason));
     entries.set(ref, { frame, size, first: 0, sent: 0, resolve, reject, forget });
     bytes += size;

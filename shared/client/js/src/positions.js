@@ -21,14 +21,14 @@ export function createPositions(storage, key, owner) {
 
   function set(to, id) {
     ids.delete(to); // so that the first of the Map is the one that moved the longest ago
-    if (id !== undefined) ids.set(to, id);
+    if (id) ids.set(to, id);
     if (ids.size > MOST) ids.delete(ids.keys().next().value);
     if (storage) timer ??= setTimeout(save, DELAY_MS);
   }
 
   /** Writes what is not written yet. A synchronous storage has it when this returns. */
   async function save() {
-    if (timer === undefined) return;
+    if (!timer) return;
     timer = clearTimeout(timer);
     try {
       await storage.setItem(key, JSON.stringify({ user: owner.user, at: Object.fromEntries(ids) }));

@@ -5,15 +5,14 @@ import { createOutbox } from "./outbox.js";
 import { watchPage } from "./page.js";
 import { createPositions } from "./positions.js";
 import { Subscription } from "./subscription.js";
-import { latest, Target } from "./target.js";
+import { CONNECT, latest, Target } from "./target.js";
 import { websocket } from "./websocket.js";
 
 export { SluiceError, websocket };
 
 const ACK_MS = 100; // acks of a target are gathered for so long; each says it all
 const AGAIN_MS = 1000; // until what the server cannot do now is asked for again, if it does not say
-const isTemporary = (code) => code === "unavailable" || code === "rate_limited";
-const closed = () => new SluiceError("closed", "the client is closed");
+const closed = () => new SluiceError("closed");
 
 /** A client of Sluice: see README.md and index.d.ts. */
 export class Sluice {
@@ -29,7 +28,8 @@ export class Sluice {
   #leaving = new Map(); // target: ref of an `unsubscribe` without an answer
   #acks = new Map(); // target: id, to be sent
   #ackTimer;
-  #resuming; // {waiting: targets without an answer, targets: names, recovered}
+  #unanswered = new Set(); // targets, of those that this connection goes on with
+  #resumed; // what will be told of them: {targets: names, recovered}
   #refs = 0;
   #positions;
   #outbox;
@@ -42,7 +42,7 @@ export class Sluice {
     const { url = globalThis.location?.origin, getToken, device, topics = [], signal } = options;
     if (!getToken) throw new TypeError("getToken is missing");
     this.#options = {
-      transport: websocket, autoAck: device !== undefined, ...options,
+      transport: websocket, autoAck: !!device, ...options,
       backoff: { min: 500, max: 30_000, ...options.backoff }, queue: { count: 1000, bytes: 4 << 20, ...options.queue },
     };
     this._most = this.#options.queue.bytes;
@@ -51,10 +51,9 @@ export class Sluice {
       for (const t of this.#all) t._seen ??= this.#positions._get(t.to);
     });
     this._link = createLink({
+      ...this.#options,
       url: new URL(url).href.replace(/\/$/, ""),
-      query: device === undefined ? "" : `?device=${encodeURIComponent(device)}&resume=device`,
-      transport: this.#options.transport,
-      backoff: this.#options.backoff,
+      query: !device ? "" : `?device=${encodeURIComponent(device)}&resume=device`,
       getToken: async (why) => {
         await loaded;
         return getToken(why);
@@ -83,7 +82,7 @@ export class Sluice {
   subscribe(to, handler, options) {
     if (typeof handler !== "function") [handler, options] = [undefined, handler];
     const { onGap, after, signal } = options ?? {};
-    this.#check();
+    if (this.state === "closed") throw closed();
     signal?.throwIfAborted();
     let t = this.#targets.get(to);
     if (!t) {
@@ -99,14 +98,14 @@ export class Sluice {
     });
     t._subscriptions.add(s);
     if (t._flows) s._begun(t._seen);
-    else if (this._link._isOpen() && t._ref === undefined) this._ask(t);
+    else if (this._link._isOpen() && !t._ref) this._ask(t);
     const deaf = onAbort(signal, () => s._end());
     return s;
   }
 
   /** Publishes an event, and resolves with `{to, id, duplicate}` when it was appended. */
   async publish(to, data, options) {
-    this.#check();
+    if (this.state === "closed") throw closed();
     return this.#outbox._add(to, data, options);
   }
 
@@ -123,10 +122,6 @@ export class Sluice {
 
   get #all() {
     return [...this.#targets.values()];
-  }
-
-  #check() {
-    if (this.state === "closed") throw closed();
   }
 
   #emit(type, value) {
@@ -157,16 +152,16 @@ export class Sluice {
     const resume = {};
     let room = (this.limits?.max_message_bytes ?? 16_000) - token.length - 500;
     for (const t of this.#all) {
-      if (t._seen === undefined || (room -= t.to.length + t._seen.length + 6) < 0) continue;
+      if (!t._seen || (room -= t.to.length + t._seen.length + 6) < 0) continue;
       resume[t.to] = t._seen;
-      t._ref = "";
+      t._ref = CONNECT;
     }
     return { type: "connect", token, device, resume, on_gap: retained ? "retained" : undefined };
   }
 
   _welcome(f) {
     const { onEvent } = this.#options;
-    const other = this.user !== undefined && this.user !== f.user;
+    const other = this.user && this.user !== f.user;
     this.limits = f.limits;
     this.user = f.user;
     if (other) this.#forgetUser();
@@ -174,13 +169,14 @@ export class Sluice {
     for (const to of ["user:" + f.user, "all"]) {
       const t = this.#targets.get(to);
       if (t) { // every connection has it, from now on
-        if (!other && t._ref === undefined && (t._seen ?? t._after) === undefined) t._ref = "";
+        if (!other && !t._ref && !(t._seen ?? t._after)) t._ref = CONNECT;
       } else if (onEvent) this.subscribe(to, onEvent);
     }
     const all = this.#all;
-    const back = all.filter((t) => t._seen !== undefined);
-    this.#resuming = { waiting: new Set(back), targets: back.map((t) => t.to), recovered: true };
-    for (const t of all) if (other || t._ref === undefined) this._ask(t);
+    const back = all.filter((t) => t._seen);
+    this.#unanswered = new Set(back);
+    this.#resumed = { targets: back.map((t) => t.to), recovered: true };
+    for (const t of all) if (other || !t._ref) this._ask(t);
     for (const to of this.#leaving.keys()) this.#leave(to);
     this.#outbox._flush();
   }
@@ -191,22 +187,21 @@ export class Sluice {
     this.#positions._clear();
     this.#acks.clear();
     this.#leaving.clear();
-    this.#outbox._fail(new SluiceError("user_changed", "another user is connected"));
+    this.#outbox._fail(new SluiceError("user_changed"));
   }
 
   _lost() {
     for (const t of this.#all) t._left();
     this.#inServer.clear();
-    this.#resuming = undefined;
+    this.#unanswered.clear();
     this.#outbox._lost();
   }
 
   _ended(error) {
     this.#unwatch();
-    const why = error ?? closed();
     this.state = "closed"; // before anything can be asked for again
     for (const t of this.#all) for (const s of t._subscriptions) s._end(error);
-    this.#outbox._fail(why);
+    this.#outbox._fail(error ?? closed());
     clearTimeout(this.#ackTimer);
     if (error) this._failed(error);
     this._state("closed", { error });
@@ -229,7 +224,7 @@ export class Sluice {
       case "unsubscribed":
         return this.#unsubscribed(t, f);
       case "published":
-        this.#outbox._over(f.ref, "resolve", { to: f.to, id: f.id, duplicate: f.duplicate });
+        this.#outbox._over(f.ref, "resolve", f);
         return this.#outbox._flush();
       case "error":
         return this.#refused(f);
@@ -237,9 +232,9 @@ export class Sluice {
   }
 
   #refused(f) {
-    const { ref, code, message } = f;
-    const error = new SluiceError(code, message);
-    const again = isTemporary(code) && (f.retry_after_ms ?? AGAIN_MS);
+    const { ref, code } = f;
+    const error = new SluiceError(code, f.message);
+    const again = (code === "unavailable" || code === "rate_limited") && (f.retry_after_ms ?? AGAIN_MS);
     const t = this.#all.find((t) => ref && t._ref === ref);
     this.#outbox._refused(ref, error, again);
     this.#outbox._flush();
@@ -248,7 +243,7 @@ export class Sluice {
       for (const [to, u] of this.#leaving) if (u === ref && again) setTimeout(() => this.#leaving.get(to) === ref && this.#leave(to), again);
     } else {
       // Which of the targets in `connect` was refused is not said, so those without an answer are asked for one by one.
-      const open = this.#all.filter((t) => t._ref === "");
+      const open = this.#all.filter((t) => t._ref === CONNECT);
       for (const t of open) this._ask(t);
       if (!open.length) this._failed(error);
     }
@@ -273,14 +268,14 @@ export class Sluice {
   }
 
   #subscribed(t, f) {
-    const { ref = "" } = f;
+    const { ref = CONNECT } = f;
     if (!t) {
-      if (this.#options.device !== undefined && !ref) this.#inServer.set(f.to, f.position);
+      if (this.#options.device && ref === CONNECT) this.#inServer.set(f.to, f.position);
       return;
     }
     // A device's targets begin with the connection, where its cursors are, unless this client knows better.
     const { device } = this.#options;
-    if (t._flows || (t._ref !== ref && (ref || device === undefined || t._seen !== undefined))) return;
+    if (t._flows || (t._ref !== ref && (ref !== CONNECT || !device || t._seen))) return;
     t._begin(f.position);
     for (const s of t._subscriptions) s._begun(f.position);
     this.#ack(t.to, t._acked); // it may have died with the gateway that had it
@@ -288,15 +283,13 @@ export class Sluice {
   }
 
   #settle(t, recovered) {
-    const r = this.#resuming;
-    if (!r?.waiting.delete(t)) return;
-    r.recovered &&= recovered;
-    if (!r.waiting.size) this.#emit("resumed", { targets: r.targets, recovered: r.recovered });
+    if (!this.#unanswered.delete(t)) return;
+    this.#resumed.recovered &&= recovered;
+    if (!this.#unanswered.size) this.#emit("resumed", this.#resumed);
   }
 
   // What was got is handled. At the begin of a subscription that is nothing, and nothing is acknowledged.
   _moved(t, id, got) {
-    if (t._isGone) return;
     this.#positions._set(t.to, id);
     if (got && this.#options.autoAck) this.#ack(t.to, id);
   }
@@ -313,20 +306,20 @@ export class Sluice {
     if (forget) this.#positions._set(to);
     if (this.state === "closed") return;
     const { device } = this.#options;
-    if (device !== undefined && !forget) this.#inServer.set(to, this.#positions._get(to)); // its cursor must stay
-    else if (to !== "all" && to !== "user:" + this.user && (device !== undefined || this._link._isOpen())) this.#leave(to);
+    if (device && !forget) this.#inServer.set(to, this.#positions._get(to)); // its cursor must stay
+    else if (to !== "all" && to !== "user:" + this.user && (device || this._link._isOpen())) this.#leave(to);
   }
 
   #leave(to) {
     const ref = "u" + ++this.#refs;
-    if (this.#options.device !== undefined) this.#leaving.set(to, ref); // its cursor must end, so the answer counts
+    if (this.#options.device) this.#leaving.set(to, ref); // its cursor must end, so the answer counts
     this.#inServer.delete(to);
     if (this._link._isOpen()) this._link._send({ type: "unsubscribe", ref, to });
   }
 
   #unsubscribed(t, f) {
     if (this.#leaving.get(f.to) === f.ref) this.#leaving.delete(f.to);
-    if (t && f.ref === undefined) this.#refuse(t, new SluiceError("forbidden", "the fresh token does not allow it"));
+    if (t && !f.ref) this.#refuse(t, new SluiceError("forbidden"));
   }
 
   #refuse(t, error) {
@@ -342,7 +335,7 @@ export class Sluice {
 
   #ack(to, id) {
     id = latest(this.#acks.get(to), id);
-    if (id === undefined) return;
+    if (!id) return;
     this.#acks.set(to, id);
     this.#ackTimer ??= setTimeout(() => this.#sendAcks(), ACK_MS);
   }

@@ -34,7 +34,7 @@ export class Subscription {
     this.#over = true;
     this.#error = error;
     this.#detach(forget);
-    this._refused(error ?? new SluiceError("closed", "the subscription has ended"));
+    this._refused(error ?? new SluiceError("closed"));
     this.#item?.handled();
     this.#item = undefined;
     this.#wake?.();

@@ -4,12 +4,15 @@ const parts = (id) => {
 };
 const isAfter = (a, b) => parts(a) > parts(b);
 /** The one of two ids, of which each may be missing, that comes later. */
-export const latest = (a, b) => (a === undefined || (b !== undefined && isAfter(b, a)) ? b : a);
+export const latest = (a, b) => (!a || (b && isAfter(b, a)) ? b : a);
+
+/** The ref of what was asked for in `connect`, whose answers have none. */
+export const CONNECT = "c";
 
 /**
  * One target: what the server has sent of it and is not handled yet, and where its chain of events stands.
  *
- * Events are taken only while it `_flows`: after the server has answered the last `subscribe` of it (`_ref`; "" is the
+ * Events are taken only while it `_flows`: after the server has answered the last `subscribe` of it (`_ref`; CONNECT is the
  * answer to `connect`, which has none; undefined: nothing was asked on this connection). What comes before is of a position
  * that was left, and comes again.
  *
@@ -19,6 +22,7 @@ export const latest = (a, b) => (a === undefined || (b !== undefined && isAfter(
  */
 export class Target {
   _subscriptions = new Set();
+  _isGone = false;
   _flows = false;
   _ref;
   _after; // where to begin without that
@@ -29,15 +33,10 @@ export class Target {
   #full = false; // ask again when the queue is empty
   #mended; // where the last hole was
   #working = false;
-  #gone = false;
 
   constructor(to, owner) {
     this.to = to;
     this._owner = owner;
-  }
-
-  get _isGone() {
-    return this.#gone;
   }
 
   /** The connection has gone. */
@@ -48,7 +47,7 @@ export class Target {
 
   /** Nothing of it is wanted any more, or can be had. */
   _end() {
-    this.#gone = true;
+    this._isGone = true;
     this._clear();
   }
 
@@ -70,7 +69,7 @@ export class Target {
 
   /** Takes the frame `gap`. */
   _gap(f) {
-    if (!this._flows && this._ref === undefined) return;
+    if (!this._flows && !this._ref) return;
     this._seen = f.position;
     this._acked = undefined; // ids may have fallen
     this.#push(f, f.position, 0);
@@ -81,15 +80,15 @@ export class Target {
     const { stats } = this._owner;
     const { id, prev } = f;
     if (!this._flows) {
-      if (id === undefined) stats.dropped++; // live only: it does not come again
+      if (!id) stats.dropped++; // live only: it does not come again
       return;
     }
-    if (id !== undefined) {
+    if (id) {
       if (!isAfter(id, this._seen)) return void stats.repeats++;
       if (isAfter(prev, this._seen) && !this.#cross(f)) return;
     }
     if (this.#queue.length && this._owner._waiting + size > this._owner._most) {
-      if (id === undefined) return void stats.dropped++;
+      if (!id) return void stats.dropped++;
       stats.overflows++;
       this.#full = true;
       this._flows = false;
@@ -127,10 +126,10 @@ export class Target {
       this.#queue.shift();
       this.#bytes -= item.size;
       this._owner._waiting -= item.size;
-      if (item.id !== undefined) this._owner._moved(this, item.id, item.frame);
+      if (item.id) this._owner._moved(this, item.id, item.frame);
     }
     this.#working = false;
-    if (this.#full && !this.#gone) {
+    if (this.#full && !this._isGone) {
       this.#full = false;
       this._owner._ask(this);
     }

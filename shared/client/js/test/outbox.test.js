@@ -12,7 +12,7 @@ test("of a target one is under way at a time, and a repeat has the same key", as
   await server.welcome();
   const [first, other] = server.sent("publish");
   assert.deepEqual({ ...first, id: 0 }, { type: "publish", ref: "p1", to, event: "e", id: 0, data: "a" });
-  assert.match(first.id, /^[0-9a-f]{32}$/);
+  assert.match(first.id, /^[A-Za-z0-9+/]{22}==$/);
   assert.deepEqual([server.sent("publish").length, other.data], [2, "c"]);
   server.link.on.close(1006, "");
   await server.after(2000);
@@ -20,7 +20,7 @@ test("of a target one is under way at a time, and a repeat has the same key", as
   assert.deepEqual(server.sent("publish"), [first, other]);
   answer(server, first, { duplicate: true });
   answer(server, other);
-  assert.deepEqual(await a, { to, id: "1-0", duplicate: true });
+  assert.deepEqual(await a, { type: "published", ref: "p1", to, id: "1-0", duplicate: true });
   await c;
   assert.equal(server.sent("publish").at(-1).data, "b");
   answer(server, server.sent("publish").at(-1));
