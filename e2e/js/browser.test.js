@@ -3,7 +3,8 @@ import { createServer } from "node:http";
 import { once } from "node:events";
 import { after, before, test } from "node:test";
 import { Browser, findChromium } from "./browser.js";
-import { Proxy, System, token, until } from "./harness.js";
+import { examples } from "./examples.js";
+import { Proxy, System, until } from "./harness.js";
 
 const skip = findChromium() ? false : "SKIP: no chromium on the PATH (Debian: apt-get install chromium)";
 const cleanups = [];
@@ -27,14 +28,15 @@ before(async () => {
   const server = createServer((request, response) => {
     const url = new URL(request.url, "http://localhost");
     response.setHeader("Content-Type", "text/html");
-    if (url.pathname === "/token") response.end(token("alice"));
+    if (url.pathname === "/token") response.end("dev:alice");
     else if (url.pathname === "/page") response.end(page(url.searchParams.get("options") ?? "{}"));
+    else if (url.pathname === "/printed") response.end(examples("html")[0].replaceAll("http://127.0.0.1:8080", proxy.url));
     else response.end("<!doctype html><title>elsewhere</title>");
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   t.after(() => (server.closeAllConnections(), server.close()));
   site = `http://127.0.0.1:${server.address().port}`;
-  system = await System.start(t, { SLUICE_ALLOWED_ORIGINS: site, SLUICE_PING_INTERVAL: "2s" });
+  system = await System.start(t, { SLUICE_AUTH: "dev", SLUICE_ALLOWED_ORIGINS: site, SLUICE_PING_INTERVAL: "2s" });
   proxy = await Proxy.to(t, system.gateways[0].port);
   browser = await Browser.start(t);
 }, { timeout: 60_000 });
@@ -102,4 +104,10 @@ test("a page that is online again does not wait for its next attempt", { skip },
   proxy.port = port;
   await tab.call("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
   await tab.wait("got.length === 1");
+});
+
+test("the page that README prints", { skip }, async () => {
+  const tab = await browser.open(site + "/printed");
+  await tab.wait("document.querySelector('#list')?.innerText.includes('hi')");
+  assert.deepEqual(browser.complaints, []);
 });

@@ -54,7 +54,7 @@ func run(t *testing.T, env []string, files ...string) (passed int) {
 	path, flags := node(t)
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, append([]string{"--test", "--test-reporter=tap"}, files...)...)
+	cmd := exec.CommandContext(ctx, path, append([]string{"--test", "--test-reporter=tap", "--test-concurrency=4"}, files...)...)
 	cmd.Env = append(append(os.Environ(), "NODE_NO_WARNINGS=1", "NODE_OPTIONS="+strings.Join(flags, " ")), env...)
 	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.CombinedOutput()

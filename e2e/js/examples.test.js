@@ -1,0 +1,33 @@
+// The examples for Node that the documents print are run as they are printed; browser.test.js opens the page.
+import assert from "node:assert/strict";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { examples } from "./examples.js";
+import { directory, start, System, until } from "./harness.js";
+
+test("examples of the documents", async (t) => {
+  const system = await System.start(t, { SLUICE_AUTH: "dev" });
+  const gateway = system.gateways[0].url;
+  const here = (text) => text.replaceAll("http://127.0.0.1:8080", gateway);
+
+  const dir = directory(t);
+  mkdirSync(join(dir, "node_modules/@sluice"), { recursive: true });
+  symlinkSync(fileURLToPath(new URL("../../shared/client/js", import.meta.url)), join(dir, "node_modules/@sluice/client"));
+  const programs = examples("js").map((text, i) => {
+    const file = join(dir, `${i}.mjs`);
+    const begin = `import { Sluice } from "@sluice/client"; const sluice = new Sluice({ url: "${gateway}", getToken: () => "dev:alice" });\n`;
+    writeFileSync(file, here(/^import/m.test(text) ? text : begin + text));
+    return start(t, process.execPath, [...process.execArgv, file]);
+  });
+  assert.ok(programs.length >= 4);
+  // Until each of them has subscribed, events come again.
+  await until("Node prints what is added, to all that print", async () => {
+    await system.add("topic:room-1", { text: "from Redis" });
+    await system.add("topic:jobs", { text: "from Redis" });
+    if (programs.filter((p) => p.said.includes("from Redis")).length >= 3) return true;
+    throw new Error(programs.map((p) => p.said).join("\n---\n"));
+  });
+  for (const p of programs) assert.doesNotMatch(p.said, /error/i);
+});

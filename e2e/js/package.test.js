@@ -1,0 +1,57 @@
+// The package as npm packs it: installed into an empty project, and judged by others' tools.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { directory } from "./harness.js";
+import { examples } from "./examples.js";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const source = join(here, "../../shared/client/js");
+const run = promisify(execFile);
+const skip = await run("npm", ["--version"]).then(() => false, () => "SKIP: no npm on the PATH");
+
+let project, packed;
+before(async (t) => {
+  if (skip) return;
+  project = directory(t);
+  const npm = (...args) => run("npm", [...args, "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"], { cwd: project });
+  const { stdout } = await npm("pack", source, "--json", "--pack-destination", project);
+  packed = join(project, JSON.parse(stdout)[0].filename);
+  const { devDependencies } = JSON.parse(readFileSync(join(here, "package.json")));
+  writeFileSync(join(project, "package.json"), JSON.stringify({ private: true, type: "module", devDependencies }));
+  await npm("install", packed);
+  cpSync(join(here, "project"), project, { recursive: true });
+}, { timeout: 120_000 });
+
+const tool = (name, ...args) => run(join(project, "node_modules/.bin", name), args, { cwd: project })
+  .catch((error) => assert.fail(`${name}: ${error.stdout}${error.stderr}`));
+
+test("the package holds what it needs, and imports", { skip }, async () => {
+  const { stdout } = await run(process.execPath, ["--input-type=module", "-e", `
+    import * as client from "@sluice/client";
+    import * as hooks from "@sluice/client/react";
+    console.log(Object.keys(client).sort().join(), Object.keys(hooks).sort().join());
+  `], { cwd: project });
+  assert.equal(stdout.trim(), "Sluice,SluiceError,websocket useSluiceState,useSubscription");
+});
+
+test("publint and arethetypeswrong have nothing to say", { skip }, async () => {
+  await Promise.all([tool("publint", "--strict", packed), tool("attw", packed, "--profile", "esm-only", "--no-color")]);
+});
+
+test("its types allow what is right, and nothing else", { skip }, async () => {
+  examples("tsx").forEach((text, i) => writeFileSync(join(project, `example${i}.tsx`), text));
+  writeFileSync(join(project, "tsconfig.json"), JSON.stringify({
+    compilerOptions: { strict: true, noEmit: true, target: "es2022", module: "nodenext", lib: ["es2022", "dom"], types: [], jsx: "react-jsx" },
+    include: ["*.ts", "*.tsx"],
+  }));
+  await tool("tsc", "--pretty", "false");
+});
+
+test("the hooks keep one subscription while a component is there", { skip }, async () => {
+  await run(process.execPath, ["hooks.mjs"], { cwd: project }).catch((error) => assert.fail(error.stderr));
+});
