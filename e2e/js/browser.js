@@ -27,7 +27,7 @@ export class Browser {
     b.#socket = new WebSocket(url);
     b.#socket.onmessage = (e) => b.#take(JSON.parse(e.data));
     await once(b.#socket, "open");
-    t.after(() => b.call("Browser.close").catch(() => {}));
+    t.after(() => Promise.race([b.call("Browser.close"), p.over])); // it may end before it answers
     return b;
   }
 
@@ -78,7 +78,7 @@ export class Tab {
   wait(expression) {
     return until(expression, async () => {
       if (await this.eval(expression)) return true;
-      throw new Error(await this.eval("document.body.innerText"));
+      throw new Error(await this.eval("JSON.stringify([location.href, document.body?.innerText, window.got, window.sluice, { ...sessionStorage }])"));
     });
   }
 }

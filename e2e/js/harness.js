@@ -22,7 +22,7 @@ export async function until(what, check) {
     } catch (error) {
       last = error;
     }
-    if (Date.now() > end) throw new Error(`still not so after ${PATIENCE_MS} ms: ${what} (${last})`);
+    if (Date.now() > end) throw new Error(`still not so after ${PATIENCE_MS} ms: ${what} (${last?.stack ?? last})`);
   }
 }
 
@@ -136,7 +136,7 @@ export class System {
     return p;
   }
 
-  /** The name of a target's key of a kind: `history`, `cursor`, `events`. */
+  /** The name of a target's key of a kind: `history`, `session`, `cursor`, `events`. */
   key(to, kind) {
     let crc = 0;
     for (const byte of Buffer.from(to)) {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-const deadline = 3 * time.Minute // for all of them; they take a tenth of it
+const deadline = 5 * time.Minute // for all of them; they take a tenth of it on an idle machine
 
 // node is the Node that runs the tests, with the flag that gives version 20 and 21 a WebSocket.
 func node(t *testing.T) (path string, flags []string) {

@@ -9,8 +9,9 @@ export function watchPage({ wake, sleep, save }) {
   const page = globalThis.document;
   on(globalThis, "online", () => wake(true));
   on(globalThis, "offline", () => wake()); // is it? a ping will tell
-  // A page with an open WebSocket is not put into the page cache, so it must be closed before.
-  on(globalThis, "pagehide", (e) => (e.persisted ? sleep() : save()));
+  // A page with an open WebSocket is not put into the page cache. One that is replaced must handle no event any more, since
+  // the next page would begin behind it.
+  on(globalThis, "pagehide", sleep);
   on(globalThis, "pageshow", (e) => e.persisted && wake());
   on(page, "visibilitychange", () => (page.visibilityState === "visible" ? wake() : save()));
   on(page, "freeze", sleep);

@@ -1,4 +1,4 @@
-const DELAY_MS = 100; // events can come by thousands a second, and storage is slow
+const PAUSE_MS = 100; // between two writes: events can come by thousands a second, and storage is slow
 const MOST = 10_000; // targets
 
 /**
@@ -7,7 +7,8 @@ const MOST = 10_000; // targets
  */
 export function createPositions(storage, key, owner) {
   const ids = new Map();
-  let timer;
+  let changed = false;
+  let pause;
 
   async function load() {
     try {
@@ -23,13 +24,19 @@ export function createPositions(storage, key, owner) {
     ids.delete(to); // so that the first of the Map is the one that moved the longest ago
     if (id) ids.set(to, id);
     if (ids.size > MOST) ids.delete(ids.keys().next().value);
-    if (storage) timer ??= setTimeout(save, DELAY_MS);
+    changed = true;
+    if (!pause) save();
   }
 
   /** Writes what is not written yet. A synchronous storage has it when this returns. */
   async function save() {
-    if (!timer) return;
-    timer = clearTimeout(timer);
+    if (!changed || !storage) return;
+    changed = false;
+    clearTimeout(pause);
+    pause = setTimeout(() => {
+      pause = 0;
+      save();
+    }, PAUSE_MS);
     try {
       await storage.setItem(key, JSON.stringify({ user: owner.user, at: Object.fromEntries(ids) }));
     } catch (error) {
