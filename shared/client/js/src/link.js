@@ -138,14 +138,13 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
   /** The link may be there again, or be dead: tries now (crowd: soon), or finds out. */
   function wake(crowd) {
     if (welcomed) return ping(CHECK_MS);
-    if (ended || at || goaway !== undefined) return; // goaway: as long as the server has said
+    if (at || goaway !== undefined) return; // goaway: as long as the server has said
     attempts = 0;
     wait(crowd ? delay() : 0);
   }
 
   /** Leaves until the next wake. */
   function sleep() {
-    if (ended) return;
     leave();
     clearTimeout(timer);
     goaway = undefined;

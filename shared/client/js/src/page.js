@@ -3,7 +3,7 @@
  * many clients at once); `sleep()`: the page is put away whole, and may come back; `save()`: it may be gone any moment.
  * Returns what ends it.
  */
-export function watchPage({ wake, sleep, save }) {
+export function watchPage(wake, sleep, save) {
   const over = new AbortController();
   const on = (target, type, f) => target?.addEventListener?.(type, f, { signal: over.signal });
   const page = globalThis.document;

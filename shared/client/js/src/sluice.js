@@ -38,7 +38,7 @@ export class Sluice {
   _waiting = 0; // bytes of events that are not handled
   _most; // of these
 
-  constructor(options = {}) {
+  constructor(options) {
     const { url = globalThis.location?.origin, getToken, device, topics = [], signal } = options;
     if (!getToken) throw new TypeError("getToken is missing");
     this.#options = {
@@ -60,11 +60,8 @@ export class Sluice {
       },
     }, this);
     this.#outbox = createOutbox(this.#options.queue, this);
-    this.#unwatch = watchPage({
-      wake: (crowd) => this._link._wake(crowd),
-      sleep: () => (this.#save(), this._link._sleep()),
-      save: () => this.#save(),
-    });
+    const save = () => this.#save();
+    this.#unwatch = watchPage(this._link._wake, () => (save(), this._link._sleep()), save);
     for (const name of topics) this.subscribe("topic:" + name, options.onEvent);
     this._link._connect();
     onAbort(signal, () => this.close());
