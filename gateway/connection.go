@@ -35,6 +35,7 @@ type conn struct {
 	// Set before the first subscription.
 	visit    *visit        // nil in tests
 	account  *limits.Party // the user's; nil in tests
+	since    int64         // when it was let in, Redis's clock in Unix ms
 	device   string        // for cursors
 	retained bool          // on_gap
 

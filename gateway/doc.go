@@ -9,6 +9,8 @@
 //	http.go        requests that are no WebSocket: checks, answers and refusals as JSON
 //	tickets.go     what stands for a token once
 //	script.go      the JavaScript client for pages
+//	kicks.go       users whose connections are ended, and who are kept out
+//	users.go       a user's connections, listed and ended by HTTP
 //	refusal.go     why a connection is not let in
 //	limit.go       how much a client may ask for
 //	openers.go     so many opened at once
@@ -27,7 +29,7 @@
 // session Hashes in sessions/, bytes to and from a client in socket/, tokens in auth/; what
 // a stranger may send in listen/, and how much everybody may have in limits/.
 //
-// Locks, in their order: a shard's and a client's (live/doc.go), that of the lags, a
+// Locks, in their order: a shard's and a client's (live/doc.go), that of the lags or the kicks, a
 // connection's, then those of the acks, the sessions and the list of connections, and a
 // socket's. None is held while Redis is asked.
 package gateway

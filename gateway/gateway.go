@@ -61,6 +61,7 @@ type Gateway struct {
 	history   *history.Reader
 	lags      *lags
 	cursors   *cursors
+	kicks     *kicks
 
 	cursorReads chan struct{} // bounds the reads of cursors under way
 
@@ -104,18 +105,19 @@ func New(o Options) (*Gateway, error) {
 	g.cursorReads = make(chan struct{}, mostCursorReads)
 	g.sessions = sessions.New(sessions.Options{
 		Server: id, Store: o.Store, Partitions: o.Config.Store.Partitions, TTL: o.Config.Store.SessionTTL,
-		Missed: func(target string) { g.flow.Missed(target) }, Failed: g.metrics.sessionFailures.Inc, Log: g.log,
+		About: g.about, Missed: g.missed, Failed: g.metrics.sessionFailures.Inc, Log: g.log,
 	})
 	g.history = history.NewReader(o.Store.History)
 	g.flow = live.New(live.Options{
-		Partitions: o.Config.Store.Partitions, Partition: o.Store.Partition, History: g.history, Sessions: g.sessions,
-		NowMs: o.Store.NowMs, TTLMs: o.Store.HistoryTTLMs(), HeardMs: g.heardMs, ReignBegan: g.reignBegan,
+		Partitions: o.Config.Store.Partitions, Partition: o.Store.Partition, History: g.history, Sessions: admission{g.sessions, o.Store},
+		NowMs: o.Store.NowMs, TTLMs: o.Store.HistoryTTLMs(), HeardMs: g.heardMs, ReignBegan: g.reignBegan, Lost: func(p int) { g.kicks.lost(p) },
 		Metrics: &g.metrics.live, Log: g.log,
 	})
 	g.lags = newLags(id, o.Store, g.metrics, g.log, g.conn)
 	g.publisher = newPublisher(o.Store, g.metrics, g.log)
 	g.acks = newAcks(o.Store, o.Config.AcksSize, g.metrics, g.log)
 	g.cursors = newCursors(g.all, g.log)
+	g.kicks = newKicks(g)
 	return g, nil
 }
 
@@ -145,6 +147,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.watchBacklog(inner2) })
 	work.Go(func() error { return g.lags.run(inner2) })
 	work.Go(func() error { return g.cursors.run(inner2) })
+	work.Go(func() error { return g.kicks.run(inner2) })
 	work.Go(func() error { return g.flow.Run(inner2) })
 	work.Go(func() error { return g.verifier.Run(inner2, g.log, g.metrics.keyFailures.Inc) })
 	serve := make(chan error, 1)

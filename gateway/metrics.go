@@ -29,7 +29,7 @@ type metrics struct {
 	connections, slow, backlog        prometheus.Gauge
 	records, publishes, subscriptions prometheus.Counter
 	sessionFailures, retired          prometheus.Counter
-	keyFailures                       prometheus.Counter
+	keyFailures, kicked               prometheus.Counter
 	acks, acksRefused, acksWritten    prometheus.Counter
 	ackDrops                          *prometheus.CounterVec
 	drops, closes, refused, errors    *prometheus.CounterVec
@@ -56,6 +56,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sessionFailures: counter("session_failures_total", "Writes of sessions that failed and were repeated."),
 		retired:         counter("retired_total", "Connections sent away because they had reached their greatest age."),
 		keyFailures:     counter("jwks_failures_total", "Fetches of the keys that check tokens (SLUICE_JWKS_URL) that failed."),
+		kicked:          counter("kicked_total", "Connections ended by a kick."),
 		acks:            counter("acks_total", "Acknowledgements that clients sent."),
 		acksRefused:     counter("acks_refused_total", "Acknowledgements of what was not sent on their connection."),
 		acksWritten:     counter("acks_written_total", "Acknowledgements appended to the acks streams, the highest for many."),

@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -48,7 +49,7 @@ func (c *conn) open(id auth.Identity, asked *asked) {
 		c.retireAt = time.Now().Add(age/2 + rand.N(age/2+1))
 	}
 	c.authorize(id)
-	c.device, c.retained = strings.Clone(asked.device), asked.retained
+	c.device, c.retained, c.since = strings.Clone(asked.device), asked.retained, c.gw.store.NowMs()
 	c.Keeps(c.device != "", asked.byTime)
 
 	ctx, done := c.Work()
@@ -61,6 +62,10 @@ func (c *conn) open(id auth.Identity, asked *asked) {
 		list, more := c.entitled(id, asked.wants)
 		asked.mistakes = append(asked.mistakes, more...)
 		err = c.subscribeFirst(ctx, list, asked.mistakes)
+	}
+	if out, kicked := errors.AsType[*keptOut](err); kicked {
+		c.refuse(out.refusal())
+		return
 	}
 	if err != nil && !c.isOver() {
 		c.gw.log.Warn("could not open a connection", "conn", c.id, "err", err)

@@ -205,8 +205,12 @@ func (g *Gateway) reignBegan(partition int) {
 	}
 }
 
-// answer gives a client the result of its publish.
+// answer gives a client the result of its publish, or ends those who are kicked.
 func (g *Gateway) answer(r *wire.Record) {
+	if r.Kind == wire.RecKick {
+		g.kick(r.Kick, kickSlack)
+		return
+	}
 	c := g.conn(r.Conn)
 	if c == nil {
 		g.metrics.dropped(live.DropNobody)

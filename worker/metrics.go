@@ -15,6 +15,7 @@ type metrics struct {
 	reigns, failures, retries, swept                 prometheus.Counter
 	acks, cursorsMoved, ackFailures                  prometheus.Counter
 	ackDrops                                         *prometheus.CounterVec
+	kicks                                            prometheus.Counter
 	owned                                            prometheus.Gauge
 	batch, duration                                  prometheus.Histogram
 	dead, slow                                       *prometheus.CounterVec
@@ -40,6 +41,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		failures:     counter("failures_total", "Tenures ended by a failure or by another worker."),
 		retries:      counter("retries_total", "Batches tried again because Redis refused for now."),
 		swept:        counter("sessions_swept_total", "Expired session fields removed."),
+		kicks:        counter("kicks_total", "Kicks that gateways were told of."),
 		acks:         counter("acks_total", "Acknowledgements read, those of connections without a device included."),
 		cursorsMoved: counter("cursors_moved_total", "Cursors that an acknowledgement moved."),
 		ackFailures:  counter("ack_failures_total", "Batches of acknowledgements that were tried again."),

@@ -45,7 +45,8 @@ type item struct {
 	source    store.Entry
 	part      *partition
 	claim     *store.Claim
-	append    *store.Append
+	append    *store.Append // nil of what is live only, and of a kick
+	kick      *store.Append
 	route     *store.Route
 	duplicate bool
 }
@@ -147,7 +148,7 @@ func (s *step) prepare(ctx context.Context, conn *store.Lane, items []*item) err
 			it.claim = &store.Claim{Partition: it.source.Partition, To: it.To, Key: it.Key, Owner: it.Owner, ID: it.ID, At: it.Added}
 			claims = append(claims, it.claim)
 		}
-		if it.Live {
+		if it.Live || it.Kick != nil {
 			continue
 		}
 		if _, again := s.known[it.To]; again {
@@ -193,6 +194,11 @@ func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
 			it.route = &store.Route{Partition: it.source.Partition, Target: it.To}
 			s.byTarget[it.To] = it.route
 			routes = append(routes, it.route)
+		}
+		if it.Kick != nil {
+			it.kick = &store.Append{Partition: it.source.Partition, Kick: it.Kick}
+			appends = append(appends, it.kick)
+			continue
 		}
 		if it.Live {
 			continue
@@ -256,6 +262,8 @@ func (s *step) publications(items []*item) []store.Outgoing {
 		switch {
 		case it.duplicate:
 			s.w.metrics.duplicates.Inc()
+		case it.Kick != nil:
+			s.tellKick(out, it)
 		case it.append != nil && it.append.Err != nil:
 			if it.Reply.Conn != "" {
 				s.refuse(it.source.Partition, it.Reply, reasonOf(it.append.Err))
@@ -285,6 +293,17 @@ func (s *step) publications(items []*item) []store.Outgoing {
 	}
 	s.w.metrics.messages.Add(float64(len(messages)))
 	return messages
+}
+
+// tellKick tells the gateways that hold the user.
+func (s *step) tellKick(out *outbox, it *item) {
+	s.w.metrics.kicks.Inc()
+	if it.kick.Err != nil { // a gateway that loses the message does not find it
+		s.w.badKeys.met("kicks", it.kick.Err)
+	}
+	for _, server := range it.route.Servers {
+		out.add(server, &wire.Record{Kind: wire.RecKick, Kick: it.Kick})
+	}
 }
 
 func (s *step) deliver(out *outbox, it *item) {

@@ -10,6 +10,8 @@ import (
 
 // shard is a partition's part of the Flow.
 type shard struct {
+	number int // of the partition
+
 	mu      sync.Mutex
 	targets map[string]*target
 	epoch   uint64 // of the owner's latest reign that was heard of

@@ -45,6 +45,7 @@ type Options struct {
 	TTLMs      int64               // of histories
 	HeardMs    func() int64        // when the channel was last known to work, by Redis's clock
 	ReignBegan func(partition int) // another owner, or the same one anew; a shard's lock is held
+	Lost       func(partition int) // something may have been lost on the channel; a shard's lock is held
 	Metrics    *Metrics
 	Log        *slog.Logger
 }
@@ -102,7 +103,7 @@ type Flow struct {
 func New(o Options) *Flow {
 	f := &Flow{o: o, shards: make([]shard, o.Partitions)}
 	for i := range f.shards {
-		f.shards[i].targets = make(map[string]*target)
+		f.shards[i].number, f.shards[i].targets = i, make(map[string]*target)
 	}
 	f.reread = newRereads(f)
 	return f

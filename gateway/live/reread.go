@@ -66,6 +66,7 @@ func (r *rereads) suspect(t *target) {
 // partition suspects all targets of a shard, whose lock is held.
 func (r *rereads) partition(sh *shard) {
 	r.flow.o.Metrics.Rereads.Inc()
+	r.flow.o.Lost(sh.number)
 	for _, t := range sh.targets {
 		r.suspect(t)
 	}

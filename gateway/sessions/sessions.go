@@ -21,7 +21,7 @@ const (
 
 // Store is where the fields stand: a *store.Store.
 type Store interface {
-	Register(ctx context.Context, server string, expires int64, sessions []store.Session) (added []bool, err error)
+	Register(ctx context.Context, server string, expires int64, sessions []store.Session, about ...string) (added []bool, err error)
 	Unregister(ctx context.Context, server string, gone []store.Unregistration) error
 	Partition(target string) int
 	NowMs() int64
@@ -32,9 +32,10 @@ type Options struct {
 	Server     string // this gateway's name in the fields
 	Store      Store
 	Partitions int
-	TTL        time.Duration       // of a field that nobody renews
-	Missed     func(target string) // for a while a field was not there: nobody published to this gateway
-	Failed     func()              // a write has failed, or was refused
+	TTL        time.Duration            // of a field that nobody renews
+	About      func(conn string) string // what is to be known of a user's connection
+	Missed     func(target string)      // for a while a field was not there: nobody published to this gateway
+	Failed     func()                   // a write has failed, or was refused
 	Log        *slog.Logger
 }
 
@@ -349,7 +350,7 @@ func (s *Sessions) write(ctx context.Context) (more bool, err error) {
 	if len(batch) == 0 {
 		return more, nil
 	}
-	added, err := s.o.Store.Register(ctx, s.o.Server, expires, add)
+	added, err := s.o.Store.Register(ctx, s.o.Server, expires, add, s.about(add)...)
 	var refused store.RefusedSessions
 	if errors.As(err, &refused) {
 		err = nil
@@ -375,6 +376,17 @@ func (s *Sessions) write(ctx context.Context) (more bool, err error) {
 		s.o.Missed(target)
 	}
 	return more, nil
+}
+
+// about is what is to be known of each, where it is a user's connection.
+func (s *Sessions) about(add []store.Session) []string {
+	about := make([]string, len(add))
+	for i, k := range add {
+		if wire.IsUser(k.Target) {
+			about[i] = s.o.About(k.Field)
+		}
+	}
+	return about
 }
 
 // refuse ends the waiting for fields whose keys are bad. They are tried again when they

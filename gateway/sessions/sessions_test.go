@@ -3,6 +3,7 @@ package sessions
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"sluice/shared/store"
+	"sluice/shared/wire"
 )
 
 // hashes are the session Hashes as Redis would have them.
@@ -25,9 +27,18 @@ type hashes struct {
 
 var errDown = errors.New("no link")
 
-func (h *hashes) Register(_ context.Context, _ string, expires int64, sessions []store.Session) ([]bool, error) {
+func (h *hashes) Register(_ context.Context, _ string, expires int64, sessions []store.Session, about ...string) ([]bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for i, s := range sessions {
+		want := ""
+		if wire.IsUser(s.Target) {
+			want = "about " + s.Field
+		}
+		if about[i] != want {
+			return nil, fmt.Errorf("%+v is written with %q", s, about[i])
+		}
+	}
 	h.writes += len(sessions)
 	if h.down {
 		return nil, errDown
@@ -98,6 +109,7 @@ func run(t *testing.T, test func(t *testing.T, h *hashes, s *Sessions, missed fu
 		var all []string
 		s := New(Options{
 			Server: "g1", Store: h, Partitions: 2, TTL: time.Minute, Failed: func() {}, Log: slog.New(slog.DiscardHandler),
+			About: func(conn string) string { return "about " + conn },
 			Missed: func(target string) {
 				mu.Lock()
 				all = append(all, target)

@@ -24,10 +24,11 @@ type Append struct {
 	// the history is past it and no longer reaches back to it, it was trimmed since,
 	// and is no ErrOrder.
 	Tried bool
+	Kick  *wire.Kick // in place of an event: it is kept for gateways, and in no history
 
 	// Results.
 	Repeat bool  // an earlier try has appended it; Event.Prev is what stands there, or its own id if it was trimmed
-	Err    error // it cannot be appended, now or later: ErrNotStream or ErrOrder
+	Err    error // it cannot be appended, now or later: ErrNotStream or ErrOrder; of a Kick a *BadKey: it is not kept
 	Left   int64 // after Trim: the bytes of the history; 0: it was not trimmed, and is to be with the next event
 }
 

@@ -31,6 +31,7 @@
 //	slow.go      reports about slow clients
 //	tasks.go     where asynq's tasks are, and all that is known of its keys
 //	group.go     acks and those reports, read by any worker
+//	kick.go      users to be ended and kept out, and a user's connections
 //	ticket.go    tickets, taken once
 //	member.go    who lives
 //	dead.go      dead letters

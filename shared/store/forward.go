@@ -42,7 +42,8 @@ func (s *Store) Forward(ctx context.Context, batch []*Forwarding) error {
 					c.args = append(c.args, name, v)
 				}
 			}
-			if _, keyed := e.Fields["id"]; keyed { // the partition gives it an id, and so a time, of its own
+			_, keyed := e.Fields["id"]
+			if _, control := e.Fields["control"]; keyed || control { // the partition gives it an id, and so a time, of its own
 				c.args = append(c.args, wire.FieldAdded, e.ID.Ms)
 			}
 			c.args[n-1] = len(c.args) - n

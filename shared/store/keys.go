@@ -78,6 +78,14 @@ func (k *keys) history(p int, target string) string { return k.parts[p] + "histo
 func (k *keys) acks(p int) string                   { return k.parts[p] + "acks" }
 func (k *keys) session(p int, target string) string { return k.parts[p] + "session:" + target }
 
+// kicks are those of all users of a partition; barred keeps one user out; about is what is known of a user's connections.
+func (k *keys) kicks(p int) string                { return k.parts[p] + "kicks" }
+func (k *keys) about(p int, target string) string { return k.parts[p] + "about:" + target }
+func (k *keys) barred(user string) string {
+	target := wire.UserTarget(user)
+	return k.parts[k.partition(target)] + "barred:" + target
+}
+
 // cursors lie in the partition of their user.
 func (k *keys) cursors(user string) string {
 	target := wire.UserTarget(user)

@@ -28,15 +28,22 @@ func SessionField(target, conn, server string) string {
 
 // Register writes session fields, in one pipeline, and reports for each whether
 // it was not there before. The value ends at expiresMs. Repeatable. When the error is a
-// RefusedSessions, all others were written.
-func (s *Store) Register(ctx context.Context, server string, expiresMs int64, sessions []Session) (added []bool, err error) {
+// RefusedSessions, all others were written. about is what Connections tells of each; "", or
+// none at all: nothing.
+func (s *Store) Register(ctx context.Context, server string, expiresMs int64, sessions []Session, about ...string) (added []bool, err error) {
 	pipe := s.rdb.Pipeline()
 	value := sessionValue(server, expiresMs)
 	cmds := make([]*redis.IntCmd, len(sessions))
 	for i, x := range sessions {
-		key := s.keys.session(s.keys.partition(x.Target), x.Target)
+		p := s.keys.partition(x.Target)
+		key := s.keys.session(p, x.Target)
 		cmds[i] = pipe.HSet(ctx, key, x.Field, value)
 		pipe.PExpire(ctx, key, s.cfg.SessionTTL)
+		if i < len(about) && about[i] != "" {
+			key = s.keys.about(p, x.Target)
+			pipe.HSet(ctx, key, x.Field, about[i])
+			pipe.PExpire(ctx, key, s.cfg.SessionTTL)
+		}
 	}
 	all, err := exec(ctx, pipe)
 	if err := firstFailure(all, err, isWrongType); err != nil {
@@ -78,8 +85,9 @@ type Unregistration struct {
 func (s *Store) Unregister(ctx context.Context, server string, gone []Unregistration) error {
 	calls := make([]call, len(gone))
 	for i, u := range gone {
+		p := s.keys.partition(u.Target)
 		calls[i] = call{
-			[]string{s.keys.session(s.keys.partition(u.Target), u.Target)},
+			[]string{s.keys.session(p, u.Target), s.keys.about(p, u.Target)},
 			[]any{u.Field, server, u.Expires},
 		}
 	}
@@ -93,7 +101,8 @@ func (s *Store) Unregister(ctx context.Context, server string, gone []Unregistra
 func (s *Store) Sweep(ctx context.Context, targets []string) (removed int64, err error) {
 	calls := make([]call, len(targets))
 	for i, t := range targets {
-		calls[i] = call{[]string{s.keys.session(s.keys.partition(t), t)}, []any{s.NowMs()}}
+		p := s.keys.partition(t)
+		calls[i] = call{[]string{s.keys.session(p, t), s.keys.about(p, t)}, []any{s.NowMs()}}
 	}
 	cmds, err := runAll(ctx, s.rdb, sweep, calls)
 	if err != nil {

@@ -123,8 +123,11 @@ func (l *Lane) append(ctx context.Context, appends []*Append, routes []*Route) (
 	added := make([]*redis.StringCmd, len(appends))
 	l.words.reset(20*len(appends) + 2*len(routes))
 	for i, a := range appends {
-		added[i] = l.add(ctx, pipe, a)
+		if a.Kick == nil {
+			added[i] = l.add(ctx, pipe, a)
+		}
 	}
+	kept := l.s.keepKicks(ctx, pipe, appends)
 	trims := l.trims(ctx, pipe, appends)
 	sessions := make([]*redis.StringSliceCmd, len(routes))
 	for i, r := range routes {
@@ -144,6 +147,10 @@ func (l *Lane) append(ctx context.Context, appends []*Append, routes []*Route) (
 	var repeats []*Append
 	for i, a := range appends {
 		a.Repeat, a.Err = false, nil
+		if a.Kick != nil {
+			a.Err = badKey(l.s.keys.kicks(a.Partition), kept[a].Err())
+			continue
+		}
 		switch err := added[i].Err(); {
 		case isNotAbove(err):
 			repeats = append(repeats, a)

@@ -12,6 +12,7 @@
 //	event.go      an event rendered as the frame that every socket gets
 //	record.go     the message from a worker to one gateway
 //	ack.go        an acknowledgement in its stream, and on its way to other devices
+//	kick.go       connections to be ended: its entry, and how gateways are told
 //	slow.go       a client that does not keep up: its gateway's report, the worker's question
 //	client.go     frames from clients, decoded and checked
 //	json.go       JSON taken apart where encoding/json would be too lenient

@@ -22,6 +22,7 @@ const (
 	ReasonBadKey         = "bad_id"          // field id (idempotency key) is too long
 	ReasonBadFrom        = "bad_from"        // field from is too long, not UTF-8 or has control characters
 	ReasonBadExcept      = "bad_except"      // field except is too long
+	ReasonControl        = "bad_control"     // field control is there, and is no kick that can be done
 	ReasonWrongPartition = "wrong_partition" // appended to the stream of a partition that is not the target's
 	ReasonOrder          = "out_of_order"    // the history already ends above the entry's id, and does not hold it
 	ReasonForwarded      = "forwarded"       // sluice:{p}:forwarded was set above an intake entry that is new
@@ -36,6 +37,7 @@ type Entry struct {
 	Owner string // user whose key it is, "": a backend's
 	Added uint64 // when it was added to the intake, Redis's clock in Unix ms; 0: it was not
 	Reply Reply  // who waits for `published`
+	Kick  *Kick  // it is no event, but ends connections; nil: it is an event
 }
 
 // ParseEntry checks the fields of a stream entry. It returns "" or the reason for
@@ -58,6 +60,15 @@ func ParseEntry(id ID, fields map[string]any, maxData int) (e Entry, reason stri
 		return e, ReasonBadTarget
 	}
 	e.To = to
+	if added, ok := get(FieldAdded); ok {
+		e.Added, _ = strconv.ParseUint(added, 10, 64)
+	}
+	if _, ok := get("control"); ok {
+		if e.Kick, ok = parseKick(&e, get); !ok {
+			return e, ReasonControl
+		}
+		return e, ""
+	}
 	data, ok := get("data")
 	if !ok {
 		return e, ReasonNoData
@@ -78,9 +89,6 @@ func ParseEntry(id ID, fields map[string]any, maxData int) (e Entry, reason stri
 	if e.Owner, _ = get("owner"); len(e.Owner) > maxField {
 		return e, ReasonBadKey
 	}
-	if added, ok := get(FieldAdded); ok {
-		e.Added, _ = strconv.ParseUint(added, 10, 64)
-	}
 	if e.Except, _ = get("except"); len(e.Except) > maxField {
 		return e, ReasonBadExcept
 	}
@@ -93,13 +101,14 @@ func ParseEntry(id ID, fields map[string]any, maxData int) (e Entry, reason stri
 	return e, ""
 }
 
-// FieldAdded is set by who forwards an entry with a key from the intake: the time in its
-// id there, from which the key's time counts.
+// FieldAdded is set by who forwards an entry with a key, or a control, from the intake: the time in its
+// id there, from which the key's time counts, and after which connections are not meant.
 const FieldAdded = "added"
 
 // Fields are those of an entry that mean something; whoever passes an entry on
 // leaves out the others. Gateways set owner, for what clients publish.
-var Fields = []string{"to", "data", "event", "id", "retain", "except", "from", "reply", "traceparent", "owner"}
+var Fields = []string{"to", "data", "event", "id", "retain", "except", "from", "reply", "traceparent", "owner",
+	"control", "device", "conn", "reason", "for"}
 
 func plainText(s string, limit int) bool {
 	if len(s) > limit || !utf8.ValidString(s) {

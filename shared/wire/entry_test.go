@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,6 +96,17 @@ func TestParseEntryDeadLetters(t *testing.T) {
 		{"from that is no UTF-8", []any{"from", "\xc3"}, wire.ReasonBadFrom},
 		{"key too long", []any{"id", long(257)}, wire.ReasonBadKey},
 		{"except too long", []any{"except", long(257)}, wire.ReasonBadExcept},
+		{"another control", []any{"to", "user:alice", "control", "poke"}, wire.ReasonControl},
+		{"empty control", []any{"to", "user:alice", "control", ""}, wire.ReasonControl},
+		{"kick of a topic", []any{"to", "topic:alice", "control", "kick"}, wire.ReasonControl},
+		{"kick of all", []any{"to", "all", "control", "kick"}, wire.ReasonControl},
+		{"kick of a device that is no name", []any{"to", "user:alice", "control", "kick", "device", "a b"}, wire.ReasonControl},
+		{"kick of a connection that is none", []any{"to", "user:alice", "control", "kick", "conn", long(129)}, wire.ReasonControl},
+		{"kick with a reason that no close frame holds", []any{"to", "user:alice", "control", "kick", "reason", long(124)}, wire.ReasonControl},
+		{"kick with a reason that is no UTF-8", []any{"to", "user:alice", "control", "kick", "reason", "\xff"}, wire.ReasonControl},
+		{"kick for no number", []any{"to", "user:alice", "control", "kick", "for", "1h"}, wire.ReasonControl},
+		{"kick for less than nothing", []any{"to", "user:alice", "control", "kick", "for", "-1"}, wire.ReasonControl},
+		{"kick for longer than a year", []any{"to", "user:alice", "control", "kick", "for", "31536001"}, wire.ReasonControl},
 	} {
 		// Whoever waits for `published` is known whatever else is wrong.
 		got, reason := wire.ParseEntry(id(17, 1), entryFields(append(c.changes, "reply", "gw-1 conn-2 r")...), maxData)
@@ -109,10 +121,22 @@ func TestParseEntryDeadLetters(t *testing.T) {
 
 // What is passed on from the intake is what ParseEntry reads.
 func TestFields(t *testing.T) {
-	all := entryFields("event", "e", "id", "k", "retain", "0", "except", "c", "from", "f", "reply", "a b c", "traceparent", "t", "owner", "u", "colour", "blue")
+	all := entryFields("event", "e", "id", "k", "retain", "0", "except", "c", "from", "f", "reply", "a b c", "traceparent", "t", "owner", "u", "colour", "blue",
+		"device", "d", "conn", "c", "reason", "r", "for", "1")
+	kick := map[string]any{"to": "user:alice", "control": "kick"}
+	for _, name := range []string{"device", "conn", "reason", "for"} {
+		kick[name] = all[name]
+	}
+	for name := range kick {
+		if !slices.Contains(wire.Fields, name) {
+			t.Errorf("%s is not passed on", name)
+		}
+	}
 	passed := make(map[string]any)
 	for _, name := range wire.Fields {
-		passed[name] = all[name]
+		if v, ok := all[name]; ok {
+			passed[name] = v
+		}
 	}
 	want, _ := wire.ParseEntry(id(1, 1), all, maxData)
 	got, reason := wire.ParseEntry(id(1, 1), passed, maxData)

@@ -20,6 +20,7 @@ import (
 //	         'l' to id.ms id.seq except frame                     live-only event
 //	         'r' conn ref to id.ms id.seq flags                   published (flags 1: duplicate)
 //	         'x' conn ref code                                    publish refused
+//	         'k' user device conn reason at                       kick (kick.go)
 //
 // frame is a complete WebSocket text frame, rendered once by the worker: gateways
 // write these bytes to sockets as they are.
@@ -34,6 +35,7 @@ const (
 	RecLive      = 'l'
 	RecPublished = 'r'
 	RecRefused   = 'x'
+	RecKick      = 'k'
 
 	recFirst = 'f' // RecEvent with First
 
@@ -62,6 +64,7 @@ type Record struct {
 	Code      string
 	Duplicate bool
 	First     bool // of a RecEvent: see Event.First
+	Kick      *Kick
 }
 
 // AppendHead starts a batch.
@@ -123,6 +126,8 @@ func AppendRecord(dst []byte, r *Record) []byte {
 		dst = appendBytes(dst, r.Conn)
 		dst = appendBytes(dst, r.Ref)
 		dst = appendBytes(dst, r.Code)
+	case RecKick:
+		dst = AppendKick(dst, r.Kick)
 	}
 	return dst
 }
@@ -208,6 +213,8 @@ func (m *Message) Next(r *Record) (bool, error) {
 		r.Duplicate = d.byte()&flagDuplicate != 0
 	case RecRefused:
 		r.Conn, r.Ref, r.Code = d.text(), d.text(), d.text()
+	case RecKick:
+		r.Kick = d.kick()
 	default:
 		d.bad = true
 	}

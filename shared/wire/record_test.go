@@ -53,6 +53,7 @@ var (
 	live      = wire.Record{Kind: wire.RecLive, To: "all", ID: id(1702, 0), Frame: textFrame(`{}`)}
 	published = wire.Record{Kind: wire.RecPublished, Conn: "K3YB", Ref: "p 1", To: "user:alice", ID: id(1703, 0)}
 	duplicate = wire.Record{Kind: wire.RecPublished, Conn: "K3YB", To: "user:alice", ID: id(1703, 0), Duplicate: true}
+	kicked    = wire.Record{Kind: wire.RecKick, Kick: &wire.Kick{User: "alice", Device: "phone-1", Conn: "K3YB", Reason: "é", At: 1704}}
 	refused   = wire.Record{Kind: wire.RecRefused, Conn: "K3YB", Ref: "é", Code: wire.CodeBadRequest}
 )
 
@@ -64,8 +65,10 @@ var messages = []message{
 	{name: "published", head: wire.Head{Partition: 1, Epoch: 1, Seq: 3}, records: []wire.Record{published}},
 	{name: "published as a duplicate", head: wire.Head{Partition: 1, Epoch: 1, Seq: 3}, records: []wire.Record{duplicate}},
 	{name: "publish refused", head: wire.Head{Partition: 1, Epoch: 1, Seq: 4}, records: []wire.Record{refused}},
+	{name: "kick", head: wire.Head{Partition: 1, Epoch: 1, Seq: 5}, records: []wire.Record{kicked}},
+	{name: "kick of all", head: wire.Head{Partition: 1, Epoch: 1, Seq: 6}, records: []wire.Record{{Kind: wire.RecKick, Kick: &wire.Kick{User: "alice"}}}},
 	{name: "all kinds, and the largest numbers", head: wire.Head{Partition: 65535, Epoch: maxUint, Seq: maxUint}, records: []wire.Record{
-		retained, live, published, duplicate, refused,
+		retained, live, published, duplicate, refused, kicked,
 		{Kind: wire.RecEvent, To: "all", ID: wire.MaxID, Prev: wire.MaxID, Frame: textFrame("")},
 		{Kind: wire.RecRefused},
 	}},

@@ -123,6 +123,9 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Cursors/full", everywhere, (*suite).cursorsFull},
 		{"Holders", everywhere, (*suite).holders},
 		{"Tickets", everywhere, (*suite).tickets},
+		{"Kicks", everywhere, (*suite).kicks},
+		{"Kicks/odd", everywhere, (*suite).kicksOdd},
+		{"Connections", everywhere, (*suite).connections},
 
 		{"Bus", everywhere, (*suite).bus},
 		{"Bus/cut", realOnly, (*suite).busCut},

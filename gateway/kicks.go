@@ -1,0 +1,145 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"sluice/gateway/live"
+	"sluice/gateway/sessions"
+	"sluice/shared/ops"
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+// kickSlack is by how much a connection that a kick ends may be younger than it, in ms: this process knows Redis's clock
+// only so well. A kick that is read again, maybe much later, ends nobody who came back in that time.
+const kickSlack = 1000
+
+// kick ends the connections that it means, if they came not more than slack ms after it.
+func (g *Gateway) kick(k *wire.Kick, slack int64) {
+	var meant []*conn
+	g.flow.Each(k.Target(), func(client *live.Client) {
+		c := client.Owner().(*conn)
+		if (k.Conn == "" || k.Conn == c.id) && (k.Device == "" || k.Device == c.device) && uint64(c.since-slack) <= k.At {
+			meant = append(meant, c)
+		}
+	})
+	for _, c := range meant { // no lock is held
+		if c.isOver() {
+			continue
+		}
+		c.leave() // its user is offline at once, whenever the client answers the close
+		g.metrics.kicked.Inc()
+		g.log.Info("ended a connection that was kicked", "conn", c.id, "user", k.User)
+		c.sock.Close(wire.CloseForbidden, kickText(k.Reason))
+	}
+}
+
+func kickText(reason string) string {
+	if reason == "" {
+		return "this connection was ended"
+	}
+	return reason
+}
+
+// kicks looks into Redis when a message with a kick may have been lost. One goroutine does it, for all partitions.
+type kicks struct {
+	gw   *Gateway
+	wake chan struct{}
+
+	mu  sync.Mutex // may be taken while a shard's lock is held
+	due map[int]bool
+}
+
+func newKicks(g *Gateway) *kicks {
+	return &kicks{gw: g, wake: make(chan struct{}, 1), due: make(map[int]bool)}
+}
+
+// lost says that messages of a partition may have been lost.
+func (x *kicks) lost(partition int) {
+	x.mu.Lock()
+	x.due[partition] = true
+	x.mu.Unlock()
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (x *kicks) take() []int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	partitions := make([]int, 0, len(x.due))
+	for p := range x.due {
+		partitions = append(partitions, p)
+	}
+	clear(x.due)
+	return partitions
+}
+
+// run works until ctx ends.
+func (x *kicks) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-x.wake:
+		}
+		partitions := x.take()
+		for wait := 10 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, time.Second) {
+			all, err := x.gw.store.Kicks(ctx, partitions)
+			if err == nil {
+				for _, k := range all {
+					x.gw.kick(k, 0)
+				}
+				break
+			}
+			x.gw.log.Debug("cannot look for kicks that may have been lost; retrying", "err", err)
+			ops.Pause(ctx, wait)
+		}
+	}
+}
+
+// missed says that for a while workers may not have known that somebody here wants a target.
+func (g *Gateway) missed(target string) {
+	g.flow.Missed(target)
+	if wire.IsUser(target) {
+		g.kicks.lost(g.store.Partition(target))
+	}
+}
+
+// admission is the sessions, and who is kept out: that is asked for when a connection's session is written. A kick is
+// kept before its worker reads the sessions, so either it is seen here, or the worker sees the session. Who cannot be
+// asked about, since Redis does not answer, is not let in, as nobody is whose session cannot be written.
+type admission struct {
+	*sessions.Sessions
+	store *store.Store
+}
+
+// Wait is that of the sessions. A *keptOut says that the user is not let in.
+func (a admission) Wait(ctx context.Context, target, conn string) error {
+	err := a.Sessions.Wait(ctx, target, conn)
+	var bad *store.BadKey
+	if !wire.IsUser(target) || err != nil && !errors.As(err, &bad) {
+		return err
+	}
+	reason, barred, failed := a.store.Barred(ctx, target[len(wire.UserTarget("")):])
+	switch {
+	case failed != nil:
+		return failed
+	case barred:
+		return &keptOut{reason}
+	}
+	return err
+}
+
+// keptOut is why a user is not let in.
+type keptOut struct{ reason string }
+
+func (k *keptOut) Error() string { return "kept out by a kick: " + k.reason }
+
+func (k *keptOut) refusal() *refusal {
+	return &refusal{"kicked", wire.CloseForbidden, kickText(k.reason)}
+}
