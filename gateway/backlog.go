@@ -10,12 +10,8 @@ import (
 	"sluice/shared/store"
 )
 
-// backlogEvery is how often the backlog is read: for the metric, or to refuse publishes.
-const (
-	backlogEvery       = 5 * time.Second
-	backlogEveryLimit  = time.Second
-	backlogUnavailable = "workers are behind; try again later"
-)
+// backlogEvery is how often the backlog and Redis's memory are read.
+const backlogEvery = time.Second
 
 // backlog is what waits for workers, in entries. Gateways tell it, since whoever
 // scales workers must know it also when there is none.
@@ -24,6 +20,7 @@ type backlog struct {
 	Lag     int64 `json:"lag"`     // not yet read
 	Pending int64 `json:"pending"` // read, not yet acknowledged
 	Intake  int64 `json:"intake"`  // of Total, still in the intake
+	Bytes   int64 `json:"bytes"`   // of all streams, about
 	// Partitions are the totals of the partitions, by number.
 	Partitions []int64 `json:"partitions"`
 }
@@ -37,6 +34,7 @@ func (g *Gateway) readBacklog(ctx context.Context) (backlog, error) {
 	for _, b := range all {
 		sum.Lag += b.Lag
 		sum.Pending += b.Pending
+		sum.Bytes += b.Bytes
 		if b.Partition == store.Intake {
 			sum.Intake = b.Lag + b.Pending
 		} else {
@@ -61,19 +59,17 @@ func (g *Gateway) Backlog(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(b)
 }
 
-// watchBacklog keeps the metric, and whether clients may publish, until ctx ends.
+// watchBacklog keeps the metrics, and whether clients may publish, until ctx ends.
 func (g *Gateway) watchBacklog(ctx context.Context) error {
-	every := backlogEvery
-	if g.cfg.MaxBacklog > 0 {
-		every = backlogEveryLimit
-	}
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(backlogEvery)
 	defer tick.Stop()
 	for {
 		if b, err := g.readBacklog(ctx); err == nil {
 			g.metrics.backlog.Set(float64(b.Total))
-			g.behind.Store(g.cfg.MaxBacklog > 0 && b.Total > g.cfg.MaxBacklog)
+			g.metrics.backlogBytes.Set(float64(b.Bytes))
+			g.headroom.waits(&b)
 		}
+		g.headroom.look(ctx)
 		select {
 		case <-ctx.Done():
 			return nil

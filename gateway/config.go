@@ -18,17 +18,18 @@ type Config struct {
 	Listen listen.Config
 	Limits limits.Config
 
-	Addr           string        `env:"SLUICE_ADDR" envDefault:":8080" form:"host:port" help:"The address where clients connect."`
-	ServerID       string        `env:"SLUICE_SERVER_ID" max:"128" chars:"A-Z a-z 0-9 . _ - : @ / + =" help:"The name of this process; no other process of the installation may have it. If it is not set: the name of the host and a random suffix."`
-	SendQueueBytes int           `env:"SLUICE_SEND_QUEUE_BYTES" envDefault:"65536" min:"4096" max:"67108864" help:"How many bytes may wait for one socket. If more would wait, the client gets its events from the history until it keeps up."`
-	SendBuffer     int           `env:"SLUICE_SOCKET_SEND_BUFFER" envDefault:"131072" min:"4096" max:"67108864" or:"0" help:"How many bytes the kernel may keep for one socket; it takes about twice as much memory. 0: as the system is set."`
-	MaxBacklog     int64         `env:"SLUICE_MAX_BACKLOG" envDefault:"0" min:"0" help:"What clients publish is refused while more entries than this wait for workers. 0: never."`
-	PingInterval   time.Duration `env:"SLUICE_PING_INTERVAL" envDefault:"25s" min:"100ms" help:"The time between two pings to a client; the answers renew its session. At most half of SLUICE_SESSION_TTL."`
-	DrainTimeout   time.Duration `env:"SLUICE_DRAIN_TIMEOUT" envDefault:"20s" min:"0s" max:"10m" help:"How long the gateway takes to send its clients away after SIGTERM."`
-	MaxAge         time.Duration `env:"SLUICE_MAX_CONNECTION_AGE" envDefault:"0s" min:"1s" max:"8760h" or:"0s" help:"The age at which a connection is sent away, at the latest; at the earliest it is sent away at half of it. So clients that stay for long spread over new gateways. 0s: never."`
-	AcksSize       int           `env:"SLUICE_ACKS_SIZE" envDefault:"100000" min:"1000" max:"100000000" help:"How many acknowledgements each partition keeps for services that read them and are late."`
-	CursorTTL      time.Duration `env:"SLUICE_CURSOR_TTL" envDefault:"720h" min:"1s" max:"87600h" help:"How long the cursors of a user are kept after the last acknowledgement."`
-	MaxTargets     int           `env:"SLUICE_MAX_TARGETS" envDefault:"1000" min:"2" max:"100000" help:"How many subscriptions one connection may have; its own user and \"all\" count, too."`
+	Addr            string        `env:"SLUICE_ADDR" envDefault:":8080" form:"host:port" help:"The address where clients connect."`
+	ServerID        string        `env:"SLUICE_SERVER_ID" max:"128" chars:"A-Z a-z 0-9 . _ - : @ / + =" help:"The name of this process; no other process of the installation may have it. If it is not set: the name of the host and a random suffix."`
+	SendQueueBytes  int           `env:"SLUICE_SEND_QUEUE_BYTES" envDefault:"65536" min:"4096" max:"67108864" help:"How many bytes may wait for one socket. If more would wait, the client gets its events from the history until it keeps up."`
+	SendBuffer      int           `env:"SLUICE_SOCKET_SEND_BUFFER" envDefault:"131072" min:"4096" max:"67108864" or:"0" help:"How many bytes the kernel may keep for one socket; it takes about twice as much memory. 0: as the system is set."`
+	MaxBacklog      int64         `env:"SLUICE_MAX_BACKLOG" envDefault:"0" min:"0" help:"What clients publish is refused while more entries than this wait for workers. 0: never."`
+	MaxBacklogBytes int64         `env:"SLUICE_MAX_BACKLOG_BYTES" envDefault:"134217728" min:"0" help:"What clients publish is refused while more bytes than this wait for workers in Redis. 0: never."`
+	PingInterval    time.Duration `env:"SLUICE_PING_INTERVAL" envDefault:"25s" min:"100ms" help:"The time between two pings to a client; the answers renew its session. At most half of SLUICE_SESSION_TTL."`
+	DrainTimeout    time.Duration `env:"SLUICE_DRAIN_TIMEOUT" envDefault:"20s" min:"0s" max:"10m" help:"How long the gateway takes to send its clients away after SIGTERM."`
+	MaxAge          time.Duration `env:"SLUICE_MAX_CONNECTION_AGE" envDefault:"0s" min:"1s" max:"8760h" or:"0s" help:"The age at which a connection is sent away, at the latest; at the earliest it is sent away at half of it. So clients that stay for long spread over new gateways. 0s: never."`
+	AcksSize        int           `env:"SLUICE_ACKS_SIZE" envDefault:"100000" min:"1000" max:"100000000" help:"How many acknowledgements each partition keeps for services that read them and are late."`
+	CursorTTL       time.Duration `env:"SLUICE_CURSOR_TTL" envDefault:"720h" min:"1s" max:"87600h" help:"How long the cursors of a user are kept after the last acknowledgement."`
+	MaxTargets      int           `env:"SLUICE_MAX_TARGETS" envDefault:"1000" min:"2" max:"100000" help:"How many subscriptions one connection may have; its own user and \"all\" count, too."`
 }
 
 // Validate says which settings do not go together.

@@ -22,6 +22,7 @@
 //	subscriber.go  the gateway's Pub/Sub channel, heartbeat, what is lost on it
 //	lag.go         connections that take nothing: reported, asked about, closed
 //	backlog.go     what waits for workers
+//	headroom.go    whether Redis has room for what clients publish
 //	drain.go       the end
 //	metrics.go     counters
 //

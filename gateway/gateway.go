@@ -52,10 +52,11 @@ type Gateway struct {
 	addresses *limits.Parties
 	lines     limits.Bucket // of the log, about clients that are refused
 	sockets   *socket.Group
-	openers   openers
+	openers   *openers
 	tickets   tickets
 	flow      *live.Flow
 	sessions  *sessions.Sessions
+	headroom  *headroom
 	publisher *publisher
 	acks      *acks
 	history   *history.Reader
@@ -68,7 +69,6 @@ type Gateway struct {
 	ctx      context.Context // ends after the drain; set by Run
 	wg       sync.WaitGroup  // goroutines of connections
 	draining atomic.Bool
-	behind   atomic.Bool  // more than MaxBacklog wait for workers
 	heard    atomic.Int64 // when the last heartbeat came back, Redis's clock in ms
 
 	mu    sync.Mutex
@@ -101,7 +101,7 @@ func New(o Options) (*Gateway, error) {
 		Refused: func(reason string, client netip.Addr) { g.countRefusal(reason, 0, client) },
 	})
 	watchPending(o.Registry, g.listener.Pending)
-	g.openers.opening = &g.wg
+	g.openers = newOpeners(&g.wg)
 	g.cursorReads = make(chan struct{}, mostCursorReads)
 	g.sessions = sessions.New(sessions.Options{
 		Server: id, Store: o.Store, Partitions: o.Config.Store.Partitions, TTL: o.Config.Store.SessionTTL,
@@ -114,7 +114,10 @@ func New(o Options) (*Gateway, error) {
 		Metrics: &g.metrics.live, Log: g.log,
 	})
 	g.lags = newLags(id, o.Store, g.metrics, g.log, g.conn)
-	g.publisher = newPublisher(o.Store, g.metrics, g.log)
+	g.headroom = &headroom{
+		store: o.Store, maxEntries: o.Config.MaxBacklog, maxBytes: o.Config.MaxBacklogBytes, metrics: g.metrics, log: g.log,
+	}
+	g.publisher = newPublisher(o.Store, g.headroom, g.metrics, g.log)
 	g.acks = newAcks(o.Store, o.Config.AcksSize, g.metrics, g.log)
 	g.cursors = newCursors(g.all, g.log)
 	g.kicks = newKicks(g)
@@ -198,6 +201,9 @@ func (g *Gateway) Ready() error {
 	}
 	if silent := g.store.NowMs() - g.heardMs(); silent > heartbeatTimeout.Milliseconds() {
 		return errors.New("receives nothing from Redis on its own channel")
+	}
+	if g.headroom.full() {
+		return errors.New("no memory is left in Redis, which refuses writes: newcomers wait; give it more maxmemory if workers make no room")
 	}
 	return g.verifier.Ready()
 }

@@ -25,8 +25,18 @@ const (
 	ackDropUnread    = "unread"       // the stream was full of acks that somebody has not read
 )
 
+// Reasons why what a client published was refused for now.
+const (
+	refusedBacklog = "backlog" // too much waits for workers
+	refusedMemory  = "memory"  // Redis is nearly full
+	refusedQueue   = "queue"   // too much waits to be appended, of this user or of all
+	refusedRedis   = "redis"   // Redis did not take it, or did not say so
+)
+
 type metrics struct {
 	connections, slow, backlog        prometheus.Gauge
+	backlogBytes, memory              prometheus.Gauge
+	publishesRefused                  *prometheus.CounterVec
 	records, publishes, subscriptions prometheus.Counter
 	sessionFailures, retired          prometheus.Counter
 	keyFailures, kicked               prometheus.Counter
@@ -64,6 +74,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		drops:           vec("drops_total", "Records and messages that were dropped.", "reason"),
 		closes:          vec("closes_total", "Closed sockets.", "code"),
 		refused:         vec("refused_total", "Connections and requests refused.", "reason"),
+
+		backlogBytes:     f.NewGauge(prometheus.GaugeOpts{Name: "sluice_backlog_bytes", Help: "Bytes of all ingress streams in Redis, what was acknowledged in the last second included."}),
+		memory:           f.NewGauge(prometheus.GaugeOpts{Name: "sluice_redis_memory_share", Help: "The part of its maxmemory that the fullest node of Redis uses; 0: it has no maxmemory."}),
+		publishesRefused: vec("publishes_refused_total", "Events that clients published and the gateway did not append.", "reason"),
+
 		live: live.Metrics{
 			Deliveries: counter("deliveries_total", "Events queued for sockets."),
 			Holes:      counter("holes_total", "Events whose predecessor had not come: the history was read."),

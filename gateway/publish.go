@@ -3,40 +3,55 @@ package gateway
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 
+	"sluice/gateway/limits"
 	"sluice/gateway/live"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
 
 const (
-	publishQueue = 4096
 	publishBatch = 256
-	publishBytes = 4 << 20  // of a batch
-	waitingBytes = 32 << 20 // of all that wait
+	publishBytes = 1 << 20 // of a batch
+	// What waits to be appended, and how much of it one user may have: then its own surplus
+	// is refused, and others go on.
+	waitingPublishes, userPublishes = 4096, 1024
+	waitingBytes, userBytes         = 32 << 20, 4 << 20
+	// besides is what a publish takes besides its data: fields, and their headers.
+	besides = 512
 )
 
-// publisher appends what clients publish to the partitions' streams, in order, many
-// at once.
+// publisher appends what clients publish to the partitions' streams, many at once: each
+// user's in order, and users in turn, so that who publishes much holds up nobody else.
 type publisher struct {
-	store   *store.Store
-	metrics *metrics
-	log     *slog.Logger
+	store    *store.Store
+	headroom *headroom
+	metrics  *metrics
+	log      *slog.Logger
 
-	queue chan publication
-	bytes atomic.Int64 // that wait in queue, data only
+	wake chan struct{}
+
+	mu    sync.Mutex
+	queue *limits.Queue[*publication] // by user; its weights are bytes
 }
 
 type publication struct {
 	conn *conn
 	ref  string
-	size int // of its data, in bytes
+	user string
+	size int // in bytes
 	store.Publication
 }
 
-func newPublisher(st *store.Store, m *metrics, log *slog.Logger) *publisher {
-	return &publisher{store: st, metrics: m, log: log, queue: make(chan publication, publishQueue)}
+func newPublisher(st *store.Store, h *headroom, m *metrics, log *slog.Logger) *publisher {
+	return &publisher{
+		store: st, headroom: h, metrics: m, log: log, wake: make(chan struct{}, 1),
+		queue: limits.NewQueue[*publication](limits.Bounds{
+			Size: int64(max(publishBytes, st.Config().MaxData+besides)), Waiting: waitingPublishes, KeyWaiting: userPublishes,
+			WaitingWeight: waitingBytes, KeyWaitingWeight: userBytes,
+		}),
+	}
 }
 
 // publish sends a client's event on its way. `published` comes from the worker, after
@@ -51,8 +66,8 @@ func (c *conn) publish(f *wire.ClientFrame) error {
 	if len(f.Data) > c.gw.cfg.Store.MaxData {
 		return &wire.FrameError{Code: wire.CodeTooLarge, Message: "data is larger than max_data_bytes"}
 	}
-	if c.gw.behind.Load() {
-		return &wire.FrameError{Code: wire.CodeUnavailable, Message: backlogUnavailable}
+	if why := c.gw.headroom.refuses(c.gw.store.Partition(f.To)); why != "" {
+		return c.gw.publisher.refused(why)
 	}
 	fields := make([]string, 0, 16)
 	fields = append(fields, "to", f.To, "data", string(f.Data), "from", wire.UserTarget(id.User),
@@ -66,60 +81,102 @@ func (c *conn) publish(f *wire.ClientFrame) error {
 	if f.Retain.Off {
 		fields = append(fields, "retain", "0")
 	}
-	return c.gw.publisher.add(publication{c, f.Ref, len(f.Data), store.Publication{To: f.To, Fields: fields}})
+	return c.gw.publisher.add(&publication{
+		c, f.Ref, id.User, len(f.Data) + besides, store.Publication{To: f.To, Fields: fields},
+	})
+}
+
+// refused counts a publish that is refused for now, and is the answer to it.
+func (p *publisher) refused(reason string) *wire.FrameError {
+	p.metrics.publishesRefused.WithLabelValues(reason).Inc()
+	return &wire.FrameError{Code: wire.CodeUnavailable, Message: unavailable[reason]}
 }
 
 // add lets an event wait, if there is room.
-func (p *publisher) add(one publication) error {
-	if p.bytes.Add(int64(one.size)) <= waitingBytes {
-		select {
-		case p.queue <- one:
-			p.metrics.publishes.Inc()
-			return nil
-		default:
-		}
+func (p *publisher) add(one *publication) error {
+	p.mu.Lock()
+	_, ok := p.queue.Push(one.user, int64(one.size), one)
+	p.mu.Unlock()
+	if !ok {
+		return p.refused(refusedQueue)
 	}
-	p.bytes.Add(-int64(one.size))
-	return &wire.FrameError{Code: wire.CodeUnavailable, Message: "too many events wait; try again"}
+	p.metrics.publishes.Inc()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// take is the next batch.
+func (p *publisher) take(batch []*publication) (_ []*publication, size int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(batch) < publishBatch {
+		one, user, weight, ok := p.queue.Pop()
+		if !ok {
+			break
+		}
+		batch = append(batch, one)
+		size += one.size
+		defer p.queue.Done(user, weight) // a batch is the room that there is
+	}
+	return batch, size
 }
 
 // run appends until ctx ends.
 func (p *publisher) run(ctx context.Context) error {
-	batch := make([]publication, 0, publishBatch)
-	events := make([]store.Publication, 0, publishBatch)
+	batch := make([]*publication, 0, publishBatch)
 	for {
-		batch, events = batch[:0], events[:0]
-		select {
-		case <-ctx.Done():
-			return nil
-		case one := <-p.queue:
-			batch = append(batch, one)
-		}
-		size := batch[0].size
-	more:
-		for len(batch) < publishBatch && size < publishBytes {
+		var size int
+		clear(batch)
+		if batch, size = p.take(batch[:0]); len(batch) == 0 {
 			select {
-			case one := <-p.queue:
-				batch = append(batch, one)
-				size += one.size
-			default:
-				break more
+			case <-ctx.Done():
+				return nil
+			case <-p.wake:
 			}
+			continue
 		}
-		for _, one := range batch {
-			events = append(events, one.Publication)
+		if ctx.Err() != nil {
+			return nil
 		}
-		p.bytes.Add(-int64(size))
-		failed := 0
-		for i, err := range p.store.Publish(ctx, events) {
-			if err == nil {
-				continue
-			}
-			if failed++; failed == 1 {
-				p.log.Error("cannot append what clients publish; they get an error and can try again", "err", err)
-			}
-			// The outcome may be open: the client repeats with its idempotency key.
-			batch[i].conn.fail(batch[i].ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain})
-		}
+		p.headroom.spend(ctx, size)
+		p.append(ctx, batch)
 	}
+}
+
+// append appends a batch, but for what there is no room for by now.
+func (p *publisher) append(ctx context.Context, batch []*publication) {
+	events := make([]store.Publication, 0, len(batch))
+	of := make([]*publication, 0, len(batch))
+	for _, one := range batch {
+		if why := p.headroom.refuses(p.store.Partition(one.To)); why != "" {
+			one.conn.fail(one.ref, p.refused(why))
+			continue
+		}
+		events, of = append(events, one.Publication), append(of, one)
+	}
+	if len(events) == 0 {
+		return
+	}
+	failed := 0
+	for i, err := range p.store.Publish(ctx, events) {
+		if err == nil {
+			continue
+		}
+		if failed++; failed == 1 {
+			p.log.Error("cannot append what clients publish; they get an error and can try again", "err", err)
+		}
+		// The outcome may be open: the client repeats with its idempotency key.
+		of[i].conn.fail(of[i].ref, p.refused(refusedRedis))
+	}
+}
+
+// unavailable is what clients are told, by the reason.
+var unavailable = map[string]string{
+	refusedBacklog: "workers are behind; try again later",
+	refusedMemory:  "the memory is nearly full; try again later",
+	refusedQueue:   "too many events wait; try again",
+	refusedRedis:   live.TryAgain,
 }

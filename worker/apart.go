@@ -113,8 +113,8 @@ func (b *badKeys) met(kind string, why error) {
 	}
 }
 
-// Ready is nil when the worker can work on everything that is its own.
-func (w *Worker) Ready() error { return w.apart.err() }
+// Ready is nil when the worker can work on everything that is its own, and Redis takes writes.
+func (w *Worker) Ready() error { return errors.Join(w.room.ready(), w.apart.err()) }
 
 // streamName is a partition, or the intake, as people read it.
 func streamName(partition int) string {

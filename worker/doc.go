@@ -8,6 +8,8 @@
 //	share.go       how many partitions are this worker's
 //	events.go      role: the lanes
 //	reign.go       a lane: leases, reigns, and the loop that never stops
+//	batch.go       how much is read at once, and done again
+//	room.go        histories kept shorter while Redis's memory is short
 //	intake.go      the way of a batch from the intake to the partitions
 //	step.go        the way of a batch, from entries to publications
 //	ends.go        the newest id of each target, cached

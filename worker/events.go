@@ -26,5 +26,6 @@ func lanes(w *Worker) (parts []part, err error) {
 			return nil, err
 		}
 	}
+	parts = append(parts, partFunc(w.room.run))
 	return parts, add([]int{store.Intake}, &intake{w: w})
 }

@@ -96,7 +96,7 @@ func (i *intake) process(ctx context.Context, _ *store.Lane, entries []store.Ent
 			still[f.Partition] = left
 		}
 	}
-	if len(i.held) > 0 && sizeOf(still) > heldBytes {
+	if len(i.held) > 0 && sizeOfHeld(still) > heldBytes {
 		return nil, nil, errHeldBack
 	}
 	if len(letters) > 0 {
@@ -213,11 +213,9 @@ func notIn(still map[int][]store.Entry, entries []store.Entry, held map[int][]st
 	return done
 }
 
-func sizeOf(held map[int][]store.Entry) (n int) {
+func sizeOfHeld(held map[int][]store.Entry) (n int) {
 	for _, entries := range held {
-		for i := range entries {
-			n += entries[i].Size()
-		}
+		n += sizeOf(entries)
 	}
 	return n
 }

@@ -16,7 +16,7 @@ type metrics struct {
 	acks, cursorsMoved, ackFailures                  prometheus.Counter
 	ackDrops                                         *prometheus.CounterVec
 	kicks                                            prometheus.Counter
-	owned                                            prometheus.Gauge
+	owned, memory, historyBytes                      prometheus.Gauge
 	batch, duration                                  prometheus.Histogram
 	dead, slow                                       *prometheus.CounterVec
 	badKeys                                          *prometheus.CounterVec
@@ -49,6 +49,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Acknowledgements and cursors that were dropped."}, []string{"reason"}),
 		owned: f.NewGauge(prometheus.GaugeOpts{Name: "sluice_worker_owned",
 			Help: "Partitions owned, the intake counted as one."}),
+		memory: f.NewGauge(prometheus.GaugeOpts{Name: "sluice_worker_redis_memory_share",
+			Help: "The part of its maxmemory that the fullest node of Redis uses; 0: it has no maxmemory."}),
+		historyBytes: f.NewGauge(prometheus.GaugeOpts{Name: "sluice_worker_history_bytes",
+			Help: "Bytes that a history may have now: less than SLUICE_HISTORY_BYTES while Redis's memory is short; 0: no bound."}),
 		batch: f.NewHistogram(prometheus.HistogramOpts{Name: "sluice_worker_batch_entries",
 			Help: "Entries in a batch.", Buckets: prometheus.ExponentialBuckets(1, 2, 11)}),
 		duration: f.NewHistogram(prometheus.HistogramOpts{Name: "sluice_worker_step_seconds",

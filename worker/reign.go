@@ -21,6 +21,7 @@ const (
 	blockFor     = 100 * time.Millisecond // bounds how long a taken partition waits for its first read
 	batchEntries = 512                    // of all partitions together
 	batchBytes   = 4 << 20                // of what was read, worked on at once: it goes out in one transaction
+	trimBytes    = 4 << 20                // acknowledged: more is trimmed at once, and not only once a second
 	readBytes    = 64 << 20               // read at once, if all entries are as large as they may be
 	maxBackoff   = time.Second
 )
@@ -65,6 +66,7 @@ type lane struct {
 	highest    map[int]wire.ID   // acknowledged, while something below may not be done
 	apart      map[int]time.Time // partitions that nobody can take: when to look again
 
+	untrimmed int           // bytes of what was worked on since the last trimming
 	entrySize int           // bytes of an entry, as read lately
 	rest      []store.Entry // read, and not worked on yet
 
@@ -123,6 +125,7 @@ func (l *lane) run(ctx context.Context) error {
 		backoff, out, acks = 0, nil, nil
 		var piece []store.Entry
 		piece, l.rest = cut(l.rest, batchBytes)
+		l.untrimmed += sizeOf(piece)
 		if _, due := l.batch.holds(); len(piece) == 0 && !due {
 			continue
 		}
@@ -142,55 +145,6 @@ func (l *lane) run(ctx context.Context) error {
 func (l *lane) read(count int) store.Read {
 	return store.Read{
 		Tenure: l.tenure, Consumer: l.w.id, Partitions: l.owned, Epochs: l.rights(), Count: count, Block: blockFor,
-	}
-}
-
-// count is how many entries of each partition are read at once: so many that all together
-// are about batchBytes, judged by the size of those that were read last, and of the
-// largest that are allowed no more than readBytes.
-func (l *lane) count(last []store.Entry) int {
-	if len(last) > 0 {
-		size := 0
-		for i := range last {
-			size += last[i].Size()
-		}
-		l.entrySize = max(size/len(last), l.entrySize/8) // what grows is believed at once
-	}
-	all := min(batchEntries, batchBytes/max(1, l.entrySize), readBytes/l.w.store.Config().MaxData)
-	return max(1, all/max(1, len(l.owned)))
-}
-
-// cut takes the first entries off that are not more than so many bytes together, one at
-// least.
-func cut(entries []store.Entry, bytes int) (piece, rest []store.Entry) {
-	size := 0
-	for i := range entries {
-		if size += entries[i].Size(); size > bytes && i > 0 {
-			return entries[:i], entries[i:]
-		}
-	}
-	return entries, nil
-}
-
-// process repeats the batch while Redis answers that it cannot now: the entries are
-// ours, and every part of the work may be done again. Other failures end the tenure.
-func (l *lane) process(ctx, work context.Context, entries []store.Entry) ([]store.Outgoing, []store.Entry, error) {
-	var wait time.Duration
-	for {
-		out, done, err := l.batch.process(work, l.conn, entries)
-		forNow := store.IsReply(err) || errors.Is(err, errHeldBack)
-		if err == nil || !forNow || ctx.Err() != nil {
-			return out, done, err
-		}
-		if wait == 0 {
-			l.log.Error("Redis refuses the writes of a batch; retrying, events wait", "err", err)
-		}
-		l.w.metrics.retries.Inc()
-		wait = min(max(2*wait, 20*time.Millisecond), maxBackoff)
-		ops.Pause(ctx, wait)
-		if err := l.keep(work, nil); err != nil {
-			return nil, nil, err
-		}
 	}
 }
 
@@ -217,14 +171,26 @@ func (l *lane) keep(ctx context.Context, out *[]store.Outgoing) error {
 			return err
 		}
 	}
-	if now.After(l.upkeepAt) {
-		l.upkeepAt = now.Add(time.Second)
-		if err := l.w.store.Trim(ctx, l.acked); err != nil {
+	due := now.After(l.upkeepAt)
+	if due || l.untrimmed > trimBytes {
+		if err := l.trim(ctx); err != nil {
 			return err
 		}
-		clear(l.acked)
+	}
+	if due {
+		l.upkeepAt = now.Add(time.Second)
 		*out = append(*out, l.batch.upkeep(ctx)...)
 	}
+	return nil
+}
+
+// trim removes what is acknowledged.
+func (l *lane) trim(ctx context.Context) error {
+	if err := l.w.store.Trim(ctx, l.acked); err != nil {
+		return err
+	}
+	clear(l.acked)
+	l.untrimmed = 0
 	return nil
 }
 

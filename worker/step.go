@@ -225,14 +225,14 @@ func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
 // count adds an event to the bytes of its history. The first one that brings it above its
 // bound lets it be trimmed, with all events of the batch: the others find it trimmed.
 func (s *step) count(it *item, last *end) {
-	most := s.w.store.Config().HistoryBytes
+	most := s.w.room.bound.Load()
 	if most == 0 {
 		return
 	}
 	last.sum += store.HistoryBytes(&it.Event)
 	it.append.Sum = last.sum
 	if last.sum-last.base > most && !s.trimming[it.To] {
-		s.trimming[it.To], it.append.Trim = true, true
+		s.trimming[it.To], it.append.Trim = true, most
 	}
 }
 

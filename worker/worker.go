@@ -79,6 +79,7 @@ type Worker struct {
 	metrics *metrics
 	share   *share
 	apart   *apart
+	room    *room
 	badKeys *badKeys
 	threads bool
 	acks    AckConfig
@@ -113,6 +114,7 @@ func New(o Options) *Worker {
 	}
 	w.roles, w.misfit = chosen(o.Config.Roles)
 	w.apart = newApart(w.log, w.metrics.apart)
+	w.room = newRoom(w)
 	w.badKeys = &badKeys{log: w.log, count: w.metrics.badKeys}
 	return w
 }

@@ -19,7 +19,7 @@ type Append struct {
 	Event     *wire.Event
 	Sum       int64 // bytes of the history's entries up to this one; 0: it is not said
 	Touch     bool  // also renew the history's expiry and trim what is too old; a result, too
-	Trim      bool  // also trim the history, with all events of the call, to its bound in bytes
+	Trim      int64 // also trim the history, with all events of the call, to so many bytes; 0: not
 	// Tried: this owner or one before it (Reign.Seen) may have appended the event. If
 	// the history is past it and no longer reaches back to it, it was trimmed since,
 	// and is no ErrOrder.
@@ -141,8 +141,8 @@ type byteTrim struct {
 
 func (l *Lane) trims(ctx context.Context, pipe redis.Pipeliner, appends []*Append) (trims []byteTrim) {
 	for _, a := range appends {
-		if a.Left = 0; a.Trim {
-			c := l.s.trimCall(a.Partition, a.Event.To)
+		if a.Left = 0; a.Trim > 0 {
+			c := l.s.trimCall(a.Partition, a.Event.To, a.Trim)
 			trims = append(trims, byteTrim{a, c, trimHistory.EvalSha(ctx, pipe, c.keys, c.args...)})
 		}
 	}

@@ -16,14 +16,15 @@ import (
 
 // Config is what gateways, workers and producers must agree on.
 type Config struct {
-	RedisURL     string        `env:"SLUICE_REDIS_URL" envDefault:"redis://127.0.0.1:6379" secret:"url" allow:"redis://[user:password@]host:port[,host:port...][/db], or rediss:// for TLS" help:"Where Redis is: version 7.0 or newer (Valkey is not tested). Several addresses, separated by commas, are a Cluster (of one address: add ?cluster=1); with ?master_name=NAME they are Sentinels."`
-	Prefix       string        `env:"SLUICE_PREFIX" envDefault:"sluice:" max:"64" without:"{ } space" help:"The start of every key, so that several installations can share one Redis."`
-	Partitions   int           `env:"SLUICE_PARTITIONS" envDefault:"16" min:"1" max:"1024" help:"The number of partitions. It is written to <prefix>meta at the first start and cannot be changed after that."`
-	HistorySize  int           `env:"SLUICE_HISTORY_SIZE" envDefault:"1000" min:"1" max:"1000000" help:"How many events are kept for each target."`
-	HistoryBytes int64         `env:"SLUICE_HISTORY_BYTES" envDefault:"4194304" min:"65536" or:"0" help:"How many bytes of events are kept for each target, the newest one in any case. 0: as many as SLUICE_HISTORY_SIZE events have."`
-	HistoryTTL   time.Duration `env:"SLUICE_HISTORY_TTL" envDefault:"24h" min:"1s" max:"8760h" help:"How long the events of a target are kept after its last one."`
-	SessionTTL   time.Duration `env:"SLUICE_SESSION_TTL" envDefault:"60s" min:"1s" max:"1h" help:"How long a session is kept that its gateway does not renew."`
-	MaxData      int           `env:"SLUICE_MAX_FRAME_BYTES" envDefault:"65536" min:"1024" max:"16777216" help:"The largest data of an event, in bytes; a message of a client may be 4096 bytes longer."`
+	RedisURL      string        `env:"SLUICE_REDIS_URL" envDefault:"redis://127.0.0.1:6379" secret:"url" allow:"redis://[user:password@]host:port[,host:port...][/db], or rediss:// for TLS" help:"Where Redis is: version 7.0 or newer (Valkey is not tested). Several addresses, separated by commas, are a Cluster (of one address: add ?cluster=1); with ?master_name=NAME they are Sentinels."`
+	Prefix        string        `env:"SLUICE_PREFIX" envDefault:"sluice:" max:"64" without:"{ } space" help:"The start of every key, so that several installations can share one Redis."`
+	Partitions    int           `env:"SLUICE_PARTITIONS" envDefault:"16" min:"1" max:"1024" help:"The number of partitions. It is written to <prefix>meta at the first start and cannot be changed after that."`
+	HistorySize   int           `env:"SLUICE_HISTORY_SIZE" envDefault:"1000" min:"1" max:"1000000" help:"How many events are kept for each target."`
+	HistoryBytes  int64         `env:"SLUICE_HISTORY_BYTES" envDefault:"4194304" min:"65536" or:"0" help:"How many bytes of events are kept for each target, the newest one in any case. 0: as many as SLUICE_HISTORY_SIZE events have."`
+	MemoryPercent int           `env:"SLUICE_MAX_MEMORY_PERCENT" envDefault:"80" min:"10" max:"100" or:"0" help:"What clients publish is refused while Redis uses more than so much of its maxmemory, in percent, so that workers have room to bring to clients what waits; from a little below on, workers keep shorter histories. 0: Redis may fill up."`
+	HistoryTTL    time.Duration `env:"SLUICE_HISTORY_TTL" envDefault:"24h" min:"1s" max:"8760h" help:"How long the events of a target are kept after its last one."`
+	SessionTTL    time.Duration `env:"SLUICE_SESSION_TTL" envDefault:"60s" min:"1s" max:"1h" help:"How long a session is kept that its gateway does not renew."`
+	MaxData       int           `env:"SLUICE_MAX_FRAME_BYTES" envDefault:"65536" min:"1024" max:"16777216" help:"The largest data of an event, in bytes; a message of a client may be 4096 bytes longer."`
 }
 
 // Validate says what is wrong with the URL.

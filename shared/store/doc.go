@@ -24,6 +24,8 @@
 //	commit.go    its end: publish, acknowledge, read on
 //	read.go      entries of ingress streams, as it reads them
 //	history.go   what is retained of a target, and where it begins and ends
+//	ends.go      the ends, without an entry
+//	memory.go    how full Redis is, and histories shortened for it
 //	session.go   which gateway holds whom: every write and read of it
 //	bus.go       one Pub/Sub channel per gateway
 //	ack.go       acks: appended, trimmed

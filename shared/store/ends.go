@@ -87,8 +87,7 @@ func prevOf(text string, id, otherwise wire.ID) wire.ID {
 // so it is trimmed once for many events.
 const trimLeft = 16
 
-// trimCall trims a history to its bound in bytes.
-func (s *Store) trimCall(partition int, target string) call {
-	most := s.cfg.HistoryBytes
+// trimCall trims a history to a bound in bytes.
+func (s *Store) trimCall(partition int, target string, most int64) call {
 	return call{[]string{s.keys.history(partition, target)}, []any{most, most - most/trimLeft}}
 }

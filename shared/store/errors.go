@@ -55,6 +55,16 @@ func isWrongType(err error) bool { return err != nil && strings.Contains(err.Err
 
 func isNoKey(err error) bool { return err != nil && strings.Contains(err.Error(), "no such key") }
 
+// isNoMemoryUsage: the embedded Redis does not sample.
+func isNoMemoryUsage(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "syntax error")
+}
+
+// IsFull reports whether Redis refused to write for lack of memory.
+func IsFull(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "OOM command not allowed")
+}
+
 // isNoMark: what lua/forward.lua says of a mark that is none.
 func isNoMark(err error) bool { return err != nil && strings.Contains(err.Error(), "holds no id") }
 

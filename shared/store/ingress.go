@@ -56,7 +56,12 @@ type Backlog struct {
 	Partition int   // or Intake
 	Lag       int64 // not yet read
 	Pending   int64 // read, not yet acknowledged
+	Bytes     int64 // of the stream, what was acknowledged in the last second included; 0: Redis does not tell
 }
+
+// sampledNodes are the nodes of a stream, of up to 4 KiB or one entry, by whose size Redis
+// estimates that of the stream.
+const sampledNodes = 1000
 
 // Backlogs asks for all partitions and the intake. Where there never was a worker,
 // everything in the stream is lag.
@@ -64,17 +69,21 @@ func (s *Store) Backlogs(ctx context.Context) ([]Backlog, error) {
 	pipe := s.rdb.Pipeline()
 	groups := make([]*redis.XInfoGroupsCmd, 0, s.cfg.Partitions+1)
 	lengths := make([]*redis.IntCmd, 0, s.cfg.Partitions+1)
+	sizes := make([]*redis.IntCmd, 0, s.cfg.Partitions+1)
 	for p := Intake; p < s.cfg.Partitions; p++ {
 		groups = append(groups, pipe.XInfoGroups(ctx, s.keys.events(p)))
 		lengths = append(lengths, pipe.XLen(ctx, s.keys.events(p)))
 	}
+	for p := Intake; p < s.cfg.Partitions; p++ {
+		sizes = append(sizes, pipe.MemoryUsage(ctx, s.keys.events(p), sampledNodes))
+	}
 	cmds, err := exec(ctx, pipe)
-	if err := firstFailure(cmds, err, isNoKey, isWrongType); err != nil {
+	if err := firstFailure(cmds, err, isNoKey, isWrongType, isNoMemoryUsage); err != nil {
 		return nil, fmt.Errorf("cannot read the backlog: %w", err)
 	}
 	out := make([]Backlog, 0, len(groups))
 	for i, g := range groups {
-		b := Backlog{Partition: i + Intake, Lag: lengths[i].Val()}
+		b := Backlog{Partition: i + Intake, Lag: lengths[i].Val(), Bytes: max(0, sizes[i].Val())}
 		for _, info := range g.Val() {
 			if len(info.Name) > len(groupPrefix) && info.Name[:len(groupPrefix)] == groupPrefix {
 				// Redis does not know the lag after an XDEL by somebody, and after a failover it may

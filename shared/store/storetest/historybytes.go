@@ -23,7 +23,9 @@ func (o *owner) weighed(target string, prev wire.ID, sum int64, trim bool, size 
 		}
 		last = a
 	}
-	last.Trim = trim
+	if trim {
+		last.Trim = o.s.Config().HistoryBytes
+	}
 	must(o.t, o.lane.AppendAndRoute(o.t.Context(), appends, nil))
 	return last
 }

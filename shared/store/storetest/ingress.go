@@ -163,8 +163,12 @@ func (x *suite) backlogs(t *testing.T) {
 		all, err := s.Backlogs(ctx)
 		must(t, err)
 		want(t, "number of backlogs", len(all), 17)
-		i := slices.IndexFunc(all, func(b store.Backlog) bool { return b.Partition == p })
-		return all[i]
+		b := all[slices.IndexFunc(all, func(b store.Backlog) bool { return b.Partition == p })]
+		if x.real() && b.Lag > 0 && b.Bytes < 100*b.Lag/2 { // the embedded Redis does not tell
+			t.Fatalf("%d entries have %d bytes", b.Lag, b.Bytes)
+		}
+		b.Bytes = 0
+		return b
 	}
 	for _, p := range []int{0, store.Intake} {
 		want(t, "backlog of nothing", of(p), store.Backlog{Partition: p})
