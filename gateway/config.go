@@ -24,6 +24,7 @@ type Config struct {
 	SendBuffer      int           `env:"SLUICE_SOCKET_SEND_BUFFER" envDefault:"131072" min:"4096" max:"67108864" or:"0" help:"How many bytes the kernel may keep for one socket; it takes about twice as much memory. 0: as the system is set."`
 	MaxBacklog      int64         `env:"SLUICE_MAX_BACKLOG" envDefault:"0" min:"0" help:"What clients publish is refused while more entries than this wait for workers. 0: never."`
 	MaxBacklogBytes int64         `env:"SLUICE_MAX_BACKLOG_BYTES" envDefault:"134217728" min:"0" help:"What clients publish is refused while more bytes than this wait for workers in Redis. 0: never."`
+	ReadBytes       int64         `env:"SLUICE_READ_BYTES" envDefault:"33554432" min:"1048576" or:"0" help:"How many bytes of histories may be read from Redis at a time, for all clients together; one user has a quarter at most. 0: as if it were not set."`
 	PingInterval    time.Duration `env:"SLUICE_PING_INTERVAL" envDefault:"25s" min:"100ms" help:"The time between two pings to a client; the answers renew its session. At most half of SLUICE_SESSION_TTL."`
 	DrainTimeout    time.Duration `env:"SLUICE_DRAIN_TIMEOUT" envDefault:"20s" min:"0s" max:"10m" help:"How long the gateway takes to send its clients away after SIGTERM."`
 	MaxAge          time.Duration `env:"SLUICE_MAX_CONNECTION_AGE" envDefault:"0s" min:"1s" max:"8760h" or:"0s" help:"The age at which a connection is sent away, at the latest; at the earliest it is sent away at half of it. So clients that stay for long spread over new gateways. 0s: never."`
@@ -43,6 +44,9 @@ func (c *Config) Validate() error {
 	}
 	return errors.Join(ping, c.Auth.Check(c.Addr))
 }
+
+// defaultReadBytes is that of SLUICE_READ_BYTES, for those who make a Config by hand.
+const defaultReadBytes = 32 << 20
 
 // maxMessage is how much longer a client's message may be than the data in it.
 const maxMessage = 4 << 10

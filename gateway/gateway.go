@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,7 +108,7 @@ func New(o Options) (*Gateway, error) {
 		Server: id, Store: o.Store, Partitions: o.Config.Store.Partitions, TTL: o.Config.Store.SessionTTL,
 		About: g.about, Missed: g.missed, Failed: g.metrics.sessionFailures.Inc, Log: g.log,
 	})
-	g.history = history.NewReader(o.Store.History)
+	g.history = history.NewReader(o.Store.History, cmp.Or(o.Config.ReadBytes, defaultReadBytes), o.Config.Store.MaxData)
 	g.flow = live.New(live.Options{
 		Partitions: o.Config.Store.Partitions, Partition: o.Store.Partition, History: g.history, Sessions: admission{g.sessions, o.Store},
 		NowMs: o.Store.NowMs, TTLMs: o.Store.HistoryTTLMs(), HeardMs: g.heardMs, ReignBegan: g.reignBegan, Lost: func(p int) { g.kicks.lost(p) },

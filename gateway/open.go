@@ -50,7 +50,7 @@ func (c *conn) open(id auth.Identity, asked *asked) {
 	}
 	c.authorize(id)
 	c.device, c.retained, c.since = strings.Clone(asked.device), asked.retained, c.gw.store.NowMs()
-	c.Keeps(c.device != "", asked.byTime)
+	c.Keeps(c.user(), c.device != "", asked.byTime)
 
 	ctx, done := c.Work()
 	defer done()

@@ -65,34 +65,35 @@ func TestPagesAreBounded(t *testing.T) {
 
 // TestWhoMayShareARead: who comes before it begins, and nobody else.
 func TestWhoMayShareARead(t *testing.T) {
-	r := NewReader(nil)
+	r := NewReader(nil, 1<<20, 1000)
 	r.running = mostReads // nobody reads but this test
 	want := func() *Reading {
 		w := &Reading{}
 		w.Target, w.After, w.Limit = "all", wire.ID{Ms: 5}, 10
 		return w
 	}
-	first := r.join(want())
-	if r.join(want()) != first {
+	first := r.join("u", want())
+	if r.join("u", want()) != first {
 		t.Fatal("two reads for who came before either began")
 	}
 	other := want()
 	other.After = wire.ID{Ms: 6}
-	if r.join(other) == first {
+	if r.join("u", other) == first {
 		t.Fatal("who wants something else got the same")
 	}
 	batch := r.take()
 	if len(batch) != 2 || batch[0] != first {
 		t.Fatalf("took %d reads", len(batch))
 	}
-	second := r.join(want())
-	if second == first || r.join(want()) != second {
+	second := r.join("u", want())
+	if second == first || r.join("u", want()) != second {
 		t.Fatal("who came after it began must get the next one, and share that")
 	}
 	if r.running = mostReads; len(r.take()) != 0 {
 		t.Fatal("the next one began before the first one ended")
 	}
 	r.mu.Lock()
+	r.queue.Done(first.user, first.weight)
 	r.landed(first)
 	r.mu.Unlock()
 	if batch := r.take(); len(batch) != 1 || batch[0] != second {

@@ -6,15 +6,22 @@ import (
 	"sync"
 	"time"
 
+	"sluice/gateway/limits"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
 
 const (
-	// mostEvents bounds a round trip, mostReads those under way: each is of so many events
-	// at most, or of one page.
+	// mostEvents bounds a round trip, mostReads those under way: each is of about so many
+	// events. What they have in bytes, all together, is the Reader's budget.
 	mostReads  = 32
 	mostEvents = 256
+	// userShare is the part of the budget that one user may have.
+	userShare = 4
+	// besides is what a read takes besides its events.
+	besides = 256
+	// uneven is how much larger than the average the events of a page may be.
+	uneven = 4
 )
 
 // Reading is a piece of a history that somebody wants. Those that want the same share
@@ -27,6 +34,8 @@ type Reading struct {
 	// It may come from the cache, Cached; then it says nothing about the history's end.
 	GoesOn bool
 	Cached bool
+	// Expect is the size of an event, in bytes; 0: not known.
+	Expect int
 }
 
 // Reader asks for histories: for many in one round trip, and once for all that want the
@@ -36,20 +45,24 @@ type Reading struct {
 // A reading may share a read that has not begun yet, and no other: its subscriber has
 // registered before it asks, and only what is read after that has everything that nobody
 // published to it. Who comes later waits for the next one.
+//
+// All reads under way share a budget in bytes, and users have it in turn: one who wants
+// much of many histories waits for its own. A read larger than a user's share goes alone.
 type Reader struct {
-	read  func(context.Context, ...*store.Query) error
-	pages pages
-	loops sync.WaitGroup
+	read     func(context.Context, ...*store.Query) error
+	maxEvent int // bytes
+	pages    pages
+	loops    sync.WaitGroup
 
 	ctx    context.Context // of the reads
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
 	ended   bool
-	latest  map[place]*flight // by what is wanted
-	order   []*flight         // that have not begun
+	latest  map[place]*flight      // by what is wanted
+	queue   *limits.Queue[*flight] // that have not begun, by user; weights are bytes
 	running int
-	busy    map[string]bool // targets of which somebody reads what goes on
+	busy    map[string][]*flight // targets of which somebody reads what goes on, and who waits for that
 }
 
 // ErrEnded says that the Reader's Run has ended.
@@ -66,7 +79,9 @@ type place struct {
 
 // flight is one read for those who share it.
 type flight struct {
-	place place
+	place  place
+	user   string // who asked first
+	weight int64  // bytes
 	Reading
 	err   error
 	begun bool
@@ -74,9 +89,13 @@ type flight struct {
 	done  chan struct{}
 }
 
-// NewReader makes a Reader of what reads from the store. Run must be called.
-func NewReader(read func(context.Context, ...*store.Query) error) *Reader {
-	r := &Reader{read: read, latest: make(map[place]*flight), busy: make(map[string]bool)}
+// NewReader makes a Reader of what reads from the store, with a budget in bytes for events
+// of up to maxEvent bytes. Run must be called.
+func NewReader(read func(context.Context, ...*store.Query) error, budget int64, maxEvent int) *Reader {
+	r := &Reader{
+		read: read, maxEvent: maxEvent, latest: make(map[place]*flight), busy: make(map[string][]*flight),
+		queue: limits.NewQueue[*flight](limits.Bounds{Size: budget, KeySize: budget / userShare}),
+	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.pages.init()
 	return r
@@ -102,11 +121,11 @@ func (r *Reader) Run(ctx context.Context) error {
 	return nil
 }
 
-// Read fills readings in. With an error none of them says anything.
-func (r *Reader) Read(ctx context.Context, wanted ...*Reading) error {
+// Read fills readings in, for a user. With an error none of them says anything.
+func (r *Reader) Read(ctx context.Context, user string, wanted ...*Reading) error {
 	flights := make([]*flight, len(wanted))
 	for i, w := range wanted {
-		if flights[i] = r.join(w); flights[i] == nil {
+		if flights[i] = r.join(user, w); flights[i] == nil {
 			return ErrEnded
 		}
 	}
@@ -130,7 +149,7 @@ func (r *Reader) Query(ctx context.Context, wanted ...*store.Query) error {
 }
 
 // join finds a read that has not begun, or makes one. nil: nothing is read any more.
-func (r *Reader) join(w *Reading) *flight {
+func (r *Reader) join(user string, w *Reading) *flight {
 	p := place{w.Target, w.After, w.Limit, w.Edges, w.GoesOn}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -140,9 +159,11 @@ func (r *Reader) join(w *Reading) *flight {
 	f := r.latest[p]
 	switch {
 	case f == nil:
-		f = r.add(p)
+		f = r.newFlight(p, user, w.Expect)
+		r.latest[p] = f
+		r.push(f)
 	case f.begun && f.next == nil:
-		f.next = newFlight(p)
+		f.next = r.newFlight(p, user, w.Expect)
 		f = f.next
 	case f.begun:
 		f = f.next
@@ -150,24 +171,26 @@ func (r *Reader) join(w *Reading) *flight {
 	return f
 }
 
-func newFlight(p place) *flight {
-	f := &flight{place: p, done: make(chan struct{})}
+func (r *Reader) newFlight(p place, user string, expect int) *flight {
+	event := r.maxEvent
+	if expect > 0 {
+		event = min(event, uneven*expect)
+	}
+	f := &flight{place: p, user: user, weight: int64(besides + p.limit*event), done: make(chan struct{})}
 	f.Query = store.Query{Target: p.target, After: p.after, Limit: p.limit, Edges: p.edges}
 	f.GoesOn = p.goesOn
 	return f
 }
 
-// add queues a read; r.mu is held.
-func (r *Reader) add(p place) *flight {
-	f := newFlight(p)
-	r.latest[p] = f
-	r.queue(f)
-	return f
+// push queues a read; r.mu is held.
+func (r *Reader) push(f *flight) {
+	r.queue.Push(f.user, f.weight, f) // who waits for it is a connection: their number is bounded elsewhere
+	r.more()
 }
 
-func (r *Reader) queue(f *flight) {
-	r.order = append(r.order, f)
-	if r.running < mostReads {
+// more begins to read beside those that do, if somebody waits; r.mu is held.
+func (r *Reader) more() {
+	if r.running < mostReads && r.queue.Ready() {
 		r.running++
 		r.loops.Go(r.work)
 	}
@@ -193,6 +216,7 @@ func (r *Reader) work() {
 		}
 		r.mu.Lock()
 		for _, f := range batch {
+			r.queue.Done(f.user, f.weight)
 			r.landed(f)
 		}
 		r.mu.Unlock()
@@ -220,37 +244,38 @@ func Render(p *store.Page) []wire.Record {
 func (r *Reader) take() (batch []*flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all, events := r.order, 0
-	r.order = nil
-	for i, f := range all {
+	for events := 0; events < mostEvents; {
+		f, _, _, ok := r.queue.Pop()
+		if !ok {
+			break
+		}
 		if f.GoesOn {
 			// Who is at zero has nothing, and what is kept may be of a history that has ended.
 			if !f.After.IsZero() {
 				f.Records = r.pages.get(f.Target, f.After)
 			}
-			if f.Records != nil {
+			others, busy := r.busy[f.Target]
+			switch {
+			case f.Records != nil:
 				f.begun, f.Cached = true, true
+				r.queue.Done(f.user, f.weight)
 				r.landed(f)
 				continue
-			}
-			if r.busy[f.Target] {
-				r.order = append(r.order, f)
+			case busy:
+				r.busy[f.Target] = append(others, f)
+				r.queue.Done(f.user, f.weight)
 				continue
 			}
-		}
-		if events += f.Limit + 2; len(batch) > 0 && events > mostEvents { // the edges are two
-			r.order = append(r.order, all[i:]...)
-			break
+			r.busy[f.Target] = nil
 		}
 		f.begun = true
-		if f.GoesOn {
-			r.busy[f.Target] = true
-		}
+		events += f.Limit + 2 // the ends are as much work as two
 		batch = append(batch, f)
 	}
 	if len(batch) == 0 {
 		r.running--
 	}
+	r.more()
 	return batch
 }
 
@@ -258,7 +283,11 @@ func (r *Reader) take() (batch []*flight) {
 // r.mu is held.
 func (r *Reader) landed(f *flight) {
 	if f.GoesOn && !f.Cached {
+		others := r.busy[f.Target]
 		delete(r.busy, f.Target)
+		for _, o := range others {
+			r.queue.Push(o.user, o.weight, o)
+		}
 	}
 	close(f.done)
 	if f.next == nil {
@@ -266,5 +295,5 @@ func (r *Reader) landed(f *flight) {
 		return
 	}
 	r.latest[f.place] = f.next
-	r.order = append(r.order, f.next)
+	r.queue.Push(f.next.user, f.next.weight, f.next)
 }

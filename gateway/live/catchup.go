@@ -56,7 +56,7 @@ func (k *catchup) limit(p portion) int {
 // everything up to its position. For a client that asks to begin somewhere only the ends of
 // the history are read at first: what follows is not, if the answer is a gap.
 func (k *catchup) query(p portion) *history.Reading {
-	q := &history.Reading{Query: store.Query{Target: k.s.target.name, After: k.s.last, Limit: k.limit(p)}, GoesOn: true}
+	q := &history.Reading{Query: store.Query{Target: k.s.target.name, After: k.s.last, Limit: k.limit(p)}, GoesOn: true, Expect: k.size}
 	if k.ask != nil {
 		q.GoesOn, q.Edges = false, true
 		if q.After, q.Limit = k.ask.Start.id, 0; k.ask.Start.kind == startNow {

@@ -59,8 +59,9 @@ type Client struct {
 	id      string // of the connection
 	peer    Peer
 	owner   Owner
-	cursors bool // a device has cursors
-	byTime  bool // the client keeps a single id for all its targets
+	cursors bool   // a device has cursors
+	byTime  bool   // the client keeps a single id for all its targets
+	user    string // for whom histories are read
 
 	// A shard's lock comes before this one.
 	mu      sync.Mutex
@@ -76,9 +77,11 @@ func (c *Client) Attach(f *Flow, id string, p Peer, o Owner) {
 	c.flow, c.id, c.peer, c.owner = f, id, p, o
 }
 
-// Keeps says how the client keeps its positions, before its first subscription: in the
-// cursors of its device, and, or, as a single id for all its targets.
-func (c *Client) Keeps(cursors, singleID bool) { c.cursors, c.byTime = cursors, singleID }
+// Keeps says whose client it is and how it keeps its positions, before its first
+// subscription: in the cursors of its device, and, or, as a single id for all its targets.
+func (c *Client) Keeps(user string, cursors, singleID bool) {
+	c.user, c.cursors, c.byTime = user, cursors, singleID
+}
 
 // Owner is the connection.
 func (c *Client) Owner() Owner { return c.owner }

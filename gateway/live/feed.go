@@ -258,7 +258,7 @@ func (c *Client) readAll(ctx context.Context, of []*catchup, readings []*history
 	defer cancel()
 	for n := 0; n < feedReads && len(of) > 0; n++ {
 		now := c.flow.clock() // what is read is at least as young
-		if err := c.flow.o.History.Read(ctx, readings...); err != nil {
+		if err := c.flow.o.History.Read(ctx, c.user, readings...); err != nil {
 			return err
 		}
 		left := 0

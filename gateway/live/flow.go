@@ -32,6 +32,8 @@ type target struct {
 	// queued: waits to read the history (reread.go).
 	queued bool
 	live   int32 // subscriptions that are in the live flow
+	// eventBytes is the size of an event in the history, as last seen there; 0: not known.
+	eventBytes int32
 
 	// repair is set while records of the live flow wait for the history before them.
 	repair *held

@@ -186,7 +186,7 @@ func chance(w *world, rng *rand.Rand) {
 	var people []*person
 	for i := range 4 {
 		p := w.person(fmt.Sprint("p", i), 4+rng.IntN(30))
-		p.Keeps(false, i == 3)
+		p.Keeps("", false, i == 3)
 		people = append(people, p)
 	}
 	for range 400 {

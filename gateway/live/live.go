@@ -21,8 +21,8 @@ const TryAgain = "not possible now; try again"
 
 // History reads what is retained: a *history.Reader.
 type History interface {
-	Read(ctx context.Context, wanted ...*history.Reading) error // shared with those that want the same
-	Query(ctx context.Context, wanted ...*store.Query) error    // for the caller alone
+	Read(ctx context.Context, user string, wanted ...*history.Reading) error // shared with those that want the same
+	Query(ctx context.Context, wanted ...*store.Query) error                 // for the caller alone
 }
 
 // Sessions say in Redis who is here, so that workers publish to this gateway: a

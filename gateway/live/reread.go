@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -12,8 +13,9 @@ import (
 )
 
 const (
-	rereaders   = 4  // goroutines that re-read
-	rereadBatch = 64 // targets in one round trip
+	rereaders   = 4        // goroutines that re-read
+	rereadBatch = 64       // targets in one round trip
+	rereadBytes = 64 << 10 // of each, about
 )
 
 // rereads are targets of which the live flow may have lost something: after a jump
@@ -156,10 +158,22 @@ func (r *rereads) look(ctx context.Context, batch []*target) (differ []*target, 
 	}
 	for i, t := range targets {
 		if queries[i].Got.Newest != queries[i].After {
+			t.shard.mu.Lock()
+			t.eventBytes = int32(min(queries[i].EventBytes, math.MaxInt32))
+			t.shard.mu.Unlock()
 			differ = append(differ, t)
 		}
 	}
 	return differ, nil
+}
+
+// page is how many events of a target are read at once. The shard's lock is held.
+func (t *target) page() int {
+	size := int(t.eventBytes)
+	if size == 0 {
+		size = rereadBytes / 4 // not known
+	}
+	return max(1, min(pieceEvents, rereadBytes/size))
 }
 
 // read reads one page for each of the targets, and returns those that need more.
@@ -175,7 +189,7 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 			if t.repair != nil {
 				t.repair.looked = len(t.repair.records)
 			}
-			queries = append(queries, &store.Query{Target: t.name, After: t.last, Edges: true, Limit: pieceEvents})
+			queries = append(queries, &store.Query{Target: t.name, After: t.last, Edges: true, Limit: t.page()})
 			stood = append(stood, t.position)
 			targets = append(targets, t)
 		} else {

@@ -47,7 +47,7 @@ func play(t *testing.T, test func(w *world)) {
 		for p := range w.epoch {
 			w.epoch[p] = 1
 		}
-		reader := history.NewReader(w.Query)
+		reader := history.NewReader(w.Query, 32<<20, 64<<10)
 		w.flow = New(Options{
 			Partitions: partitions, Partition: partitionOf, History: reader, Sessions: w,
 			NowMs: func() int64 { return time.Now().UnixMilli() }, TTLMs: time.Hour.Milliseconds(),
