@@ -139,7 +139,7 @@ func newDeliveries(t testing.TB, sockets int) *deliveries {
 // nothing is a history without events, and sessions that need no writing.
 type nothing struct{}
 
-func (nothing) Read(context.Context, ...*history.Reading) error { return nil }
+func (nothing) Read(context.Context, string, ...*history.Reading) error { return nil }
 func (nothing) Query(context.Context, ...*store.Query) error    { return nil }
 func (nothing) Want(string, string)                             {}
 func (nothing) Drop(string, string)                             {}
