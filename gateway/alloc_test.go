@@ -140,10 +140,10 @@ func newDeliveries(t testing.TB, sockets int) *deliveries {
 type nothing struct{}
 
 func (nothing) Read(context.Context, string, ...*history.Reading) error { return nil }
-func (nothing) Query(context.Context, ...*store.Query) error    { return nil }
-func (nothing) Want(string, string)                             {}
-func (nothing) Drop(string, string)                             {}
-func (nothing) Wait(context.Context, string, string) error      { return nil }
+func (nothing) Query(context.Context, ...*store.Query) error            { return nil }
+func (nothing) Want(string, string)                                     {}
+func (nothing) Drop(string, string)                                     {}
+func (nothing) Wait(context.Context, string, string) error              { return nil }
 
 // message is the next one of a worker, with so many events.
 func (d *deliveries) message(events int) string {

@@ -97,6 +97,7 @@ func (c *conn) admit(id auth.Identity, asked *asked) *refusal {
 	c.account = account
 	c.visit.known()
 	c.sock.ServeAs(account.Key)
+	c.sock.Known()
 	return nil
 }
 

@@ -27,6 +27,7 @@ type Conn struct {
 	received uint64 // bytes, of the client; the turn's
 
 	mu      sync.Mutex
+	known   bool         // whose it is
 	queue   fifo[[]byte] // ready frames; shared with other sockets, never written to
 	offset  int          // bytes of the first one that have been written
 	bytes   int          // of the queue, less offset

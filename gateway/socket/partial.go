@@ -7,26 +7,31 @@ import (
 
 const (
 	// maxPartials bounds the messages that have come in part: each has a goroutine and
-	// a buffer. Beyond it the oldest one, which had the most time, is given up.
-	maxPartials = 256
+	// a buffer. Beyond it the oldest one, which had the most time, is given up of the key that
+	// has the most. Sockets that are nobody's yet have a bound of their own.
+	maxPartials  = 256
+	maxStrangers = 64
+	// maxUnknown is the longest message of a socket that is nobody's yet, in bytes.
+	maxUnknown = 16 << 10
 	// partialTimeout is how long a message may take from its first byte.
 	partialTimeout = 30 * time.Second
 )
 
 // partials are the messages that have come in part, the oldest first.
 type partials struct {
-	max     int
-	timeout int64 // in ticks of the wheel
+	max     map[bool]int // of sockets that are known, and of those that are not
+	timeout int64        // in ticks of the wheel
 
 	mu          sync.Mutex
-	n           int
+	n           map[bool]int
 	now         int64
 	first, last *reader
 }
 
 func (p *partials) init(o Options, tick time.Duration) {
-	if p.max = o.partials; p.max == 0 {
-		p.max = maxPartials
+	p.max, p.n = map[bool]int{true: maxPartials, false: maxStrangers}, make(map[bool]int)
+	if o.partials > 0 {
+		p.max = map[bool]int{true: o.partials, false: o.partials}
 	}
 	if o.partialTimeout == 0 {
 		o.partialTimeout = partialTimeout
@@ -36,19 +41,37 @@ func (p *partials) init(o Options, tick time.Duration) {
 
 // begin counts a reader's message; it may be given up until end.
 func (p *partials) begin(r *reader) {
+	key, known := r.c.whose()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.n >= p.max {
-		p.giveUp()
+	if p.n[known] >= p.max[known] {
+		p.giveUp(p.greediest(known))
 	}
-	r.began = max(1, p.now)
+	r.began, r.key, r.known = max(1, p.now), key, known
 	if r.prev = p.last; p.last != nil {
 		p.last.next = r
 	} else {
 		p.first = r
 	}
 	p.last = r
-	p.n++
+	p.n[known]++
+}
+
+// greediest is the oldest one of the key that has the most.
+func (p *partials) greediest(known bool) (oldest *reader) {
+	has, most := make(map[string]int), 0
+	for r := p.first; r != nil; r = r.next {
+		if r.known == known {
+			has[r.key]++
+			most = max(most, has[r.key])
+		}
+	}
+	for r := p.first; r != nil; r = r.next {
+		if r.known == known && has[r.key] == most {
+			return r
+		}
+	}
+	return nil
 }
 
 // end may be called more than once.
@@ -72,8 +95,8 @@ func (p *partials) remove(r *reader) {
 	} else {
 		p.last = r.prev
 	}
-	r.began, r.prev, r.next = 0, nil, nil
-	p.n--
+	p.n[r.known]--
+	r.began, r.key, r.prev, r.next = 0, "", nil, nil
 }
 
 // expire gives up what takes too long.
@@ -82,13 +105,11 @@ func (p *partials) expire(now int64) {
 	defer p.mu.Unlock()
 	p.now = now
 	for p.first != nil && p.first.began+p.timeout <= now {
-		p.giveUp()
+		p.giveUp(p.first)
 	}
 }
 
-// giveUp gives the oldest one up.
-func (p *partials) giveUp() {
-	r := p.first
+func (p *partials) giveUp(r *reader) {
 	r.c.giveUp()
 	p.remove(r)
 }
@@ -103,8 +124,30 @@ func (c *Conn) giveUp() {
 	c.link.interrupt()
 }
 
+// Known says that it is known whose socket it is. Until then its messages are short, and
+// those that come in part give way to each other only.
+func (c *Conn) Known() {
+	c.mu.Lock()
+	c.known = true
+	c.mu.Unlock()
+}
+
+func (c *Conn) whose() (key string, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.key, c.known
+}
+
+// longest is the longest message that it may send now, in bytes.
+func (c *Conn) longest() int {
+	if _, known := c.whose(); !known {
+		return min(maxUnknown, c.group.opts.MaxMessage)
+	}
+	return c.group.opts.MaxMessage
+}
+
 func (p *partials) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.n
+	return p.n[true] + p.n[false]
 }

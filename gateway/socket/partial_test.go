@@ -3,6 +3,8 @@ package socket
 import (
 	"bytes"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -148,5 +150,67 @@ func TestPingsMayBeRefused(t *testing.T) {
 		p.noPongs.Store(false)
 		c.write(frame(opPing|final, []byte("y")))
 		c.expect(opPong, []byte("y"))
+	})
+}
+
+// TestPartialsByOwner: sockets that are nobody's yet give way to each other only, and of the
+// others the owner who has the most.
+func TestPartialsByOwner(t *testing.T) {
+	each(t, func(t *testing.T, o Options) {
+		o.partials = 3
+		s := serve(t, o, echo)
+		var key atomic.Value
+		s.before = func(p *peer) { p.ServeAs(key.Load().(string)) }
+		whole := text("message")
+		begin := func(of string) (*client, *peer) {
+			key.Store(of)
+			s.strangers.Store(strings.HasPrefix(of, " "))
+			c, p := s.connect(0)
+			c.write(whole[:9])
+			p.partial()
+			return c, p
+		}
+		stays := func(c *client) {
+			t.Helper()
+			c.write(whole[9:])
+			c.expect(opText, []byte("message"))
+		}
+		bob, _ := begin("bob")
+		first, _ := begin("alice")
+		second, _ := begin("alice")
+		var strangers []*client
+		for i := range 5 { // of two addresses
+			c, _ := begin([]string{" 1", " 1", " 2", " 1", " 1"}[i])
+			strangers = append(strangers, c)
+		}
+		strangers[0].expectClose(CloseTooSlow)
+		strangers[1].expectClose(CloseTooSlow) // and not that of the other address
+		carol, _ := begin("carol")
+		first.expectClose(CloseTooSlow)
+		for _, c := range append(strangers[2:], bob, second, carol) {
+			stays(c)
+		}
+		if n := s.group.partials.count(); n != 0 {
+			t.Error(n, "are counted")
+		}
+	})
+}
+
+// TestMessagesOfNobody: until it is known whose a socket is, its messages are short.
+func TestMessagesOfNobody(t *testing.T) {
+	each(t, func(t *testing.T, o Options) {
+		o.MaxMessage = 64 << 10
+		s := serve(t, o, echo)
+		s.strangers.Store(true)
+		long, longer := bytes.Repeat([]byte("x"), maxUnknown), bytes.Repeat([]byte("x"), maxUnknown+1)
+		c, p := s.connect(0)
+		c.write(text(string(long)))
+		c.expect(opText, long)
+		p.Known()
+		c.write(text(string(longer)))
+		c.expect(opText, longer)
+		c, _ = s.connect(0)
+		c.write(text(string(longer)))
+		c.expectClose(1009)
 	})
 }

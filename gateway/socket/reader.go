@@ -55,7 +55,9 @@ type reader struct {
 	broken bool          // gorilla must not be used any more
 
 	// In the list of partials, whose lock guards this.
-	began      int64 // 0: not in it
+	began      int64  // 0: not in it
+	key        string // of the socket, and whether it was known, when it began
+	known      bool
 	prev, next *reader
 }
 
@@ -122,7 +124,6 @@ func (h *handshake) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // use makes a gorilla connection the reader's.
 func (r *reader) use(ws *websocket.Conn) {
 	r.nc, r.ws = nil, ws
-	ws.SetReadLimit(int64(r.group.opts.MaxMessage))
 	// These are called for control frames between fragments, others are seen before.
 	ws.SetPingHandler(func(data string) error { r.c.pinged([]byte(data)); return nil })
 	ws.SetPongHandler(func(string) error { r.c.ponged(); return nil })
@@ -217,6 +218,7 @@ func (r *reader) control(h header) bool {
 
 // message lets gorilla read a message, or refuse what comes instead.
 func (r *reader) message() bool {
+	r.ws.SetReadLimit(int64(r.c.longest()))
 	kind, body, err := r.ws.NextReader()
 	if err != nil {
 		return r.failed(err)

@@ -32,14 +32,15 @@ func each(t *testing.T, test func(t *testing.T, o Options)) {
 
 // server upgrades whoever comes.
 type server struct {
-	t       testing.TB
-	group   *Group
-	addr    string
-	peers   chan *peer
-	before  func(*peer) // called before Start
-	abandon bool        // before has done it
-	cancel  func()      // ends Run
-	stop    func()
+	t         testing.TB
+	group     *Group
+	addr      string
+	peers     chan *peer
+	before    func(*peer) // called before Start
+	strangers atomic.Bool // the sockets that come are nobody's yet
+	abandon   bool        // before has done it
+	cancel    func()      // ends Run
+	stop      func()
 }
 
 // peer is the server's side of a client. It checks the promises of Handler.
@@ -150,6 +151,9 @@ func serve(t testing.TB, o Options, onMessage func(*peer, []byte)) *server {
 		}
 		p := &peer{Conn: c, t: t, onMessage: onMessage, drained: make(chan struct{}, 1)}
 		c.Attach(p)
+		if !s.strangers.Load() {
+			c.Known()
+		}
 		if s.before != nil {
 			s.before(p)
 		}
