@@ -113,13 +113,15 @@ func (p *publisher) take(batch []*publication) (_ []*publication, size int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(batch) < publishBatch {
-		one, user, weight, ok := p.queue.Pop()
+		one, _, _, ok := p.queue.Pop()
 		if !ok {
 			break
 		}
 		batch = append(batch, one)
 		size += one.size
-		defer p.queue.Done(user, weight) // a batch is the room that there is
+	}
+	for _, one := range batch { // a batch is the room that there is
+		p.queue.Done(one.user, int64(one.size))
 	}
 	return batch, size
 }
@@ -127,7 +129,7 @@ func (p *publisher) take(batch []*publication) (_ []*publication, size int) {
 // run appends until ctx ends.
 func (p *publisher) run(ctx context.Context) error {
 	batch := make([]*publication, 0, publishBatch)
-	for {
+	for ctx.Err() == nil {
 		var size int
 		clear(batch)
 		if batch, size = p.take(batch[:0]); len(batch) == 0 {
@@ -138,12 +140,10 @@ func (p *publisher) run(ctx context.Context) error {
 			}
 			continue
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
 		p.headroom.spend(ctx, size)
 		p.append(ctx, batch)
 	}
+	return nil
 }
 
 // append appends a batch, but for what there is no room for by now.

@@ -12,7 +12,7 @@ import (
 
 const (
 	roomEvery = time.Second            // looks at Redis's memory
-	roomShort = 100 * time.Millisecond // steps through the histories while it is short
+	roomShort = 100 * time.Millisecond // steps through the histories while it is short, of one worker
 	// usualHistory is where the bound of histories begins to shrink that have none, leastHistory
 	// where it ends. The newest event of each stays in any case.
 	usualHistory = 4 << 20
@@ -129,7 +129,8 @@ func orUsual(bytes int64) int64 {
 // shrink goes a step through the histories, and returns when to go on. The bound shrinks
 // after each time through all of them.
 func (r *room) shrink(ctx context.Context) time.Duration {
-	workers := time.Duration(max(1, r.w.share.workers.Load())) // each does a part
+	workers := max(1, float64(r.w.share.workers.Load())) // all do this
+	step := time.Duration(workers * float64(roomShort))
 	bound := orUsual(r.bound.Load())
 	through, err := r.w.store.ShrinkHistories(ctx, bound, &r.at)
 	if err != nil {
@@ -137,12 +138,12 @@ func (r *room) shrink(ctx context.Context) time.Duration {
 		return roomEvery
 	}
 	if !through {
-		return roomShort * workers
+		return step
 	}
 	if bound <= leastHistory {
-		return 10 * roomEvery * workers // nothing is left to give
+		return 100 * step // nothing is left to give
 	}
 	r.bound.Store(max(leastHistory, bound*3/4))
 	r.w.metrics.historyBytes.Set(float64(r.bound.Load()))
-	return roomShort * workers
+	return step
 }

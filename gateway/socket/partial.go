@@ -10,9 +10,10 @@ const (
 	// a buffer. Beyond it the oldest one, which had the most time, is given up of the key that
 	// has the most. Sockets that are nobody's yet have a bound of their own.
 	maxPartials  = 256
-	maxStrangers = 64
-	// maxUnknown is the longest message of a socket that is nobody's yet, in bytes.
-	maxUnknown = 16 << 10
+	maxStrangers = 128
+	// maxUnknown is the longest message of a socket that is nobody's yet, in bytes: the frame
+	// `connect` of a client that comes back to a thousand targets has about 20 KB.
+	maxUnknown = 68 << 10
 	// partialTimeout is how long a message may take from its first byte.
 	partialTimeout = 30 * time.Second
 )
@@ -124,7 +125,7 @@ func (c *Conn) giveUp() {
 	c.link.interrupt()
 }
 
-// Known says that it is known whose socket it is. Until then its messages are short, and
+// Known says that it is known whose socket it is. Until then its messages are not long, and
 // those that come in part give way to each other only.
 func (c *Conn) Known() {
 	c.mu.Lock()

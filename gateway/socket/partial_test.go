@@ -196,10 +196,10 @@ func TestPartialsByOwner(t *testing.T) {
 	})
 }
 
-// TestMessagesOfNobody: until it is known whose a socket is, its messages are short.
+// TestMessagesOfNobody: until it is known whose a socket is, its messages are not long.
 func TestMessagesOfNobody(t *testing.T) {
 	each(t, func(t *testing.T, o Options) {
-		o.MaxMessage = 64 << 10
+		o.MaxMessage = 128 << 10
 		s := serve(t, o, echo)
 		s.strangers.Store(true)
 		long, longer := bytes.Repeat([]byte("x"), maxUnknown), bytes.Repeat([]byte("x"), maxUnknown+1)
