@@ -162,12 +162,15 @@ test("another user gets nothing of the one before", async (t) => {
 test("an error without a ref is told, and harms no target", async (t) => {
   const server = new Server(t);
   const s = server.client();
-  s.subscribe("topic:a", () => {});
+  const got = [];
+  s.subscribe("topic:a", (e) => void got.push(e.data));
   await server.welcome();
   server.subscribed("topic:a", "1-0");
   server.say({ type: "error", code: "bad_request", message: "this was not sent" });
   server.say({ type: "error", code: "unavailable", message: "later" });
+  server.event("topic:a", 2);
   await server.after(5000);
+  assert.deepEqual(got, [2]);
   assert.deepEqual(s.failures.map((f) => f.error.code), ["bad_request", "unavailable"]);
   assert.deepEqual([s.state, server.sent("subscribe").length, server.sent("unsubscribe").length], ["connected", 1, 0]);
 });
