@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
 import { directory } from "./harness.js";
 import { examples } from "./examples.js";
 
@@ -37,6 +38,20 @@ test("the package holds what it needs, and imports", { skip }, async () => {
     console.log(Object.keys(client).sort().join(), Object.keys(hooks).sort().join());
   `], { cwd: project });
   assert.equal(stdout.trim(), "Sluice,SluiceError,websocket useSluiceState,useSubscription");
+});
+
+test("what gateways serve is made of the sources, and small", { skip }, async () => {
+  const { scripts, exports } = JSON.parse(readFileSync(join(source, "package.json")));
+  const [version, ...options] = scripts.build.match(/(?<=esbuild)\S+|--(bundle|minify|format|target|mangle)\S*/g);
+  const { devDependencies } = JSON.parse(readFileSync(join(here, "package.json")));
+  assert.equal(version, "@" + devDependencies.esbuild);
+  const minify = async (file) => (await run(join(project, "node_modules/.bin/esbuild"), [file, ...options, "--external:react"], { cwd: source })).stdout;
+  const made = await minify("src/sluice.js");
+  assert.equal(readFileSync(join(source, "sluice.min.js"), "utf8"), made, "run 'npm run build' in shared/client/js");
+  const size = (text) => gzipSync(text, { level: 9 }).length;
+  const sizes = [size(made), size(await minify(exports["./react"].default))];
+  console.log("compressed: client %d bytes, hooks %d bytes", ...sizes);
+  assert.ok(sizes[0] <= 5 << 10 && sizes[1] <= 700, `${sizes}`);
 });
 
 test("publint and arethetypeswrong have nothing to say", { skip }, async () => {

@@ -9,12 +9,10 @@
 //	src/page.js          sleep, wake and the page cache
 //	src/websocket.js     the transport
 //	src/react.js         hooks
-//	sluice.min.js        made of these; TestMinified tells when it is not
+//	sluice.min.js        made of these by `npm run build`; a test in e2e/js tells when it is not, and how large it is
 package js
 
 import _ "embed"
-
-//go:generate go test -count=1 -run ^TestMinified$ . -update
 
 // Minified is the client as a JavaScript module.
 //
