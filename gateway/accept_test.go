@@ -1,0 +1,48 @@
+package gateway
+
+import (
+	"strings"
+	"testing"
+
+	"sluice/shared/wire"
+)
+
+// TestWantedIsBounded: of what a request asks for no more is read than a connection may
+// have, and it is told once that the rest was left out.
+func TestWantedIsBounded(t *testing.T) {
+	const most = 10
+	o := request{query: "topics=" + strings.Repeat(",", 60_000)}.wanted(most)
+	if len(o.wants) != most || len(o.mistakes) != 1 || o.mistakes[0].Code != wire.CodeTooMany {
+		t.Errorf("%d targets and the mistakes %v", len(o.wants), o.mistakes)
+	}
+	o = request{query: "topics=a,b&device=phone&resume=device&on_gap=retained&last_event_id=topic:a%3D1-0"}.wanted(most)
+	if len(o.wants) != 3 || len(o.mistakes) != 0 || o.device != "phone" || !o.resume || !o.retained {
+		t.Errorf("got %+v", o)
+	}
+	if o = (request{query: "topics=a", lastEventID: "5000-0"}).wanted(most); len(o.wants) != 2 || !o.byTime {
+		t.Errorf("with the header: %+v", o)
+	}
+}
+
+// FuzzWanted: whatever stands in a request, what is kept of it is bounded, and a device has
+// a name.
+func FuzzWanted(f *testing.F) {
+	for _, q := range []string{
+		"topics=a,b,,c", "topics=%2C%2C&last_event_id=1-0", "device=x&resume=device", "device=%00&resume=x", "on_gap=never", "last_event_id=a=1-0,b=x,=3",
+		"last_event_id=%25zz=1", "topics=" + strings.Repeat(",", 100),
+	} {
+		f.Add(q, "")
+		f.Add("", q)
+	}
+	f.Fuzz(func(t *testing.T, query, header string) {
+		const most = 5
+		o := request{query, header}.wanted(most)
+		positions := 1 + max(strings.Count(query, ",")+strings.Count(strings.ToUpper(query), "%2C"), strings.Count(header, ","))
+		if len(o.wants) > 1+most+positions || len(o.mistakes) > 4 {
+			t.Errorf("%q %q: %d targets, %d mistakes", query, header, len(o.wants), len(o.mistakes))
+		}
+		if o.device != "" && !wire.ValidName(o.device) || o.resume && o.device == "" {
+			t.Errorf("%q: device %q", query, o.device)
+		}
+	})
+}
