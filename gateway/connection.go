@@ -100,12 +100,12 @@ func (c *conn) interrupt() {
 func (c *conn) awaitConnect(r *request) {
 	c.request = r
 	c.start()
-	c.sock.After(connectTimeout, func() { c.refuse(refusedLate) })
-	c.sock.Start()
 	evict := func() { c.sock.Close(wire.CloseOverloaded, live.TryAgain) }
 	if !c.visit.entry.OnEvict(evict) {
 		evict()
 	}
+	c.sock.After(connectTimeout, func() { c.refuse(refusedLate) })
+	c.sock.Start()
 }
 
 // refuse closes a connection that was started, and is not let in.

@@ -42,7 +42,8 @@ type spending struct {
 // visit is a client's place among those of its address, from the handshake to the end of
 // the connection.
 type visit struct {
-	entry   *listen.Conn
+	entry   *listen.Conn // nil once the client is known
+	known   bool
 	client  netip.Addr
 	address *limits.Party
 }
@@ -74,6 +75,9 @@ func (g *Gateway) turnAway(w http.ResponseWriter, client netip.Addr, reason, tex
 func (g *Gateway) leave(v *visit) {
 	if v != nil {
 		g.addresses.Leave(v.address)
+		if v.known {
+			g.listener.Gone()
+		}
 		v.entry.Gone()
 	}
 }
@@ -95,17 +99,12 @@ func (c *conn) admit(id auth.Identity, asked *asked) *refusal {
 		return refusedRate
 	}
 	c.account = account
-	c.visit.known()
+	if v := c.visit; v != nil && v.entry.Known() {
+		v.entry, v.known = nil, true
+	}
 	c.sock.ServeAs(account.Key)
 	c.sock.Known()
 	return nil
-}
-
-// known says that a valid token was shown.
-func (v *visit) known() {
-	if v != nil {
-		v.entry.Known()
-	}
 }
 
 // charge takes what a frame costs, or returns the refusal.

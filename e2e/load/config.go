@@ -64,7 +64,7 @@ func parse(ctx context.Context, args []string, secret string, usage io.Writer) (
 	f.StringVar(&c.bin, "bin", "bin", "`directory` of the built gateway and worker, which are started for each scenario with a redis-server")
 	f.IntVar(&c.workers, "workers", 1, "workers to start")
 	f.BoolVar(&c.appendOnly, "appendonly", true, "start Redis with its append-only file, as the README says")
-	f.StringVar(&urls, "url", "", "start nothing: the gateways of a running installation, as `ws://host:port,...`; needs -redis")
+	f.StringVar(&urls, "url", "", "start nothing: the gateways of a running installation, which should have SLUICE_LIMITS=off, as `ws://host:port,...`; needs -redis")
 	f.StringVar(&redisURL, "redis", "", "the installation's SLUICE_REDIS_URL (no Cluster, no Sentinels)")
 	f.StringVar(&c.prefix, "prefix", "sluice:", "the installation's SLUICE_PREFIX")
 	f.StringVar(&c.token, "token", "dev:{user}", "token of the clients, {user} stands for the name; with SLUICE_JWT_SECRET in the environment tokens are signed with it instead")

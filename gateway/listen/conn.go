@@ -78,17 +78,21 @@ func (c *Conn) Gone() {
 	}
 }
 
-// Known says that the client has shown a valid token.
-func (c *Conn) Known() {
+// Known says that the client has shown a valid token. over: it was detached, and is not
+// needed any more; Listener.Gone must follow in place of Gone.
+func (c *Conn) Known() (over bool) {
 	if c == nil {
-		return
+		return false
 	}
 	l := c.listener
 	l.mu.Lock()
 	l.pending.remove(c)
 	c.end = nil
+	over = c.Conn == nil && !c.gone
+	c.gone = c.gone || over // here it counts no more
 	l.mu.Unlock()
 	l.signal()
+	return over
 }
 
 // OnEvict sets what happens instead of a mere close when strangers become too many. false:

@@ -378,4 +378,18 @@ func TestDetach(t *testing.T) {
 	if l.open != 0 {
 		t.Errorf("%d are open", l.open)
 	}
+	known := l.enter(own)
+	if known.Known() {
+		t.Error("who is not detached is needed")
+	}
+	_, _ = known.Detach()
+	if !known.Known() || known.Known() {
+		t.Error("who is known and detached is over, once")
+	}
+	if known.Gone(); l.open != 1 {
+		t.Error("its place was given up twice")
+	}
+	if l.Gone(); l.open != 0 {
+		t.Errorf("%d are open", l.open)
+	}
 }

@@ -207,6 +207,15 @@ func (l *Listener) leave(c *Conn) {
 	l.signal()
 }
 
+// Gone says that a connection has ended of which Known said that its Conn is over: an idle
+// connection keeps no more than it needs.
+func (l *Listener) Gone() {
+	l.mu.Lock()
+	l.open--
+	l.mu.Unlock()
+	l.signal()
+}
+
 func (l *Listener) signal() {
 	select {
 	case l.room <- struct{}{}:
