@@ -162,7 +162,6 @@ export class Sluice {
     this.limits = f.limits;
     this.user = f.user;
     if (other) this.#forgetUser();
-    this._state("connected");
     for (const to of ["user:" + f.user, "all"]) {
       const t = this.#targets.get(to);
       if (t) { // every connection has it, from now on
@@ -176,6 +175,7 @@ export class Sluice {
     for (const t of all) if (other || !t._ref) this._ask(t);
     for (const to of this.#leaving.keys()) this.#leave(to);
     this.#outbox._flush();
+    this._state("connected"); // a listener may close the client
   }
 
   // The token is another user's: what the one before had and wanted to publish is nothing to this one.

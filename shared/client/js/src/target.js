@@ -87,7 +87,8 @@ export class Target {
       if (!isAfter(id, this._seen)) return void stats.repeats++;
       if (isAfter(prev, this._seen) && !this.#cross(f)) return;
     }
-    if (this.#queue.length && this._owner._waiting + size > this._owner._most) {
+    // A target may use as much as it leaves to the others.
+    if (this.#queue.length && this.#bytes + size > this._owner._most - this._owner._waiting) {
       if (!id) return void stats.dropped++;
       stats.overflows++;
       this.#full = true;

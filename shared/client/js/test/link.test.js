@@ -75,6 +75,16 @@ test("it obeys goaway, also when the page wakes", async (t) => {
   assert.equal(server.links.length, 2);
 });
 
+test("a listener may close the client", async (t) => {
+  const server = new Server(t);
+  const s = server.client({ onEvent: () => {}, topics: ["a"] });
+  s.on("state", ({ state }) => state === "connected" && s.close());
+  s.publish("topic:a", 1).catch(() => {});
+  await server.welcome();
+  assert.ok(server.link.closed);
+  assert.deepEqual([s.states.map((e) => e.state), s.failures], [["connected", "closed"], []]);
+});
+
 test("close codes say whether to come back", async (t) => {
   for (const [code, state] of [
     [1000, "waiting"], [1001, "waiting"], [1005, "waiting"], [1011, "waiting"], [4001, "waiting"], [4003, "waiting"], [4401, "waiting"],

@@ -102,6 +102,26 @@ test("events wait for slow handlers, within the bounds; the rest is asked for wh
   assert.equal(s.stats.overflows, 1);
 });
 
+test("a target of which nothing is handled leaves room to the others", async (t) => {
+  const server = new Server(t);
+  const s = server.client({ queue: { bytes: 2000 } });
+  s.subscribe("topic:stuck", () => new Promise(() => {}));
+  let done;
+  const got = [];
+  s.subscribe(to, (e) => (got.push(e.data), new Promise((r) => (done = r))));
+  await server.welcome();
+  server.subscribed("topic:stuck", "0");
+  server.subscribed(to, "0");
+  for (let n = 1; n <= 100; n++) server.event("topic:stuck", n);
+  for (let n = 1; n <= 5; n++) server.event(to, n);
+  for (let n = 1; n <= 5; n++) {
+    await settle();
+    done();
+  }
+  assert.deepEqual(got, [1, 2, 3, 4, 5]);
+  assert.equal(s.stats.overflows, 1, "of the one that is stuck");
+});
+
 test("a position is saved, and acknowledged, when the handler has returned", async (t) => {
   const kept = new Map();
   const server = new Server(t);
