@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"runtime"
@@ -17,6 +18,7 @@ import (
 func (g *Gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/ws", g.accept)
+	mux.HandleFunc("GET /v1/sse", g.serveStream)
 	mux.HandleFunc("POST /v1/tickets", g.door(g.giveTicket))
 	mux.HandleFunc("GET /v1/users/{id}", g.door(g.listUser))
 	mux.HandleFunc("DELETE /v1/users/{id}/connections", g.door(g.endUser))
@@ -65,15 +67,10 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		g.refuse(sock, v, refusedPage)
 		return
 	}
-	c, request := newConn(g, sock), requestOf(r)
+	c, request := newConn(g, sock, sock), requestOf(r)
 	c.visit = v
-	var id auth.Identity
-	var refused *refusal
-	if token, found := auth.FromRequest(r); found {
-		id, refused = g.identify(g.ctx, token)
-	} else if ticket, found := auth.TicketOf(r); found {
-		id, refused = g.redeem(g.ctx, ticket)
-	} else {
+	id, found, refused := g.bearer(r)
+	if !found {
 		c.awaitConnect(request.clone())
 		return
 	}
@@ -121,24 +118,30 @@ func (r request) get(name string) string {
 // wanted is what a request asks for: `topics`, of which no more than most are read,
 // positions by `last_event_id` or Last-Event-ID, and `device`.
 func (r request) wanted(most int) *asked {
+	return r.wantedFrom(most, cmp.Or(r.get("last_event_id"), r.lastEventID))
+}
+
+// wantedFrom is wanted with positions by last event ids, of which the later ones count more.
+func (r request) wantedFrom(most int, last ...string) *asked {
 	o := &asked{}
-	last := r.get("last_event_id")
-	if last == "" {
-		last = r.lastEventID
-	}
-	var from wire.LastEventID
-	if last != "" {
-		var err error
-		if from, err = wire.ParseLastEventID(last); err != nil {
+	var bare live.Start
+	var told []want
+	for _, text := range last {
+		if text == "" {
+			continue
+		}
+		from, err := wire.ParseLastEventID(text)
+		if err != nil {
 			o.refuse(wire.CodeBadRequest, err.Error())
 		}
+		if from.IsBare {
+			o.byTime, bare = true, live.Since(from.Bare)
+		}
+		told = append(told, positions(from.Positions)...)
 	}
-	var bare live.Start
-	if from.IsBare {
-		bare = live.Since(from.Bare)
+	if o.byTime {
 		o.wants = append(o.wants, want{target: "", start: bare}) // for user and all
 	}
-	o.byTime = from.IsBare
 	switch onGap := r.get("on_gap"); onGap {
 	case "", wire.OnGapLive, wire.OnGapRetained:
 		o.retained = onGap == wire.OnGapRetained
@@ -155,7 +158,7 @@ func (r request) wanted(most int) *asked {
 			o.wants = append(o.wants, want{target: wire.TopicTarget(name), start: bare})
 		}
 	}
-	o.wants = append(o.wants, positions(from.Positions)...)
+	o.wants = append(o.wants, told...)
 	o.ofDevice(r.get("device"), r.get("resume"))
 	return o
 }

@@ -295,7 +295,7 @@ func (a *acks) append(ctx context.Context, batch []wire.Ack) (again []wire.Ack, 
 func (g *Gateway) acked(a *wire.Ack) {
 	frame := wire.Frame(wire.Acked{To: a.To, ID: a.ID, Device: a.Device})
 	there := g.flow.Each(wire.UserTarget(a.User), func(client *live.Client) {
-		if c := client.Owner().(*conn); c.device != a.Device && c.isWelcomed() && !c.sock.Send(frame) {
+		if c := client.Owner().(*conn); c.device != a.Device && c.isWelcomed() && !c.Send(frame) {
 			g.metrics.dropped(live.DropLiveOnly)
 		}
 	})
@@ -353,7 +353,7 @@ func (c *conn) byCursors(ctx context.Context, user string, o *asked) error {
 		return err
 	}
 	for _, w := range o.wants {
-		if w.start.IsPosition() {
+		if _, ok := w.start.Position(); ok {
 			delete(cursors, w.target)
 		}
 	}

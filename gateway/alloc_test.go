@@ -70,7 +70,7 @@ func newDeliveries(t testing.TB, sockets int) *deliveries {
 			t.Error(err)
 			return
 		}
-		c := newConn(d.gw, sock)
+		c := newConn(d.gw, sock, sock)
 		c.start()
 		if err := c.Subscribe(ctx, []live.Request{{Target: deliveriesTopic}}, func([]live.Refusal) {}); err != nil {
 			t.Error(err)

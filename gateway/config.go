@@ -30,6 +30,7 @@ type Config struct {
 	MaxAge          time.Duration `env:"SLUICE_MAX_CONNECTION_AGE" envDefault:"0s" min:"1s" max:"8760h" or:"0s" help:"The age at which a connection is sent away, at the latest; at the earliest it is sent away at half of it. So clients that stay for long spread over new gateways. 0s: never."`
 	AcksSize        int           `env:"SLUICE_ACKS_SIZE" envDefault:"100000" min:"1000" max:"100000000" help:"How many acknowledgements each partition keeps for services that read them and are late."`
 	CursorTTL       time.Duration `env:"SLUICE_CURSOR_TTL" envDefault:"720h" min:"1s" max:"87600h" help:"How long the cursors of a user are kept after the last acknowledgement."`
+	StreamTargets   int           `env:"SLUICE_SSE_MAX_TARGETS" envDefault:"32" min:"2" max:"1000" help:"How many subscriptions one event stream may have: each of its events carries the positions of all."`
 	MaxTargets      int           `env:"SLUICE_MAX_TARGETS" envDefault:"1000" min:"2" max:"100000" help:"How many subscriptions one connection may have; its own user and \"all\" count, too."`
 }
 

@@ -38,6 +38,7 @@ type conn struct {
 	since    int64         // when it was let in, Redis's clock in Unix ms
 	device   string        // for cursors
 	retained bool          // on_gap
+	stream   *stream       // nil: a WebSocket
 
 	spending spending // the reader's
 
@@ -56,11 +57,27 @@ type conn struct {
 	cancel   context.CancelFunc
 }
 
-func newConn(g *Gateway, sock *socket.Conn) *conn {
+// newConn makes a connection of a socket; what it is sent goes to the peer.
+func newConn(g *Gateway, sock *socket.Conn, peer live.Peer) *conn {
 	c := &conn{gw: g, id: strings.Clone(rand.Text()[:16]), sock: sock}
-	c.Attach(g.flow, c.id, sock, c)
+	c.Attach(g.flow, c.id, peer, c)
 	sock.Attach(c)
 	return c
+}
+
+func (c *conn) transport() string {
+	if c.stream != nil {
+		return "sse"
+	}
+	return "ws"
+}
+
+// maxTargets is how many subscriptions it may have. Each event of a stream carries the positions of all.
+func (c *conn) maxTargets() int {
+	if c.stream != nil {
+		return min(c.gw.cfg.MaxTargets, c.gw.cfg.StreamTargets)
+	}
+	return c.gw.cfg.MaxTargets
 }
 
 func (c *conn) start() { c.gw.register(c) }
@@ -222,7 +239,7 @@ func (c *conn) Go(f func()) {
 // Tell queues an answer. A client that asks without reading the answers is closed, and
 // may come back.
 func (c *conn) Tell(f wire.ServerFrame) {
-	if !c.sock.Answer(wire.Frame(f)) {
+	if !c.Answer(wire.Frame(f)) {
 		c.sock.Close(wire.CloseTooSlow, "answers are not read")
 	}
 }
@@ -233,7 +250,7 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 		return forbidden("this token does not allow to subscribe to it")
 	}
 	old, n := c.Get(f.To)
-	if old == nil && n >= c.gw.cfg.MaxTargets {
+	if old == nil && n >= c.maxTargets() {
 		return &wire.FrameError{Code: wire.CodeTooMany, Message: "this connection has as many subscriptions as it may have"}
 	}
 	if old == nil && c.mayHave() <= 0 {

@@ -6,6 +6,7 @@
 //	config.go      settings
 //	gateway.go     New and Run
 //	accept.go      the request: origin, token, upgrade
+//	sse.go         the same as an event stream
 //	http.go        requests that are no WebSocket: checks, answers and refusals as JSON
 //	tickets.go     what stands for a token once
 //	script.go      the JavaScript client for pages

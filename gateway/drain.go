@@ -122,7 +122,7 @@ func (g *Gateway) all() []*conn {
 // goaway closes a connection that may come back elsewhere.
 func (c *conn) goaway(bye farewell) {
 	after := rand.Int64N(bye.within.Milliseconds())
-	_ = c.sock.Answer(wire.Frame(wire.Goaway{AfterMs: after, Reason: bye.reason}))
+	_ = c.Answer(wire.Frame(wire.Goaway{AfterMs: after, Reason: bye.reason}))
 	c.sock.Close(wire.CloseRestart, "come back")
 }
 

@@ -93,7 +93,7 @@ func New(o Options) (*Gateway, error) {
 		metrics: newMetrics(o.Registry),
 		sockets: socket.NewGroup(socket.Options{
 			MaxMessage: o.Config.Store.MaxData + maxMessage, QueueBytes: o.Config.SendQueueBytes, SendBuffer: o.Config.SendBuffer,
-			PingInterval: o.Config.PingInterval, CloseTimeout: closeTimeout,
+			PingInterval: o.Config.PingInterval, StreamPing: min(streamPing, o.Config.PingInterval), CloseTimeout: closeTimeout,
 		}),
 		conns: make(map[string]*conn),
 	}
@@ -127,6 +127,9 @@ func New(o Options) (*Gateway, error) {
 
 // ID is the gateway's name in sessions and channels.
 func (g *Gateway) ID() string { return g.id }
+
+// streamPing is the time between two comments on an event stream: less than proxies wait for something to come.
+const streamPing = 15 * time.Second
 
 // closeTimeout is how long a client may take to answer a close frame.
 const closeTimeout = 2 * time.Second

@@ -210,11 +210,11 @@ func (c *conn) mayHave() int {
 	return c.gw.limits.UserTargets - int(c.account.Targets.Load())
 }
 
-// told are the limits that a client should know.
-func (g *Gateway) told() wire.Limits {
+// told are the limits that a client should know which may have so many subscriptions.
+func (g *Gateway) told(maxTargets int) wire.Limits {
 	data, l := g.cfg.Store.MaxData, &g.limits
 	return wire.Limits{
-		MaxData: data, MaxMessage: data + maxMessage, MaxTargets: g.cfg.MaxTargets,
+		MaxData: data, MaxMessage: data + maxMessage, MaxTargets: maxTargets,
 		FrameRate: int(l.FrameRate), UserFrameRate: int(l.UserFrameRate), PublishRate: int(l.PublishRate), UserPublishRate: int(l.UserPublishRate),
 		ByteRate: int(l.ByteRate), UserByteRate: int(l.UserByteRate), UserConnections: l.UserConnections, UserTargets: l.UserTargets,
 	}

@@ -61,6 +61,9 @@ func (c *conn) open(id auth.Identity, asked *asked) {
 	if err == nil {
 		list, more := c.entitled(id, asked.wants)
 		asked.mistakes = append(asked.mistakes, more...)
+		if c.stream != nil {
+			c.stream.begin(list)
+		}
 		err = c.subscribeFirst(ctx, list, asked.mistakes)
 	}
 	if out, kicked := errors.AsType[*keptOut](err); kicked {
@@ -90,7 +93,7 @@ func (c *conn) subscribeFirst(ctx context.Context, list []want, mistakes []wire.
 func (c *conn) welcome(mistakes []wire.Error) {
 	c.Tell(wire.Welcome{
 		Conn: c.id, Server: c.gw.id, User: c.user(), PingMs: c.gw.cfg.PingInterval.Milliseconds(),
-		Limits: c.gw.told(),
+		Limits: c.gw.told(c.maxTargets()),
 	})
 	c.mu.Lock()
 	c.welcomed = true
@@ -107,7 +110,7 @@ func (c *conn) welcome(mistakes []wire.Error) {
 func (c *conn) entitled(id auth.Identity, wants []want) (list []want, mistakes []wire.Error) {
 	list = []want{{target: wire.UserTarget(id.User)}, {target: wire.All}}
 	place := map[string]int{list[0].target: 0, wire.All: 1}
-	most := min(c.gw.cfg.MaxTargets, c.mayHave())
+	most := min(c.maxTargets(), c.mayHave())
 	for _, w := range wants {
 		var code, text string
 		switch {

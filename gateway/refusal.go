@@ -26,6 +26,7 @@ var (
 	refusedLater    = &refusal{"no_redis", wire.CloseOverloaded, live.TryAgain}
 	refusedNoBearer = &refusal{"no_token", wire.CloseUnauthorized, "a token is needed: Authorization: Bearer"}
 	refusedFrame    = &refusal{"no_token", wire.CloseUnauthorized, "the first frame must be connect, with a token"}
+	refusedNone     = &refusal{"no_token", wire.CloseUnauthorized, "a token is needed: Authorization: Bearer, ?token= or ?ticket="}
 
 	refusedConnections = &refusal{"user_connections", wire.CloseOverloaded, "this user has as many connections as it may have"}
 	refusedRate        = &refusal{"user_rate", wire.CloseRateLimited, "this user asks for too much in too short a time"}
@@ -38,6 +39,19 @@ func (g *Gateway) identify(ctx context.Context, token string) (auth.Identity, *r
 		return id, refusalOf(err)
 	}
 	return id, nil
+}
+
+// bearer says who a request's token or ticket belongs to, or why that is refused; found: it has one.
+func (g *Gateway) bearer(r *http.Request) (id auth.Identity, found bool, refused *refusal) {
+	if token, found := auth.FromRequest(r); found {
+		id, refused = g.identify(g.ctx, token)
+		return id, true, refused
+	}
+	if ticket, found := auth.TicketOf(r); found {
+		id, refused = g.redeem(g.ctx, ticket)
+		return id, true, refused
+	}
+	return id, false, nil
 }
 
 // refusalOf is the refusal of an error of the Verifier.

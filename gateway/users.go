@@ -19,7 +19,7 @@ func (g *Gateway) about(conn string) string {
 	if c == nil {
 		return "" // it has ended
 	}
-	return strings.TrimSuffix(strconv.FormatInt(c.since, 10)+" ws "+c.device, " ")
+	return strings.TrimSuffix(strconv.FormatInt(c.since, 10)+" "+c.transport()+" "+c.device, " ")
 }
 
 // connection is one of those that GET /v1/users/{id} lists.

@@ -45,11 +45,12 @@ type frame struct {
 
 type msg map[string]any
 
-// client is a WebSocket client that keeps all frames, and can stop reading.
+// client is a client that keeps all frames, and can stop reading. It has a WebSocket or an event stream.
 type client struct {
 	t    testing.TB
 	name string
 	ws   *websocket.Conn
+	es   *eventSource
 	done chan struct{} // closed when the reader has ended
 
 	mu     sync.Mutex
@@ -68,6 +69,7 @@ type dialing struct {
 	header http.Header
 	buffer int
 	paused bool
+	stream bool
 	first  msg // the frame connect, when the token is not in the handshake
 }
 
@@ -139,13 +141,18 @@ func dial(t testing.TB, g *gatewayProcess, user string, opts ...dialOption) *cli
 	if d.buffer > 0 {
 		network.Control = narrowLink(d.buffer)
 	}
-	dialer := websocket.Dialer{HandshakeTimeout: patience, NetDialContext: network.DialContext}
-	ws, resp, err := dialer.Dial("ws://"+g.addr+"/v1/ws?"+d.query.Encode(), d.header)
-	if err != nil {
-		t.Fatalf("%s cannot connect to %s: %v", user, g.name, err)
+	c := &client{t: t, name: user + "@" + g.name, done: make(chan struct{}), paused: d.paused}
+	if d.stream {
+		c.es = openStream(t, g, d, network.DialContext)
+	} else {
+		dialer := websocket.Dialer{HandshakeTimeout: patience, NetDialContext: network.DialContext}
+		ws, resp, err := dialer.Dial("ws://"+g.addr+"/v1/ws?"+d.query.Encode(), d.header)
+		if err != nil {
+			t.Fatalf("%s cannot connect to %s: %v", user, g.name, err)
+		}
+		_ = resp.Body.Close()
+		c.ws = ws
 	}
-	_ = resp.Body.Close()
-	c := &client{t: t, name: user + "@" + g.name, ws: ws, done: make(chan struct{}), paused: d.paused}
 	c.cond = sync.NewCond(&c.mu)
 	go c.read()
 	t.Cleanup(c.leave)
@@ -185,11 +192,8 @@ func (c *client) read() {
 		if slow != nil {
 			<-slow.C
 		}
-		kind, text, err := c.ws.ReadMessage()
+		text, err := c.next()
 		var f frame
-		if err == nil && kind != websocket.TextMessage {
-			err = fmt.Errorf("message of kind %d", kind)
-		}
 		if err == nil {
 			if err = json.Unmarshal(text, &f); err != nil {
 				err = fmt.Errorf("frame %.200q: %w", text, err)
@@ -209,6 +213,18 @@ func (c *client) read() {
 		c.cond.Broadcast()
 		c.mu.Unlock()
 	}
+}
+
+// next reads one frame.
+func (c *client) next() (text []byte, err error) {
+	if c.es != nil {
+		return c.es.next()
+	}
+	kind, text, err := c.ws.ReadMessage()
+	if err == nil && kind != websocket.TextMessage {
+		err = fmt.Errorf("message of kind %d", kind)
+	}
+	return text, err
 }
 
 // pause stops reading, after at most one more message; resume goes on.
@@ -232,14 +248,20 @@ func (c *client) setPaused(paused bool) {
 
 // leave closes the connection from the client's side, and waits for the reader.
 func (c *client) leave() {
-	bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
-	_ = c.ws.WriteControl(websocket.CloseMessage, bye, time.Now().Add(time.Second))
+	if c.ws != nil {
+		bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+		_ = c.ws.WriteControl(websocket.CloseMessage, bye, time.Now().Add(time.Second))
+	}
 	c.kill()
 }
 
 // kill ends the connection without a word.
 func (c *client) kill() {
-	_ = c.ws.Close()
+	if c.es != nil {
+		_ = c.es.nc.Close()
+	} else {
+		_ = c.ws.Close()
+	}
 	c.mu.Lock()
 	if c.err == nil {
 		c.err = errors.New("left")

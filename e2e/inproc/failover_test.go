@@ -27,17 +27,18 @@ func newReplicatedRig(t *testing.T, nodes *storetest.Replicated) *rig {
 func TestFailover(t *testing.T) {
 	for _, topology := range []struct {
 		name  string
-		start func() *storetest.Replicated
+		start func(t *testing.T) *storetest.Replicated
 	}{
-		{"sentinel", func() *storetest.Replicated {
+		{"sentinel", func(t *testing.T) *storetest.Replicated {
 			return storetest.Sentinel(t, "--appendonly", "yes", "--appendfsync", "no")
 		}},
-		{"cluster", func() *storetest.Replicated {
+		{"cluster", func(t *testing.T) *storetest.Replicated {
 			return storetest.ReplicatedCluster(t, 3, "--appendonly", "yes", "--appendfsync", "no")
 		}},
 	} {
 		t.Run(topology.name, func(t *testing.T) {
-			nodes := topology.start()
+			t.Parallel() // they wait for elections
+			nodes := topology.start(t)
 			r := newReplicatedRig(t, nodes)
 			g1, g2, _, _ := r.pair()
 			x := &failover{rig: r, nodes: nodes, sources: fourSources(r)}

@@ -83,6 +83,12 @@ func (c *Client) Keeps(user string, cursors, singleID bool) {
 	c.user, c.cursors, c.byTime = user, cursors, singleID
 }
 
+// Send queues an event that is no part of the live flow.
+func (c *Client) Send(frame []byte) bool { return c.peer.Send(frame) }
+
+// Answer queues an answer.
+func (c *Client) Answer(frame []byte) bool { return c.peer.Answer(frame) }
+
 // Owner is the connection.
 func (c *Client) Owner() Owner { return c.owner }
 

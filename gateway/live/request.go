@@ -33,8 +33,8 @@ func Since(id wire.ID) Start { return Start{startBare, id} }
 // Earliest begins with all that is retained.
 func Earliest() Start { return Start{kind: startEarliest} }
 
-// IsPosition reports whether it is after an id of the target.
-func (s Start) IsPosition() bool { return s.kind == startOwn }
+// Position is the id of the target that it is after, if it is after one.
+func (s Start) Position() (id wire.ID, ok bool) { return s.id, s.kind == startOwn }
 
 // Request is a subscription that a client asks for.
 type Request struct {

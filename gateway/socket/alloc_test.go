@@ -29,7 +29,7 @@ func TestSendAllocatesNothing(t *testing.T) {
 				}
 			}
 			for _, p := range peers {
-				for p.is(&p.writing) {
+				for p.writes() {
 					runtime.Gosched()
 				}
 			}

@@ -103,18 +103,18 @@ func autobahn() []autobahnCase {
 		{"6.1.3 first and last fragment empty", []step{send(frame(opText, nil), frame(opContinue, []byte("x")), frame(opContinue|final, nil)), echoes("x")}},
 		{"6.4.1 invalid in the second of three fragments", []step{send(frame(opText, []byte("κόσμε")), frame(opContinue, []byte("\xf4\x90\x80\x80")), frame(opContinue|final, []byte("edited"))), wantsClose(1007)}},
 		{"6.4.2 invalid at the end only", []step{send(frame(opText, []byte("κόσμε\xf4")), frame(opContinue, []byte("\x90")), frame(opContinue|final, nil)), wantsClose(1007)}},
-		{"7.1.1 close after a message", []step{send(text("x"), closing(1000, "")), echoes("x"), wantsClose(1000)}},
-		{"7.1.2 two closes", []step{send(closing(1000, ""), closing(1000, "")), wantsClose(1000)}},
-		{"7.1.3 ping after close", []step{send(closing(1000, ""), ping), wantsClose(1000)}},
-		{"7.1.4 text after close", []step{send(closing(1000, ""), text("x")), wantsClose(1000)}},
-		{"7.1.5 close between fragments", []step{send(begin, closing(1000, ""), end), wantsClose(1000)}},
-		{"7.1.6 a long message, close, ping", []step{send(text(strings.Repeat("*", 256<<10)), closing(1000, ""), ping), echoes(strings.Repeat("*", 256<<10)), wantsClose(1000)}},
+		{"7.1.1 close after a message", []step{send(text("x"), closeText(1000, "")), echoes("x"), wantsClose(1000)}},
+		{"7.1.2 two closes", []step{send(closeText(1000, ""), closeText(1000, "")), wantsClose(1000)}},
+		{"7.1.3 ping after close", []step{send(closeText(1000, ""), ping), wantsClose(1000)}},
+		{"7.1.4 text after close", []step{send(closeText(1000, ""), text("x")), wantsClose(1000)}},
+		{"7.1.5 close between fragments", []step{send(begin, closeText(1000, ""), end), wantsClose(1000)}},
+		{"7.1.6 a long message, close, ping", []step{send(text(strings.Repeat("*", 256<<10)), closeText(1000, ""), ping), echoes(strings.Repeat("*", 256<<10)), wantsClose(1000)}},
 		{"7.3.1 close without payload", []step{send(frame(opClose|final, nil)), wantsClose(1000)}},
 		{"7.3.2 close with one byte", []step{send(frame(opClose|final, []byte("x"))), wantsClose(fail)}},
-		{"7.3.4 close with a reason", []step{send(closing(1000, "Hello World!")), wantsClose(1000)}},
-		{"7.3.5 close with the longest reason", []step{send(closing(1000, long[:123])), wantsClose(1000)}},
-		{"7.3.6 close with a reason too long", []step{send(closing(1000, long[:124])), wantsClose(fail)}},
-		{"7.5.1 close with a reason not UTF-8", []step{send(closing(1000, "Hello\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80")), wantsClose(fail)}},
+		{"7.3.4 close with a reason", []step{send(closeText(1000, "Hello World!")), wantsClose(1000)}},
+		{"7.3.5 close with the longest reason", []step{send(closeText(1000, long[:123])), wantsClose(1000)}},
+		{"7.3.6 close with a reason too long", []step{send(closeText(1000, long[:124])), wantsClose(fail)}},
+		{"7.5.1 close with a reason not UTF-8", []step{send(closeText(1000, "Hello\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80")), wantsClose(fail)}},
 		{"9.2 text of 1 MiB", []step{send(text(strings.Repeat("*", 1<<20))), echoes(strings.Repeat("*", 1<<20))}},
 		{"9.3 text of 256 KiB in fragments of 64", []step{send(fragments(strings.Repeat("*", 256<<10), 64)...), echoes(strings.Repeat("*", 256<<10))}},
 		{"10.1.1 text of 65536 in fragments of 1300", []step{send(fragments(long, 1300)...), echoes(long)}},
@@ -128,10 +128,10 @@ func autobahn() []autobahnCase {
 			autobahnCase{fmt.Sprintf("4 opcode %d with payload, after a text", op), []step{send(text("a"), frame(op|final, []byte("x")), ping), echoes("a"), wantsClose(fail)}})
 	}
 	for _, code := range []int{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 3999, 4000, 4999} {
-		cases = append(cases, autobahnCase{fmt.Sprintf("7.7 close with %d", code), []step{send(closing(code, "")), wantsClose(code)}})
+		cases = append(cases, autobahnCase{fmt.Sprintf("7.7 close with %d", code), []step{send(closeText(code, "")), wantsClose(code)}})
 	}
 	for _, code := range []int{0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535} {
-		cases = append(cases, autobahnCase{fmt.Sprintf("7.9 close with the invalid %d", code), []step{send(closing(code, "")), wantsClose(fail)}})
+		cases = append(cases, autobahnCase{fmt.Sprintf("7.9 close with the invalid %d", code), []step{send(closeText(code, "")), wantsClose(fail)}})
 	}
 	for _, u := range utf8Cases {
 		answer := []step{wantsClose(1007)}

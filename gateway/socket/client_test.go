@@ -80,7 +80,7 @@ func frame(first byte, payload []byte) []byte {
 
 func text(s string) []byte { return frame(final|opText, []byte(s)) }
 
-func closing(code int, reason string) []byte {
+func closeText(code int, reason string) []byte {
 	return frame(final|opClose, append(binary.BigEndian.AppendUint16(nil, uint16(code)), reason...))
 }
 
@@ -161,7 +161,7 @@ func (c *client) expectClose(code int) {
 	if err != nil || op != opClose || len(p) < 2 || int(binary.BigEndian.Uint16(p)) != code {
 		c.t.Fatalf("got frame %x %.60q, %v; want a close with %d", op, p, err, code)
 	}
-	c.tryWrite(closing(code, ""))
+	c.tryWrite(closeText(code, ""))
 	c.expectEnd()
 }
 
@@ -171,4 +171,14 @@ func (c *client) expectEnd() {
 	if op, p, err := c.read(); !errors.Is(err, io.EOF) {
 		c.t.Fatalf("got frame %x %.60q, %v; want the end of the stream", op, p, err)
 	}
+}
+
+func (c *Conn) writes() bool    { return c.now(func() bool { return c.out.writer == writing }) }
+func (c *Conn) isBlocked() bool { return c.now(func() bool { return c.out.writer == blocked }) }
+func (c *Conn) waits() bool     { return c.now(func() bool { return c.in.turn == waiting }) }
+
+func (c *Conn) now(f func() bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return f()
 }

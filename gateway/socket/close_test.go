@@ -28,7 +28,7 @@ func TestCloseSendsWhatIsQueued(t *testing.T) {
 			c.expect(opText, f[4:])
 		}
 		c.expect(opClose, append(binary.BigEndian.AppendUint16(nil, 1012), "restart"...))
-		c.write(closing(1012, ""))
+		c.write(closeText(1012, ""))
 		c.expectEnd()
 		_ = c.nc.Close()
 		if code := p.ended(); code != 1012 {
@@ -42,7 +42,7 @@ func TestNoMessageAfterClose(t *testing.T) {
 	each(t, func(t *testing.T, o Options) {
 		s := serve(t, o, func(p *peer, _ []byte) { p.Close(4501, "") })
 		c, p := s.connect(0)
-		c.write(bytes.Join([][]byte{text("a"), text("b"), frame(opPong|final, nil), text("c"), closing(4501, "")}, nil))
+		c.write(bytes.Join([][]byte{text("a"), text("b"), frame(opPong|final, nil), text("c"), closeText(4501, "")}, nil))
 		c.expectClose(4501)
 		_ = c.nc.Close()
 		p.ended()
@@ -102,7 +102,7 @@ func TestClientCloses(t *testing.T) {
 		c, p := s.connect(smallBuffer)
 		f := serverText(bytes.Repeat([]byte("x"), 1000))
 		n := fill(p, f)
-		c.write(closing(3001, "bye"))
+		c.write(closeText(3001, "bye"))
 		_ = c.nc.CloseWrite() // it still wants what it was promised
 		for range n {
 			c.expect(opText, f[4:])

@@ -1,9 +1,7 @@
 package socket
 
 import (
-	"encoding/binary"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 )
@@ -13,52 +11,95 @@ const maxQueued = 4096
 
 const abnormal = websocket.CloseAbnormalClosure // 1006: the end without a close frame
 
-// Conn is one WebSocket.
+// Conn is one client's connection.
 //
 // Two activities use its link: a turn, which reads and calls the handler, and a
 // writer. The link is given back by the last turn, once the socket is dead and no
 // writer is left: so a descriptor is never used after it was closed.
 type Conn struct {
+	// Static: set before Start.
 	group   *Group
+	framing *framing
 	link    link
 	handler Handler
-	timer   timer
 
 	received uint64 // bytes, of the client; the turn's
 
+	timer timer // its sections say who owns them
+
+	// Guarded by mu, which is taken before the locks of poller, turns, writers and wheel.
 	mu      sync.Mutex
-	known   bool         // whose it is
-	queue   fifo[[]byte] // ready frames; shared with other sockets, never written to
-	offset  int          // bytes of the first one that have been written
-	bytes   int          // of the queue, less offset
-	taken   uint64       // bytes written so far
-	code    int          // of the close, once there is one
-	missed  int8         // pings without pong
-	stuck   int8         // rounds without progress of the writer
-	wrote   bool         // progress since the last round
-	refused bool         // a Send was refused since there was room
-	unsent  bool         // died with frames in the queue
-	key     string       // whose turns it takes
-
+	known   bool   // whose it is
+	key     string // whose turns it takes
 	started bool
-	held    bool // no message is handed over: Hold
-	closing bool // a close frame is queued or the socket is dead: nothing more is taken
-	deaf    bool // what comes is thrown away
-	eof     bool // nothing more will come
-	halved  bool // nothing more will be sent, and the client knows
-	dead    bool // nothing more is read or written
-	gone    bool // the last turn is under way
-	told    bool // Closed has returned
+	phase   phase
+	code    int           // of the close, once there is one
+	ended   chan struct{} // closed after Closed; made when asked for
+	in      inbound
+	out     outbound
+}
 
-	serving  bool          // a turn is under way or waits
-	waits    bool          // for its turn
-	again    bool          // something came since the turn last looked
-	hungup   bool          // the end of the stream came, behind what has not been read
-	writing  bool          // a writer has the socket, or will
-	blocked  bool          // the kernel has no room; whoever hears of room calls the writer
-	writable bool          // the kernel had room since the writer last began
-	wake     chan struct{} // of a turn that waits for bytes
-	ended    chan struct{} // closed after Closed; made when asked for
+// phase is how far a socket has come. It only grows.
+type phase uint8
+
+const (
+	open    phase = iota
+	closing       // a close is queued: nothing more is taken
+	dead          // nothing more is read or written
+	gone          // the last turn is under way
+	told          // Closed has returned
+)
+
+// inbound is what comes, and whether somebody reads it.
+type inbound struct {
+	turn   turnState
+	again  bool // something came since the turn last looked
+	held   bool // no message is handed over: Hold
+	deaf   bool // what comes is thrown away
+	hungup bool // the end of the stream came, behind what has not been read
+	eof    bool // nothing more will come
+	missed int8 // pings without pong
+	wake   chan struct{}
+}
+
+// turnState says whether somebody reads a socket. Who leaves unread sees to it that wantTurn is called.
+type turnState uint8
+
+const (
+	unread  turnState = iota
+	waiting           // for a turn, behind others
+	reading
+)
+
+// outbound is what goes out, and whether somebody writes it.
+type outbound struct {
+	queue    fifo[[]byte] // ready frames; shared with other sockets, never written to
+	offset   int          // bytes of the first one that have been written
+	bytes    int          // of the queue, less offset
+	taken    uint64       // bytes written so far
+	writer   writerState
+	writable bool // the kernel had room since the writer last began
+	wrote    bool // progress since the last round
+	stuck    int8 // rounds without progress
+	refused  bool // a Send was refused since there was room
+	halved   bool // nothing more will be sent, and the client knows
+	unsent   bool // died with frames in the queue
+}
+
+// writerState says whether somebody writes for a socket. Who leaves idle or blocked sees to it that wantWrite is called.
+type writerState uint8
+
+const (
+	idle writerState = iota
+	writing
+	blocked // the kernel has no room; whoever hears of room calls the writer
+)
+
+// past reports whether the socket has come to a phase.
+func (c *Conn) past(p phase) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.phase >= p
 }
 
 // Attach sets who is told; it comes before everything else.
@@ -95,7 +136,7 @@ func (c *Conn) Start() {
 // that is seen after Release). It is called before Start, or in Message.
 func (c *Conn) Hold() {
 	c.mu.Lock()
-	c.held = !c.closing
+	c.in.held = c.phase < closing
 	c.mu.Unlock()
 }
 
@@ -108,12 +149,19 @@ func (c *Conn) Release() {
 
 // release lets a turn look for what has come meanwhile; c.mu is held.
 func (c *Conn) release() {
-	if !c.held {
+	if !c.in.held {
 		return
 	}
-	c.held, c.again = false, true
-	if c.started && !c.serving && !c.gone {
-		c.serving = true
+	c.in.held, c.in.again = false, true
+	if c.started {
+		c.read()
+	}
+}
+
+// read lets a turn begin where none is; c.mu is held.
+func (c *Conn) read() {
+	if c.in.turn == unread && c.phase < gone {
+		c.in.turn = reading
 		c.link.wantTurn()
 	}
 }
@@ -138,18 +186,32 @@ func (n nobody) Closed(int)   { n.ended() }
 // Send queues a ready frame and reports whether it was taken. It is refused when
 // the queue is full, then Drained follows; or when the socket closes, then Closed
 // follows. The frame must never be changed again.
-func (c *Conn) Send(frame []byte) bool {
+func (c *Conn) Send(frame []byte) bool { return c.SendPieces(frame) }
+
+// SendPieces is Send of a frame that lies in several places, of which others may share
+// some.
+func (c *Conn) SendPieces(pieces ...[]byte) bool {
+	size := length(pieces)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closing {
+	if c.phase >= closing {
 		return false
 	}
-	if c.bytes > 0 && (c.bytes+len(frame) > c.group.opts.QueueBytes || c.queue.len() >= maxQueued) {
-		c.refused = true
+	if c.out.bytes > 0 && (c.out.bytes+size > c.group.opts.QueueBytes || c.out.queue.len() >= maxQueued) {
+		c.out.refused = true
 		return false
 	}
-	c.push(frame)
+	for _, p := range pieces {
+		c.push(p)
+	}
 	return true
+}
+
+func length(pieces [][]byte) (bytes int) {
+	for _, p := range pieces {
+		bytes += len(p)
+	}
+	return bytes
 }
 
 // answer queues a control frame, if there is room: a client that sends pings and
@@ -157,17 +219,17 @@ func (c *Conn) Send(frame []byte) bool {
 func (c *Conn) answer(frame []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.closing && c.bytes < c.group.opts.QueueBytes && c.queue.len() < maxQueued {
+	if c.phase < closing && c.out.bytes < c.group.opts.QueueBytes && c.out.queue.len() < maxQueued {
 		c.push(frame)
 	}
 }
 
 // push queues a frame; c.mu is held.
 func (c *Conn) push(frame []byte) {
-	c.queue.push(frame)
-	c.bytes += len(frame)
-	if !c.writing && !c.blocked {
-		c.writing = true
+	c.out.queue.push(frame)
+	c.out.bytes += len(frame)
+	if c.out.writer == idle {
+		c.out.writer = writing
 		c.link.wantWrite()
 	}
 }
@@ -182,11 +244,11 @@ func (c *Conn) Close(code int, reason string) {
 }
 
 func (c *Conn) close(code int, reason string) {
-	if c.closing {
+	if c.phase >= closing {
 		return
 	}
-	c.closing, c.code = true, code
-	c.push(closeFrame(code, reason))
+	c.phase, c.code = closing, code
+	c.push(c.framing.close(code, reason))
 	c.group.wheel.endBy(c)
 	c.release()
 }
@@ -204,7 +266,7 @@ func (c *Conn) refuse(code int, reason string) {
 // that is closed with unread bytes resets the connection, and the close frame would
 // be lost.
 func (c *Conn) deafen() {
-	c.deaf = true
+	c.in.deaf = true
 	c.settle()
 }
 
@@ -219,42 +281,44 @@ func (c *Conn) Kill() {
 // die ends all reads and writes; settle must follow. code counts if the socket is
 // not closing.
 func (c *Conn) die(code int) {
-	if c.dead {
+	if c.phase >= dead {
 		return
 	}
-	if !c.closing {
+	if c.phase < closing {
 		c.code = code
 	}
-	c.dead, c.closing, c.blocked = true, true, false
-	c.unsent = c.bytes > 0
-	c.queue, c.bytes = fifo[[]byte]{}, 0
+	c.phase = dead
+	if c.out.writer == blocked {
+		c.out.writer = idle
+	}
+	c.out.unsent = c.out.bytes > 0
+	c.out.queue, c.out.bytes = fifo[[]byte]{}, 0
 	c.link.interrupt()
 }
 
 // settle draws the conclusions of a change; c.mu is held.
 func (c *Conn) settle() {
-	if !c.dead && c.closing && c.queue.len() == 0 && !c.writing {
-		if c.deaf && !c.halved {
-			c.halved = true
-			c.eof = !c.link.halfClose() || c.eof
+	if c.phase == closing && c.out.queue.len() == 0 && c.out.writer != writing {
+		if c.in.deaf && !c.out.halved {
+			c.out.halved = true
+			c.in.eof = !c.link.halfClose() || c.in.eof
 		}
-		if c.eof {
+		if c.in.eof {
 			c.die(c.code)
 		}
 	}
-	if c.dead && c.started && !c.serving && !c.gone {
-		c.serving = true
-		c.link.wantTurn()
+	if c.phase >= dead && c.started {
+		c.read()
 	}
 }
 
 // end is the last turn. Nobody else uses the link any more.
 func (c *Conn) end() {
 	c.group.wheel.remove(c)
-	c.link.close(c.unsent)
+	c.link.close(c.out.unsent)
 	c.handler.Closed(c.code)
 	c.mu.Lock()
-	c.told = true
+	c.phase = told
 	if c.ended != nil {
 		close(c.ended)
 	}
@@ -268,25 +332,9 @@ func (c *Conn) Done() <-chan struct{} {
 	defer c.mu.Unlock()
 	if c.ended == nil {
 		c.ended = make(chan struct{})
-		if c.told {
+		if c.phase == told {
 			close(c.ended)
 		}
 	}
 	return c.ended
-}
-
-func closeFrame(code int, reason string) []byte {
-	if code == websocket.CloseNoStatusReceived || code == abnormal {
-		return []byte{0x88, 0}
-	}
-	if len(reason) > 123 { // RFC 6455, 5.5: control frames have at most 125 bytes
-		n := 123
-		for !utf8.RuneStart(reason[n]) { // and 5.5.1: the reason is UTF-8
-			n--
-		}
-		reason = reason[:n]
-	}
-	b := append(make([]byte, 0, 4+len(reason)), 0x88, byte(2+len(reason)))
-	b = binary.BigEndian.AppendUint16(b, uint16(code))
-	return append(b, reason...)
 }

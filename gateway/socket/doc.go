@@ -1,4 +1,4 @@
-// Package socket holds WebSockets. It knows frames, queues, pings and closes, and
+// Package socket holds WebSockets and event streams. It knows frames, queues, pings and closes, and
 // nothing of Redis, targets or events.
 //
 // A Conn has a bounded queue of ready frames. Send never waits: a frame that does
@@ -11,6 +11,7 @@
 //
 //	group.go         all sockets of a process: upgrade, the end
 //	conn.go          one socket: queue, close, the states up to its end
+//	framing.go       what WebSockets and event streams add to it
 //	room.go          what may wait: answers beside events
 //	write.go         what goes out: several frames in one write
 //	turn.go          what comes in

@@ -3,7 +3,6 @@ package socket
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -17,6 +16,7 @@ type Options struct {
 	QueueBytes   int           // bytes of events that may wait for one socket
 	SendBuffer   int           // bytes that the kernel may keep for one socket; it takes twice as much memory. 0: as the system is set
 	PingInterval time.Duration // between two pings
+	StreamPing   time.Duration // between two comments on an event stream; 0: as PingInterval
 	CloseTimeout time.Duration // how long a close may take, from the close frame to the end
 
 	// For tests.
@@ -27,12 +27,13 @@ type Options struct {
 }
 
 // Handler is told what happens on a socket. Message, Ping, Pong and Closed come one after
-// the other; Drained may come at the same time as the first three. Message may wait.
-// Drained must not: it holds up the writes of other sockets.
+// the other; Drained may come at the same time as the first three, and so may Pong of an
+// event stream, also at the same time as Closed. Message may wait. Drained and Pong must
+// not: they hold up other sockets.
 type Handler interface {
 	Message(data []byte) // a whole text message, valid UTF-8, valid during the call; none after Close
 	Ping() bool          // the client wants an answer, and may have it
-	Pong()               // the client lives
+	Pong()               // the client lives: it answered a ping, or took what was sent where there are no answers
 	Drained()            // there is room again after a Send was refused
 	Closed(code int)     // the socket is gone; the last call
 }
@@ -82,13 +83,9 @@ func (g *Group) Upgrade(w http.ResponseWriter, r *http.Request, protocol string)
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{group: g}
 	nc := h.reader.nc
-	if tcp, ok := nc.(*net.TCPConn); ok && g.opts.SendBuffer > 0 {
-		_ = tcp.SetWriteBuffer(g.opts.SendBuffer)
-	}
-	boundUnsent(nc, g.opts.QueueBytes)
-	if c.link = g.poller.link(nc, c); c.link == nil {
+	c := g.newConn(nc, webSocket)
+	if c.link == nil {
 		h.reader.use(ws)
 		c.link = &netLink{c: c, nc: nc, reader: h.reader}
 	}

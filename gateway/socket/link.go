@@ -35,8 +35,7 @@ type netLink struct {
 }
 
 func (l *netLink) start() error {
-	l.c.serving = true
-	l.wantTurn()
+	l.c.read()
 	return nil
 }
 
@@ -49,7 +48,7 @@ func (l *netLink) serve(deaf bool) bool {
 	r.c = l.c
 	for {
 		for r.step() {
-			if l.c.is(&l.c.held) {
+			if l.c.isHeld() {
 				return false
 			}
 		}
@@ -89,7 +88,7 @@ func (l *netLink) wantWrite() {
 var longAgo = time.Unix(1, 0)
 
 func (l *netLink) interrupt() {
-	if l.c.dead {
+	if l.c.phase >= dead {
 		_ = l.nc.SetDeadline(longAgo)
 	} else {
 		_ = l.nc.SetReadDeadline(longAgo)
@@ -117,7 +116,7 @@ func (l *netLink) read(b []byte, wait bool) (int, error) {
 		return n, err
 	}
 	l.c.mu.Lock()
-	if !l.c.dead {
+	if l.c.phase < dead {
 		_ = l.nc.SetReadDeadline(time.Time{})
 	}
 	l.c.mu.Unlock()

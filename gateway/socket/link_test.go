@@ -75,7 +75,7 @@ func TestChurn(t *testing.T) {
 					}
 					switch rand.IntN(4) {
 					case 0:
-						c.tryWrite(closing(1000, ""))
+						c.tryWrite(closeText(1000, ""))
 					case 1:
 						c.tryWrite(text("xxx")[:4])
 					case 2:

@@ -58,7 +58,7 @@ type tape struct {
 	out    bytes.Buffer
 }
 
-func (l *tape) start() error      { l.c.serving = true; return nil }
+func (l *tape) start() error      { l.c.in.turn = reading; return nil }
 func (l *tape) wantTurn()         {}
 func (l *tape) wantWrite()        { l.todo = true }
 func (l *tape) interrupt()        {}
@@ -125,11 +125,11 @@ func (d *diary) Closed(code int)  { d.code = code }
 func play(g *Group, pieces [][]byte) (*diary, string) {
 	d := new(diary)
 	l := &tape{pieces: pieces, reader: g.newReader()}
-	l.c = &Conn{group: g, link: l}
+	l.c = &Conn{group: g, framing: webSocket, link: l}
 	l.c.Attach(d)
 	l.c.Start()
-	for !l.c.gone {
-		l.c.serving = true
+	for l.c.phase < gone {
+		l.c.in.turn = reading
 		l.c.turn()
 		if l.todo {
 			l.todo = false

@@ -90,7 +90,7 @@ func TestSlowWithALargeFrame(t *testing.T) {
 				t.Fatal(err, p.ended())
 			}
 		}
-		if p.is(&p.closing) {
+		if p.past(closing) {
 			t.Error("closed with", p.code)
 		}
 	})

@@ -134,34 +134,29 @@ func (c *Conn) ready(events uint32) {
 	const hangup = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.gone {
+	if c.phase >= gone {
 		return
 	}
 	if events&(unix.EPOLLOUT|hangup) != 0 {
-		c.writable = true
-		if c.blocked {
-			c.blocked, c.writing = false, true
+		c.out.writable = true
+		if c.out.writer == blocked {
+			c.out.writer = writing
 			c.link.wantWrite()
 		}
 	}
 	if events&(unix.EPOLLIN|hangup) == 0 {
 		return
 	}
-	if c.held && events&hangup != 0 {
+	if c.in.held && events&hangup != 0 {
 		c.die(abnormal)
 		c.settle()
 		return
 	}
-	c.again = true
-	c.hungup = c.hungup || events&hangup != 0
-	switch {
-	case c.held:
-	case !c.serving:
-		c.serving = true
-		c.link.wantTurn()
-	case c.wake != nil:
-		c.wake <- struct{}{}
-		c.wake = nil
+	c.in.again = true
+	c.in.hungup = c.in.hungup || events&hangup != 0
+	if !c.in.held {
+		c.read()
+		c.in.awake()
 	}
 }
 
@@ -226,7 +221,7 @@ func (l *pollLink) serve(deaf bool) (more bool) {
 		r = l.poller.readers.Get().(*reader)
 	}
 	r.c = l.c
-	for !more && r.step() && !l.c.is(&l.c.held) {
+	for !more && r.step() && !l.c.isHeld() {
 		more = l.poller.turns.crowd.Load()
 	}
 	r.c, l.kept = nil, nil
@@ -243,10 +238,13 @@ func (l *pollLink) serve(deaf bool) (more bool) {
 func (l *pollLink) wantTurn()  { l.poller.turns.add(l.c) }
 func (l *pollLink) wantWrite() { l.poller.writers.add(l.c) }
 
-func (l *pollLink) interrupt() {
-	if l.c.wake != nil {
-		l.c.wake <- struct{}{}
-		l.c.wake = nil
+func (l *pollLink) interrupt() { l.c.in.awake() }
+
+// awake lets a turn that waits for bytes look again.
+func (i *inbound) awake() {
+	if i.wake != nil {
+		i.wake <- struct{}{}
+		i.wake = nil
 	}
 }
 
@@ -268,7 +266,7 @@ func (l *pollLink) close(unsent bool) {
 
 func (l *pollLink) read(b []byte, wait bool) (int, error) {
 	for {
-		if l.c.is(&l.c.dead) { // the client may never stop to talk
+		if l.c.past(dead) { // the client may never stop to talk
 			return 0, errInterrupted
 		}
 		if l.drained {
@@ -283,7 +281,7 @@ func (l *pollLink) read(b []byte, wait bool) (int, error) {
 		switch {
 		case n > 0:
 			// After the end of the stream there is no event any more that tells of it.
-			l.drained = n < len(b) && !l.c.is(&l.c.hungup)
+			l.drained = n < len(b) && !l.c.hasHungUp()
 			return n, nil
 		case err == nil:
 			return 0, io.EOF
@@ -299,21 +297,27 @@ func (l *pollLink) read(b []byte, wait bool) (int, error) {
 func (l *pollLink) await() error {
 	c := l.c
 	c.mu.Lock()
-	for !c.again {
-		if c.dead || c.deaf {
+	for !c.in.again {
+		if c.phase >= dead || c.in.deaf {
 			c.mu.Unlock()
 			return errInterrupted
 		}
 		wake := make(chan struct{}, 1)
-		c.wake = wake
+		c.in.wake = wake
 		c.mu.Unlock()
 		<-wake
 		c.mu.Lock()
 	}
-	c.again = false
+	c.in.again = false
 	c.mu.Unlock()
 	l.drained = false
 	return nil
+}
+
+func (c *Conn) hasHungUp() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.in.hungup
 }
 
 type vector [maxBatch]unix.Iovec

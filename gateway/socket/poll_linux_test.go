@@ -63,7 +63,7 @@ func TestTurnsAreBounded(t *testing.T) {
 		for i := range clients {
 			clients[i], peers[i] = s.connect(0)
 			clients[i].write(text("x"))
-			until(t, "a turn or a place", func() bool { return peers[i].messages.Load() == 1 || peers[i].is(&peers[i].waits) })
+			until(t, "a turn or a place", func() bool { return peers[i].messages.Load() == 1 || peers[i].waits() })
 		}
 		for round := range 5 {
 			for _, c := range clients[o.turns:] {
@@ -110,7 +110,7 @@ func TestTurnsAreShared(t *testing.T) {
 		for i := range 3 * o.turns {
 			c, p := s.connect(0)
 			c.write(text("wait"))
-			until(t, "a turn or a place", func() bool { return p.messages.Load() == 1 || p.is(&p.waits) })
+			until(t, "a turn or a place", func() bool { return p.messages.Load() == 1 || p.waits() })
 			if got, want := p.messages.Load() == 1, i < leastTurns; got != want {
 				t.Errorf("socket %d has a turn: %v", i, got)
 			}
@@ -173,11 +173,11 @@ func (l *busy) serve(bool) bool {
 // has no event of its own.
 func TestWhatComesAtTheEndOfATurn(t *testing.T) {
 	l := &busy{}
-	l.c = &Conn{group: NewGroup(Options{PingInterval: time.Hour, CloseTimeout: time.Hour, goroutines: true}), link: l}
+	l.c = &Conn{group: NewGroup(Options{PingInterval: time.Hour, CloseTimeout: time.Hour, goroutines: true}), framing: webSocket, link: l}
 	l.c.ready(unix.EPOLLIN)
 	l.c.turn()
-	if l.serves != 2 || l.c.serving {
-		t.Errorf("%d serves, serving %v", l.serves, l.c.serving)
+	if l.serves != 2 || l.c.in.turn != unread {
+		t.Errorf("%d serves, turn %v", l.serves, l.c.in.turn)
 	}
 }
 

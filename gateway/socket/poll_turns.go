@@ -46,7 +46,7 @@ func (t *turns) add(c *Conn) {
 		go t.run(c, c.key)
 		return
 	}
-	c.waits = true
+	c.in.turn = waiting
 	t.queue.Push(c.key, 1, c) // each socket waits at most once
 	t.crowd.Store(t.queue.Waiting() > 0)
 }

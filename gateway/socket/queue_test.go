@@ -45,10 +45,10 @@ func TestQueueIsBoundedAndSaysWhenThereIsRoom(t *testing.T) {
 			}
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			if p.bytes > o.QueueBytes {
-				t.Errorf("%d bytes wait, of %d", p.bytes, o.QueueBytes)
+			if p.out.bytes > o.QueueBytes {
+				t.Errorf("%d bytes wait, of %d", p.out.bytes, o.QueueBytes)
 			}
-			return p.bytes > o.QueueBytes-len(f)
+			return p.out.bytes > o.QueueBytes-len(f)
 		})
 		for range n {
 			c.expect(opText, f[4:])
@@ -94,7 +94,7 @@ func TestQueueBoundsTheNumberOfFrames(t *testing.T) {
 		}
 		n := fill(p, serverText(nil))
 		p.mu.Lock()
-		waiting := p.queue.len()
+		waiting := p.out.queue.len()
 		p.mu.Unlock()
 		if waiting != maxQueued {
 			t.Errorf("%d frames wait", waiting)
@@ -171,7 +171,7 @@ func TestSendBeforeStart(t *testing.T) {
 		large := bytes.Repeat([]byte("x"), 1<<20)
 		s.before = func(p *peer) {
 			p.Send(serverText(large)) // more than the kernel takes
-			until(t, "the writer", func() bool { return p.is(&p.blocked) || o.goroutines })
+			until(t, "the writer", func() bool { return p.isBlocked() || o.goroutines })
 		}
 		c, p := s.connect(smallBuffer)
 		c.expect(opText, large)
@@ -215,7 +215,7 @@ func TestTogether(t *testing.T) {
 				}
 			})
 			for i, p := range few {
-				if len(few) == 3 && s.group.poller != nil && p.is(&p.writing) {
+				if len(few) == 3 && s.group.poller != nil && p.writes() {
 					t.Error("another goroutine writes for a few sockets")
 				}
 				clients[i].expect(opText, []byte("together"))

@@ -276,10 +276,10 @@ func (r *reader) refuse(code int, reason string) bool {
 func (c *Conn) over(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.deaf = true
-	if !errors.Is(err, io.EOF) || !c.closing { // a close under way may still be sent
+	c.in.deaf = true
+	if !errors.Is(err, io.EOF) || c.phase < closing { // a close under way may still be sent
 		c.die(abnormal)
 	}
-	c.eof = true
+	c.in.eof = true
 	c.settle()
 }

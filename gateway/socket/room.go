@@ -9,20 +9,26 @@ const (
 
 // Answer queues a frame that the client waits for: behind the events, also when these
 // have filled the queue. It is refused when too many answers wait, or the socket closes.
-func (c *Conn) Answer(frame []byte) bool {
+func (c *Conn) Answer(frame []byte) bool { return c.AnswerPieces(frame) }
+
+// AnswerPieces is Answer of a frame that lies in several places.
+func (c *Conn) AnswerPieces(pieces ...[]byte) bool {
+	size := length(pieces)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closing {
+	if c.phase >= closing {
 		return false
 	}
-	waits := c.bytes
-	if first := c.queue.front(1); len(first) > 0 {
-		waits -= len(first[0]) - c.offset // an event of any size may be the first one
+	waits := c.out.bytes
+	if first := c.out.queue.front(1); len(first) > 0 {
+		waits -= len(first[0]) - c.out.offset // an event of any size may be the first one
 	}
-	if c.bytes > 0 && (waits+len(frame) > c.group.opts.QueueBytes+answerBytes || c.queue.len() >= maxQueued+answerFrames) {
+	if c.out.bytes > 0 && (waits+size > c.group.opts.QueueBytes+answerBytes || c.out.queue.len() >= maxQueued+answerFrames) {
 		return false
 	}
-	c.push(frame)
+	for _, p := range pieces {
+		c.push(p)
+	}
 	return true
 }
 
@@ -30,9 +36,14 @@ func (c *Conn) Answer(frame []byte) bool {
 func (c *Conn) Room() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	room := !c.closing && c.bytes <= c.group.opts.QueueBytes/2 && c.queue.len() <= maxQueued/2
-	c.refused = c.refused || !room
+	room := c.phase < closing && c.halfFree()
+	c.out.refused = c.out.refused || !room
 	return room
+}
+
+// halfFree reports whether half of the queue is free; c.mu is held.
+func (c *Conn) halfFree() bool {
+	return c.out.bytes <= c.group.opts.QueueBytes/2 && c.out.queue.len() <= maxQueued/2
 }
 
 // Taken is how many bytes the kernel has taken for the client so far. It keeps little
@@ -40,5 +51,5 @@ func (c *Conn) Room() bool {
 func (c *Conn) Taken() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.taken
+	return c.out.taken
 }

@@ -84,6 +84,10 @@ func (p *peer) Ping() bool {
 }
 
 func (p *peer) Pong() {
+	if !p.framing.hears { // it may come beside everything
+		p.pongs.Add(1)
+		return
+	}
 	p.enter()
 	defer p.reading.Store(false)
 	p.pongs.Add(1)
@@ -145,7 +149,12 @@ func serve(t testing.TB, o Options, onMessage func(*peer, []byte)) *server {
 	hs := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handlers.Add(1)
 		defer handlers.Done()
-		c, err := s.group.Upgrade(w, r, "")
+		upgrade := func() (*Conn, error) { return s.group.Upgrade(w, r, "") }
+		if r.URL.Path == "/stream" {
+			w.Header().Set("X-More", "yes")
+			upgrade = func() (*Conn, error) { return s.group.Stream(w) }
+		}
+		c, err := upgrade()
 		if err != nil {
 			return
 		}

@@ -13,40 +13,40 @@ var (
 // turn reads until there is nothing more, and ends the socket if it is dead.
 func (c *Conn) turn() {
 	c.mu.Lock()
-	c.waits = false
+	c.in.turn = reading
 	for {
-		if c.held && !c.dead {
-			c.serving = false
+		if c.in.held && c.phase < dead {
+			c.in.turn = unread
 			c.mu.Unlock()
 			return
 		}
-		c.again = false
+		c.in.again = false
 		switch {
-		case c.dead && c.writing: // the writer calls again
-			c.serving = false
+		case c.phase == dead && c.out.writer == writing: // the writer calls again
+			c.in.turn = unread
 			c.mu.Unlock()
 			return
-		case c.dead:
-			c.gone = true
+		case c.phase == dead:
+			c.phase = gone
 			c.mu.Unlock()
 			c.end()
 			return
-		case !c.eof:
-			deaf := c.deaf
+		case !c.in.eof:
+			deaf := c.in.deaf
 			c.mu.Unlock()
 			more := c.link.serve(deaf)
 			c.mu.Lock()
 			switch {
-			case more && !c.dead: // after the others
+			case more && c.phase < dead: // after the others
 				c.link.wantTurn()
 				c.mu.Unlock()
 				return
-			case c.deaf && !deaf:
+			case c.in.deaf && !deaf:
 				continue
 			}
 		}
-		if !c.again && !c.dead {
-			c.serving = false
+		if !c.in.again && c.phase < dead {
+			c.in.turn = unread
 			c.mu.Unlock()
 			return
 		}
@@ -60,9 +60,12 @@ func (c *Conn) discard(wait bool) {
 	b := scraps.Get().(*[4096]byte)
 	defer scraps.Put(b)
 	for {
-		_, err := c.link.read(b[:], wait)
+		n, err := c.link.read(b[:], wait)
 		switch {
-		case errors.Is(err, errAgain), c.is(&c.dead):
+		case errors.Is(err, errAgain), c.past(dead):
+			return
+		case n > 0 && !c.framing.hears && !c.past(closing): // nothing may come on it: who sends would cost turns without end
+			c.Kill()
 			return
 		case errors.Is(err, errInterrupted):
 		case err != nil:
@@ -72,23 +75,23 @@ func (c *Conn) discard(wait bool) {
 	}
 }
 
-// is reads a flag.
-func (c *Conn) is(flag *bool) bool {
+// isHeld reports whether messages wait for Release.
+func (c *Conn) isHeld() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return *flag
+	return c.in.held
 }
 
 func (c *Conn) message(data []byte) {
-	if !c.is(&c.closing) {
+	if !c.past(closing) {
 		c.handler.Message(data)
 	}
 }
 
 func (c *Conn) ponged() {
 	c.mu.Lock()
-	c.missed = 0
-	heard := !c.closing
+	c.in.missed = 0
+	heard := c.phase < closing
 	c.mu.Unlock()
 	if heard {
 		c.handler.Pong()
@@ -96,7 +99,7 @@ func (c *Conn) ponged() {
 }
 
 func (c *Conn) pinged(data []byte) {
-	if c.is(&c.closing) || !c.handler.Ping() {
+	if c.past(closing) || !c.handler.Ping() {
 		return
 	}
 	c.answer(append([]byte{bitFinal | opPong, byte(len(data))}, data...))

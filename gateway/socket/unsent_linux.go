@@ -2,6 +2,7 @@ package socket
 
 import (
 	"net"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +18,20 @@ func boundUnsent(nc net.Conn, bytes int) {
 	if raw, err := tcp.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) {
 			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, bytes)
+		})
+	}
+}
+
+// boundSilence ends a connection of which the other side confirms nothing for so long (tcp(7): TCP_USER_TIMEOUT). Where
+// there are no pongs, only the kernel can tell a client that has vanished from one that has nothing to say.
+func boundSilence(nc net.Conn, d time.Duration) {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if raw, err := tcp.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
 		})
 	}
 }

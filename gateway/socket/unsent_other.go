@@ -2,6 +2,11 @@
 
 package socket
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
 func boundUnsent(net.Conn, int) {}
+
+func boundSilence(net.Conn, time.Duration) {}

@@ -23,6 +23,7 @@ const (
 type wheel struct {
 	tick  time.Duration
 	ping  int64 // ticks between two pings
+	quiet int64 // and between two comments on an event stream
 	close int64 // ticks for a close
 	begin time.Time
 
@@ -47,8 +48,19 @@ type timer struct {
 func (w *wheel) init(o Options) {
 	w.tick = max(time.Millisecond, min(maxTick, o.PingInterval/50, o.CloseTimeout/20))
 	w.ping = max(1, int64(o.PingInterval/w.tick))
+	if w.quiet = w.ping; o.StreamPing > 0 {
+		w.quiet = max(1, int64(o.StreamPing/w.tick))
+	}
 	w.close = int64(o.CloseTimeout / w.tick)
 	w.begin = time.Now()
+}
+
+// every is how many ticks lie between two pings.
+func (w *wheel) every(f *framing) int64 {
+	if f.hears {
+		return w.ping
+	}
+	return w.quiet
 }
 
 // run ticks until ctx ends.
@@ -99,10 +111,10 @@ func (w *wheel) start(c *Conn) bool {
 	w.mu.Lock()
 	over := w.over
 	w.phase = (w.phase + w.ping - 1) % w.ping // the first one after a whole interval
-	t.pingAt = now + 1 + w.phase
+	t.pingAt = now + 1 + w.phase%w.every(c.framing)
 	w.mu.Unlock()
 	t.endAt = never
-	if c.closing {
+	if c.phase >= closing {
 		t.endAt = now + w.close
 	}
 	if t.call == nil {
@@ -129,7 +141,7 @@ func (w *wheel) set(c *Conn) {
 	at := min(t.pingAt, t.endAt, t.callAt)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if at = max(at, w.now+1); at == t.at || c.gone {
+	if at = max(at, w.now+1); at == t.at || c.phase >= gone {
 		return
 	}
 	w.unlink(c)
@@ -196,6 +208,7 @@ func (c *Conn) After(d time.Duration, f func()) {
 // tick does what is due.
 func (c *Conn) tick(now int64) {
 	var call func()
+	var lives bool
 	c.mu.Lock()
 	t := &c.timer
 	if t.endAt <= now {
@@ -205,49 +218,53 @@ func (c *Conn) tick(now int64) {
 	}
 	if t.pingAt <= now {
 		// The next one keeps its place in the round, also after a sleep of the process.
-		every := c.group.wheel.ping
+		every := c.group.wheel.every(c.framing)
 		t.pingAt += ((now-t.pingAt)/every + 1) * every
-		c.round()
+		lives = c.round()
 	}
 	if t.callAt <= now {
 		call, t.call, t.callAt = t.call, nil, never
 	}
-	if !c.gone {
+	if c.phase < gone {
 		c.group.wheel.set(c)
 	} else {
-		call = nil
+		call, lives = nil, false
 	}
 	c.mu.Unlock()
+	if lives {
+		c.handler.Pong()
+	}
 	if call != nil {
 		call()
 	}
 }
 
-var pingFrame = []byte{0x89, 0}
-
-// round is once in PingInterval.
-func (c *Conn) round() {
-	c.queue.trim(4)
-	idle := c.bytes == 0
+// round is once in a ping interval. It reports whether the client is known to live though it answers no pings.
+func (c *Conn) round() (lives bool) {
+	o := &c.out
+	o.queue.trim(4)
+	empty := o.bytes == 0
 	switch {
-	case idle:
-		c.stuck = 0
-	case c.wrote: // a slow client lives, though pings and pongs take their time
-		c.stuck, c.missed = 0, 0
+	case empty:
+		o.stuck = 0
+	case o.wrote: // a slow client lives, though pings and pongs take their time
+		o.stuck, c.in.missed = 0, 0
 	default:
-		c.stuck++
+		o.stuck++
 	}
-	c.wrote = false
+	lives = !c.framing.hears && c.phase < closing && o.stuck == 0
+	o.wrote = false
 	switch {
-	case c.closing:
-	case c.stuck >= maxMissed:
+	case c.phase >= closing:
+	case o.stuck >= maxMissed:
 		c.close(CloseTooSlow, "too slow")
-	case c.missed >= maxMissed && idle:
+	case c.in.missed >= maxMissed && empty:
 		c.close(CloseNoPong, "no pong")
-	case c.stuck == 0 && c.bytes < c.group.opts.QueueBytes:
-		if !c.waits && !c.held { // else its pong may wait, too
-			c.missed++
+	case o.stuck == 0 && o.bytes < c.group.opts.QueueBytes:
+		if c.framing.hears && c.in.turn != waiting && !c.in.held { // else its pong may wait, too
+			c.in.missed++
 		}
-		c.push(pingFrame)
+		c.push(c.framing.ping)
 	}
+	return lives
 }

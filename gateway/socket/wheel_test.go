@@ -49,16 +49,16 @@ func TestWheel(t *testing.T) {
 	w := &g.wheel
 	due := map[*Conn]int64{}
 	for _, at := range []int64{1, 2, 2, 255, 256, 257, 258, 512, 513, 1000, 5000, 5000} {
-		c := &Conn{group: g}
+		c := &Conn{group: g, framing: webSocket}
 		c.timer = timer{pingAt: never, endAt: at, callAt: at + 7}
 		w.set(c)
 		due[c] = at
 	}
-	gone := &Conn{group: g}
+	gone := &Conn{group: g, framing: webSocket}
 	gone.timer = timer{pingAt: 2, endAt: never, callAt: never}
 	w.set(gone)
 	w.remove(gone)
-	moved := &Conn{group: g}
+	moved := &Conn{group: g, framing: webSocket}
 	for _, at := range []int64{300, 10, 600} {
 		moved.timer = timer{pingAt: at, endAt: never, callAt: never, at: moved.timer.at, prev: moved.timer.prev, next: moved.timer.next}
 		w.set(moved)
@@ -79,7 +79,7 @@ func TestWheel(t *testing.T) {
 	}
 	// A process that slept for long sees everything at once.
 	for i := range int64(100) {
-		c := &Conn{group: g}
+		c := &Conn{group: g, framing: webSocket}
 		c.timer = timer{pingAt: w.now + 1 + 97*i, endAt: never, callAt: never}
 		w.set(c)
 	}
@@ -93,7 +93,7 @@ func TestPingsAreSpread(t *testing.T) {
 	g := NewGroup(Options{PingInterval: 5 * time.Second, CloseTimeout: 2 * time.Second, goroutines: true})
 	w := &g.wheel
 	for range 500 {
-		w.start(&Conn{group: g})
+		w.start(&Conn{group: g, framing: webSocket})
 	}
 	all := 0
 	for now := int64(1); now <= 2*w.ping; now++ {

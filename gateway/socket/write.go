@@ -15,11 +15,11 @@ type writer struct {
 // more for which the kernel may have room.
 func (c *Conn) write(w *writer) bool {
 	c.mu.Lock()
-	frames := w.frames[:copy(w.frames[:], c.queue.front(maxBatch))]
+	frames := w.frames[:copy(w.frames[:], c.out.queue.front(maxBatch))]
 	if len(frames) > 0 {
-		frames[0] = frames[0][c.offset:]
+		frames[0] = frames[0][c.out.offset:]
 	}
-	c.writable = false
+	c.out.writable = false
 	c.mu.Unlock()
 
 	var n int
@@ -34,22 +34,22 @@ func (c *Conn) write(w *writer) bool {
 	if err != nil && !errors.Is(err, errAgain) {
 		c.die(abnormal)
 	}
-	if !c.dead {
-		c.wrote = c.wrote || n > 0
-		c.advance(n)
-		if c.refused && !c.closing && c.bytes <= c.group.opts.QueueBytes/2 && c.queue.len() <= maxQueued/2 {
-			c.refused = false
+	if c.phase < dead {
+		c.out.wrote = c.out.wrote || n > 0
+		c.out.advance(n)
+		if c.out.refused && c.phase < closing && c.halfFree() {
+			c.out.refused = false
 			c.mu.Unlock()
-			c.handler.Drained() // while c.writing is set, Closed cannot come
+			c.handler.Drained() // while there is a writer, Closed cannot come
 			c.mu.Lock()
 		}
 	}
 	switch {
-	case c.dead || c.queue.len() == 0:
-		c.writing = false
+	case c.phase >= dead || c.out.queue.len() == 0:
+		c.out.writer = idle
 		c.settle()
-	case errors.Is(err, errAgain) && !c.writable:
-		c.writing, c.blocked = false, true
+	case errors.Is(err, errAgain) && !c.out.writable:
+		c.out.writer = blocked
 	default:
 		return true
 	}
@@ -57,18 +57,18 @@ func (c *Conn) write(w *writer) bool {
 }
 
 // advance removes n written bytes from the queue.
-func (c *Conn) advance(n int) {
-	c.bytes -= n
-	c.taken += uint64(n)
-	n += c.offset
+func (o *outbound) advance(n int) {
+	o.bytes -= n
+	o.taken += uint64(n)
+	n += o.offset
 	whole := 0
-	for _, f := range c.queue.front(maxBatch) {
+	for _, f := range o.queue.front(maxBatch) {
 		if n < len(f) {
 			break
 		}
 		n -= len(f)
 		whole++
 	}
-	c.queue.drop(whole, keep)
-	c.offset = n
+	o.queue.drop(whole, keep)
+	o.offset = n
 }

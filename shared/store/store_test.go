@@ -12,16 +12,21 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// TestStore runs the conformance suite on each backend, all at the same time: they wait for most of it.
 func TestStore(t *testing.T) {
-	t.Run("real", func(t *testing.T) { storetest.Run(t, storetest.OnRedis) })
-	t.Run("embedded", func(t *testing.T) { storetest.Run(t, storetest.OnEmbedded) })
-	if testing.Short() {
-		return // one node does for daily work
+	on := map[string]func(testing.TB) *storetest.Backend{"real": storetest.OnRedis, "embedded": storetest.OnEmbedded}
+	if !testing.Short() { // one node does for daily work
+		on["own thread"] = storetest.OnOwnThread
+		on["sentinel"] = storetest.OnSentinel
+		on["cluster"] = storetest.OnCluster
+		on["replicated cluster"] = storetest.OnReplicatedCluster
 	}
-	t.Run("own thread", func(t *testing.T) { storetest.Run(t, storetest.OnOwnThread) })
-	t.Run("sentinel", func(t *testing.T) { storetest.Run(t, storetest.OnSentinel) })
-	t.Run("replicated cluster", func(t *testing.T) { storetest.Run(t, storetest.OnReplicatedCluster) })
-	t.Run("cluster", func(t *testing.T) { storetest.Run(t, storetest.OnCluster) })
+	for name, open := range on {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storetest.Run(t, open)
+		})
+	}
 }
 
 // TestClock: times are Redis's, whatever the process's clock says.

@@ -258,8 +258,8 @@ func (f *ClientFrame) checkPublish() *FrameError {
 	if f.Data == nil {
 		return badRequest("publish needs data")
 	}
-	if !plainText(f.Event, maxEventName) {
-		return badRequest("event is at most %d bytes without control characters", maxEventName)
+	if !isEventName(f.Event) {
+		return badRequest("event is at most %d bytes without control characters, and does not begin with %s", maxEventName, OwnNames)
 	}
 	if len(f.ID) > maxField {
 		return badRequest("id is at most %d bytes", maxField)

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -18,7 +19,7 @@ const (
 	ReasonBadTarget      = "bad_to"          // field to is no target
 	ReasonNoData         = "no_data"         // field data is missing
 	ReasonTooLarge       = "too_large"       // data is larger than SLUICE_MAX_FRAME_BYTES
-	ReasonBadName        = "bad_event"       // field event is too long, not UTF-8 or has control characters
+	ReasonBadName        = "bad_event"       // field event is too long, not UTF-8, has control characters, or begins with sluice.
 	ReasonBadKey         = "bad_id"          // field id (idempotency key) is too long
 	ReasonBadFrom        = "bad_from"        // field from is too long, not UTF-8 or has control characters
 	ReasonBadExcept      = "bad_except"      // field except is too long
@@ -77,7 +78,7 @@ func ParseEntry(id ID, fields map[string]any, maxData int) (e Entry, reason stri
 		return e, ReasonTooLarge
 	}
 	e.Data = data
-	if e.Name, ok = get("event"); ok && !plainText(e.Name, maxEventName) {
+	if e.Name, ok = get("event"); ok && !isEventName(e.Name) {
 		return e, ReasonBadName
 	}
 	if e.From, ok = get("from"); ok && !plainText(e.From, maxField) {
@@ -109,6 +110,11 @@ const FieldAdded = "added"
 // leaves out the others. Gateways set owner, for what clients publish.
 var Fields = []string{"to", "data", "event", "id", "retain", "except", "from", "reply", "traceparent", "owner",
 	"control", "device", "conn", "reason", "for"}
+
+// isEventName reports whether producers may name an event so: on event streams some names are Sluice's own.
+func isEventName(s string) bool {
+	return plainText(s, maxEventName) && !strings.HasPrefix(s, OwnNames)
+}
 
 func plainText(s string, limit int) bool {
 	if len(s) > limit || !utf8.ValidString(s) {

@@ -90,6 +90,7 @@ func TestParseEntryDeadLetters(t *testing.T) {
 		{"event with a line break", []any{"event", "a\nb"}, wire.ReasonBadName},
 		{"event with a delete", []any{"event", "a\x7f"}, wire.ReasonBadName},
 		{"event with the last control character", []any{"event", "a\x1f"}, wire.ReasonBadName},
+		{"event with a name of Sluice's own", []any{"event", "sluice.gap"}, wire.ReasonBadName},
 		{"event that is no UTF-8", []any{"event", "a\xff"}, wire.ReasonBadName},
 		{"from too long", []any{"from", long(257)}, wire.ReasonBadFrom},
 		{"from with a NUL", []any{"from", "\x00"}, wire.ReasonBadFrom},
