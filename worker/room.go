@@ -28,9 +28,11 @@ type room struct {
 	log   *slog.Logger
 	bound atomic.Int64 // bytes of a history; 0: none
 	full  atomic.Bool  // Redis refuses to write
-	short bool         // of run alone
-	at    store.Shrinking
-	wake  chan struct{}
+	short bool         // of run alone, as what follows
+	// unknown: the log says that the memory is not known.
+	unknown bool
+	at      store.Shrinking
+	wake    chan struct{}
 }
 
 func newRoom(w *Worker) *room {
@@ -60,8 +62,13 @@ func (r *room) ready() error {
 func (r *room) run(ctx context.Context) error {
 	for {
 		wait := roomEvery
-		if all, err := r.w.store.Memory(ctx); err == nil {
+		all, err := r.w.store.Memory(ctx)
+		switch {
+		case err == nil:
 			r.judge(all)
+		case store.IsReply(err) && !r.unknown:
+			r.unknown = true
+			r.log.Warn("histories are not shortened when Redis fills up, since its memory is not known: allow its user the command INFO", "err", err)
 		}
 		if r.short && ctx.Err() == nil {
 			wait = r.shrink(ctx)

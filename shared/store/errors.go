@@ -55,14 +55,10 @@ func isWrongType(err error) bool { return err != nil && strings.Contains(err.Err
 
 func isNoKey(err error) bool { return err != nil && strings.Contains(err.Error(), "no such key") }
 
-// isNoMemoryUsage: the embedded Redis does not sample.
-func isNoMemoryUsage(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "syntax error")
-}
-
-// IsFull reports whether Redis refused to write for lack of memory.
+// IsFull reports whether Redis refused to write, it seems for lack of memory: of a
+// transaction it says only that it was discarded.
 func IsFull(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "OOM command not allowed")
+	return err != nil && (strings.Contains(err.Error(), "OOM command not allowed") || strings.Contains(err.Error(), "EXECABORT"))
 }
 
 // isNoMark: what lua/forward.lua says of a mark that is none.
