@@ -82,6 +82,9 @@ func (g *Group) Stream(w http.ResponseWriter) (*Conn, error) {
 		_ = nc.Close()
 		return nil, err
 	}
+	if nc, err = detached(nc); err != nil { // not before: what was written goes through it
+		return nil, err
+	}
 	_ = nc.SetDeadline(time.Time{})
 	boundSilence(nc, 2*(maxMissed+1)*g.opts.PingInterval) // one that is only slow is closed with a reason before
 	c := g.newConn(nc, eventStream)

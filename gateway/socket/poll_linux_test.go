@@ -5,6 +5,7 @@ package socket
 import (
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"testing"
 	"time"
@@ -236,5 +237,32 @@ func TestReusedDescriptor(t *testing.T) {
 			}
 		}
 		t.Error("no descriptor was used again")
+	})
+}
+
+// counted is a connection that a listener counts until it is taken over.
+type counted struct{ net.Conn }
+
+func (c *counted) Detach() (net.Conn, bool) {
+	nc := c.Conn
+	c.Conn = nil
+	return nc, true
+}
+
+// TestCountedConnections are taken over and polled, by either door.
+func TestCountedConnections(t *testing.T) {
+	polled(t, func(t *testing.T, o Options) {
+		wrap = func(nc net.Conn) net.Conn { return &counted{nc} }
+		defer func() { wrap = nil }()
+		s := serve(t, o, echo)
+		c, p := s.connect(0)
+		_, q := s.streaming()
+		for _, one := range []*peer{p, q} {
+			if _, ok := one.link.(*pollLink); !ok {
+				t.Errorf("%T", one.link)
+			}
+		}
+		c.write(text("x"))
+		c.expect(opText, []byte("x"))
 	})
 }

@@ -105,11 +105,23 @@ type handshake struct {
 	reader *reader
 }
 
+// detached is the connection in one that a listener counts: what is polled must be plain TCP.
+func detached(nc net.Conn) (net.Conn, error) {
+	counted, ok := nc.(interface{ Detach() (net.Conn, bool) })
+	if !ok {
+		return nc, nil
+	}
+	if nc, ok = counted.Detach(); !ok {
+		return nil, errEarly
+	}
+	return nc, nil
+}
+
 func (h *handshake) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if counted, ok := nc.(interface{ Detach() (net.Conn, bool) }); ok {
-		if nc, ok = counted.Detach(); !ok {
-			return nil, nil, errEarly
+	if err == nil {
+		if nc, err = detached(nc); err != nil {
+			return nil, nil, err
 		}
 	}
 	if err != nil || rw.Reader.Buffered() > 0 { // gorilla refuses who sends too early
