@@ -272,8 +272,9 @@ func (r *Reader) take() (batch []*flight) {
 		events += f.Limit + 2 // the ends are as much work as two
 		batch = append(batch, f)
 	}
-	if len(batch) == 0 {
+	if len(batch) == 0 { // what waits has no room: whoever reads goes on with it
 		r.running--
+		return nil
 	}
 	r.more()
 	return batch
