@@ -3,7 +3,10 @@ package compose_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -47,9 +50,42 @@ func images(t *testing.T, s *system) {
 	if err != nil || grace <= defaultDrain {
 		t.Errorf("gateways are given %d s to stop (%v), not more than the %d s of their drain", grace, err, defaultDrain)
 	}
-	metrics := docker(t, "exec", s.one(t, "haproxy"), "wget", "-q", "-O", "-", "http://gateway:9090/metrics")
+	metrics := docker(t, "exec", s.one(t, "haproxy"), "wget", "-q", "-O", "-", "--header", "Authorization: Bearer "+adminToken, "http://gateway:9090/metrics")
 	if want := fmt.Sprintf(`sluice_build_info{component="gateway",version=%q} 1`, version); !strings.Contains(metrics, want) {
 		t.Errorf("the metrics of a gateway do not hold %s", want)
+	}
+}
+
+// believesNobody checks that gateways of compose.yaml alone do not start without a secret, and that those of
+// compose.dev.yaml warn of what they do and are no prey of pages whose name was made to resolve to this machine.
+func believesNobody(t *testing.T, s *system) {
+	plain := append(slices.Clone(s.command[:len(s.command)-4]), "run", "--rm", "--no-deps", "gateway") // without the last two files
+	if _, err := run(commandTime, s.root, s.env, plain...); err == nil || !strings.Contains(err.Error(), "SLUICE_JWT_SECRET") {
+		t.Errorf("a gateway without a secret: %v", err)
+	}
+	for _, id := range s.containers(t, "gateway") {
+		if !strings.Contains(logOf(id), "everybody is believed") {
+			t.Errorf("the log of %s does not warn", name(t, id))
+		}
+	}
+	_, port, _ := net.SplitHostPort(s.haproxy)
+	for host, let := range map[string]bool{"localhost:" + port: true, "rebound.example:" + port: false} {
+		header := http.Header{"Origin": {"http://" + host}, "Host": {host}, "Authorization": {"Bearer dev:eve"}}
+		ws, _, err := websocket.DefaultDialer.Dial("ws://"+s.haproxy+"/v1/ws", header)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = ws.SetReadDeadline(time.Now().Add(answerTime))
+		var first frame
+		err = ws.ReadJSON(&first)
+		_ = ws.Close()
+		if (err == nil && first.Type == "welcome") != let {
+			t.Errorf("asked for by %s: %+v, %v; want let in: %t", host, first, err, let)
+		}
+	}
+	metrics, err := exec.Command("docker", "exec", s.one(t, "haproxy"), "wget", "-q", "-O", "-", "http://gateway:9090/metrics").CombinedOutput()
+	if err == nil || strings.Contains(string(metrics), "sluice_") {
+		t.Errorf("metrics without the token: %v %.200s", err, metrics)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 const (
 	project      = "sluice-e2e"
 	version      = "v0.0.0-e2e"
+	adminToken   = "of-operators"
 	defaultDrain = 20               // seconds
 	drain        = defaultDrain / 2 // for the suite's time
 )
@@ -42,14 +43,16 @@ func startStack(t *testing.T) *stack {
 	}
 	s := &stack{root: strings.TrimSpace(root), command: command, haproxy: freeAddr(t), nginx: freeAddr(t), redis: freeAddr(t)}
 	s.logs = filepath.Join(s.root, "bin", "e2e-compose")
-	s.command = append(s.command, "-p", project, "-f", "compose.yaml", "-f", "infra/nginx/compose.yaml")
+	s.command = append(s.command, "-p", project, "-f", "compose.yaml", "-f", "compose.dev.yaml", "-f", "infra/nginx/compose.yaml")
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "SLUICE_") && !strings.HasPrefix(v, "COMPOSE_") {
 			s.env = append(s.env, v)
 		}
 	}
 	// All that compose.yaml asks for, so that nobody's .env counts.
-	s.env = append(append(s.env, more...), "SLUICE_AUTH=dev", "SLUICE_LIMITS=off", "SLUICE_JWT_SECRET=", "SLUICE_ALLOWED_ORIGINS=", "SLUICE_LOG_LEVEL=info",
+	s.env = append(append(s.env, more...), "SLUICE_LIMITS=off", "SLUICE_JWT_SECRET=", "SLUICE_ADMIN_TOKEN="+adminToken, "SLUICE_REDIS_PASSWORD=",
+		"SLUICE_REDIS_PASSWORD_GATEWAY=of-gateways", "SLUICE_REDIS_PASSWORD_WORKER=of-workers", "SLUICE_REDIS_PASSWORD_PRODUCER=", "SLUICE_REDIS_PASSWORD_RECEIPTS=",
+		"SLUICE_ALLOWED_ORIGINS=", "SLUICE_LOG_LEVEL=info",
 		"SLUICE_HISTORY_SIZE=", "SLUICE_HISTORY_TTL=", "SLUICE_VERSION="+version, "SLUICE_LISTEN="+s.haproxy, "SLUICE_NGINX_LISTEN="+s.nginx,
 		"SLUICE_REDIS_LISTEN="+s.redis, fmt.Sprintf("SLUICE_DRAIN_TIMEOUT=%ds", drain))
 

@@ -23,6 +23,7 @@ func TestSystem(t *testing.T) {
 		do   func(*testing.T, *system)
 	}{
 		{"the images", images},
+		{"who is believed", believesNobody},
 		{"the page", page},
 		{"delivery", deliver},
 		{"resume across gateways", comeBack},

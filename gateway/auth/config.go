@@ -22,6 +22,10 @@ const minSecretBytes = 32
 
 // Warning is a sentence about a setting that works but should not stay, or "".
 func (c Config) Warning() string {
+	if c.Mode == ModeDev {
+		return "with SLUICE_AUTH=dev everybody is believed to be whoever they say: whoever can connect can be any user, " +
+			"and read and publish everything; use SLUICE_AUTH=jwt for anything but trying out"
+	}
 	if u, err := url.Parse(c.JWKSURL); c.Mode == ModeJWT && err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		return "SLUICE_JWKS_URL is fetched without TLS: whoever can change what comes over the network on the way can sign tokens; use https"
 	}
@@ -31,7 +35,7 @@ func (c Config) Warning() string {
 // Config says who may connect. Call Check before listening.
 type Config struct {
 	Mode           string        `env:"SLUICE_AUTH" envDefault:"jwt" oneof:"jwt,dev" help:"How clients prove who they are: jwt takes signed tokens, dev takes any token of the form dev:<user>."`
-	DevAnywhere    bool          `env:"SLUICE_AUTH_DEV_ANYWHERE" envDefault:"false" help:"Whether SLUICE_AUTH=dev may start on an address that other machines can reach."`
+	DevAnywhere    bool          `env:"SLUICE_AUTH_DEV_ANYWHERE" envDefault:"false" help:"Whether SLUICE_AUTH=dev may start on an address that other machines can reach. Clients must ask for it by localhost, by an address, or by the host of one of SLUICE_ALLOWED_ORIGINS."`
 	JWTSecret      string        `env:"SLUICE_JWT_SECRET" secret:"true" allow:"any text of 32 bytes or more" help:"The key that signs tokens (HS256), byte for byte: it is not decoded. SLUICE_AUTH=jwt needs it, SLUICE_JWT_KEY_FILE or SLUICE_JWKS_URL; with several each key counts."`
 	JWTKeyFile     string        `env:"SLUICE_JWT_KEY_FILE" help:"A file of public keys in PEM, one or several, that check tokens: RSA (RS256), P-256 (ES256), Ed25519 (EdDSA). It is read at the start."`
 	JWKSURL        string        `env:"SLUICE_JWKS_URL" secret:"url" allow:"an address such as https://id.example.com/jwks.json" help:"Where the public keys that check tokens are fetched, as a JSON Web Key Set, every 5 s. Redirects are not followed."`

@@ -129,6 +129,14 @@ func TestConfigTags(t *testing.T) {
 	}
 }
 
+func TestConfigWarnsOfDevMode(t *testing.T) {
+	for _, c := range []Config{{Mode: ModeDev}, {Mode: ModeDev, DevAnywhere: true}} {
+		if w := c.Warning(); !strings.Contains(w, "everybody is believed") {
+			t.Errorf("%+v: got the warning %q", c, w)
+		}
+	}
+}
+
 func TestConfigWarnsOfKeysInTheClear(t *testing.T) {
 	for address, warned := range map[string]bool{
 		"": false, "https://id.example/jwks": false, "http://127.0.0.1:1/jwks": false, "http://localhost/jwks": false, "http://id.example/jwks": true,
@@ -138,7 +146,7 @@ func TestConfigWarnsOfKeysInTheClear(t *testing.T) {
 			t.Errorf("%s: got the warning %q", address, w)
 		}
 	}
-	if w := (Config{Mode: ModeDev, JWKSURL: "http://id.example/jwks"}).Warning(); w != "" {
+	if w := (Config{Mode: ModeDev, JWKSURL: "http://id.example/jwks"}).Warning(); strings.Contains(w, "JWKS") {
 		t.Errorf("in dev mode: got the warning %q", w)
 	}
 }

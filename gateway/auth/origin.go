@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -32,14 +33,15 @@ type allowedOrigin struct {
 }
 
 func (a allowedOrigin) matches(o origin) bool {
-	if a.subdomain {
-		label, parent, _ := strings.Cut(o.host, ".")
-		if label == "" {
-			return false
-		}
-		o.host = parent
+	return a.hasHost(o.host) && a.scheme == o.scheme && a.port == o.port
+}
+
+func (a allowedOrigin) hasHost(host string) bool {
+	if !a.subdomain {
+		return a.host == host
 	}
-	return a.origin == o
+	label, parent, _ := strings.Cut(host, ".")
+	return label != "" && a.host == parent
 }
 
 // OriginAllowed says whether a handshake may come from where it comes. Requests without an Origin header may, since
@@ -47,13 +49,10 @@ func (a allowedOrigin) matches(o origin) bool {
 // SLUICE_ALLOWED_ORIGINS. A proxy in front of the gateway has to pass on the Host header, else no page is of the
 // gateway's own origin.
 //
-// In dev mode on loopback the Host must be loopback as well, whatever the Origin: there tokens are no secret, and a
-// foreign page whose name was made to resolve to 127.0.0.1 (DNS rebinding) is to the browser of one origin with us.
+// In dev mode the Host must be known as well, whatever the Origin.
 func (v *Verifier) OriginAllowed(r *http.Request) bool {
-	if v.config.Mode == ModeDev && !v.config.DevAnywhere {
-		if host, ok := parseOrigin("http://" + r.Host); !ok || !isLoopback(host.host) {
-			return false
-		}
+	if v.config.Mode == ModeDev && !v.hostKnown(r.Host) {
+		return false
 	}
 	header := r.Header.Values("Origin")
 	if len(header) == 0 {
@@ -70,6 +69,20 @@ func (v *Verifier) OriginAllowed(r *http.Request) bool {
 		}
 	}
 	return false
+}
+
+// hostKnown says whether a request asks for us by localhost, by an address, or by the host of an entry of
+// SLUICE_ALLOWED_ORIGINS. In dev mode tokens are no secret, and a foreign page whose name was made to resolve to our
+// address (DNS rebinding) is to the browser of one origin with us: but it asks for us by that name.
+func (v *Verifier) hostKnown(requestHost string) bool {
+	own, ok := parseOrigin("http://" + requestHost)
+	if !ok {
+		return false
+	}
+	if _, err := netip.ParseAddr(own.host); err == nil || isLoopback(own.host) {
+		return true
+	}
+	return slices.ContainsFunc(v.origins, func(a allowedOrigin) bool { return a.any || a.hasHost(own.host) })
 }
 
 // isSameOrigin compares host and port only: behind a proxy that ends TLS we do not know under which scheme the

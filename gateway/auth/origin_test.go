@@ -94,8 +94,13 @@ func TestOriginAllowedInDevMode(t *testing.T) {
 		{"rebound name", false, rebound, false},
 		{"rebound name, a GET that has no origin", false, withoutOrigin, false},
 		{"no host", false, &http.Request{}, false},
-		{"anywhere", true, rebound, true},
-		{"anywhere without origin", true, withoutOrigin, true},
+		{"anywhere, localhost", true, &http.Request{Host: "localhost:8080"}, true},
+		{"anywhere, an address", true, &http.Request{Host: "10.1.2.3:8080", Header: header{"Origin": {"http://10.1.2.3:8080"}}}, true},
+		{"anywhere, an IPv6 address", true, &http.Request{Host: "[2001:db8::1]:8080"}, true},
+		{"anywhere, rebound name", true, rebound, false},
+		{"anywhere, rebound name, a GET that has no origin", true, withoutOrigin, false},
+		{"anywhere, a name that begins like an address", true, &http.Request{Host: "10.1.2.3.evil.example:8080"}, false},
+		{"anywhere, no host", true, &http.Request{}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -104,6 +109,25 @@ func TestOriginAllowedInDevMode(t *testing.T) {
 				t.Errorf("got %t", got)
 			}
 		})
+	}
+}
+
+// TestHostsInDevMode: the hosts of allowed origins are known.
+func TestHostsInDevMode(t *testing.T) {
+	v := newVerifier(t, Config{Mode: ModeDev, DevAnywhere: true, AllowedOrigins: []string{"http://dev.example", "https://*.lab.example:8443"}})
+	for host, want := range map[string]bool{
+		"dev.example": true, "dev.example:8080": true, "DEV.example": true, "a.lab.example": true,
+		"evil.example": false, "x.dev.example": false, "lab.example": false, "a.b.lab.example": false, "": false, "dev.example:x": false,
+	} {
+		if got := v.OriginAllowed(&http.Request{Host: host}); got != want {
+			t.Errorf("%q: %t", host, got)
+		}
+	}
+	if v := newVerifier(t, Config{Mode: ModeDev, AllowedOrigins: []string{"*"}}); !v.OriginAllowed(&http.Request{Host: "any.example"}) {
+		t.Error("where every page may connect its host is refused")
+	}
+	if v := newVerifier(t, Config{Mode: ModeJWT, JWTSecret: testSecret}); !v.OriginAllowed(&http.Request{Host: "any.example"}) {
+		t.Error("with tokens that are secret the host does not matter")
 	}
 }
 
