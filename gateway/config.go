@@ -19,6 +19,8 @@ type Config struct {
 	Limits limits.Config
 
 	Addr            string        `env:"SLUICE_ADDR" envDefault:":8080" form:"host:port" help:"The address where clients connect."`
+	TLSCertFile     string        `env:"SLUICE_TLS_CERT_FILE" allow:"the name of a file with a certificate in PEM" help:"The certificate, with its chain, that is shown to clients: with it they connect over TLS (wss://), and only so. A file that changes is read again."`
+	TLSKeyFile      string        `env:"SLUICE_TLS_KEY_FILE" allow:"the name of a file with a key in PEM" help:"The key of SLUICE_TLS_CERT_FILE."`
 	ServerID        string        `env:"SLUICE_SERVER_ID" max:"128" chars:"A-Z a-z 0-9 . _ - : @ / + =" help:"The name of this process; no other process of the installation may have it. If it is not set: the name of the host and a random suffix."`
 	SendQueueBytes  int           `env:"SLUICE_SEND_QUEUE_BYTES" envDefault:"65536" min:"4096" max:"67108864" help:"How many bytes may wait for one socket. If more would wait, the client gets its events from the history until it keeps up."`
 	SendBuffer      int           `env:"SLUICE_SOCKET_SEND_BUFFER" envDefault:"131072" min:"4096" max:"67108864" or:"0" help:"How many bytes the kernel may keep for one socket; it takes about twice as much memory. 0: as the system is set."`
@@ -43,7 +45,18 @@ func (c *Config) Validate() error {
 			Allowed: "at most half of SLUICE_SESSION_TTL (" + c.Store.SessionTTL.String() + "), since the answers to pings renew the sessions",
 		}
 	}
-	return errors.Join(ping, c.Auth.Check(c.Addr))
+	return errors.Join(ping, c.checkTLS(), c.Auth.Check(c.Addr))
+}
+
+// checkTLS looks at the names only: a command such as health must not fail while files are being replaced.
+func (c *Config) checkTLS() error {
+	switch {
+	case c.TLSCertFile != "" && c.TLSKeyFile == "":
+		return settings.Invalid{Name: "SLUICE_TLS_KEY_FILE", Allowed: "the name of the file with the key of SLUICE_TLS_CERT_FILE"}
+	case c.TLSKeyFile != "" && c.TLSCertFile == "":
+		return settings.Invalid{Name: "SLUICE_TLS_CERT_FILE", Allowed: "the name of the file with the certificate of SLUICE_TLS_KEY_FILE"}
+	}
+	return nil
 }
 
 // defaultReadBytes is that of SLUICE_READ_BYTES, for those who make a Config by hand.

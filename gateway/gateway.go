@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,7 @@ type Options struct {
 	Config   Config
 	Store    *store.Store // opened and ready; the caller closes it after Run
 	Listener net.Listener // where clients connect; closed by Run
+	TLS      *tls.Config  // of NewTLS; nil: clients come without
 	Log      *slog.Logger
 	Registry *prometheus.Registry
 	Page     http.Handler // optional: answers everything but /v1/
@@ -81,6 +83,12 @@ func New(o Options) (*Gateway, error) {
 	verifier, err := auth.New(o.Config.Auth)
 	if err != nil {
 		return nil, err
+	}
+	if w := o.Config.Auth.Warning(); w != "" {
+		o.Log.Warn("a setting works, but should be changed", "why", w)
+	}
+	if o.TLS != nil {
+		o.Listener = socket.TLSListener(o.Listener, o.TLS)
 	}
 	id := o.Config.ServerID
 	if id == "" {

@@ -54,10 +54,10 @@ func (c *cluster) acksOf(t testing.TB, user, target string) (ids []string) {
 func (c *cluster) holdAcks(t testing.TB, target string) (group string) {
 	t.Helper()
 	group = unique("receipts")
-	if err := c.XGroupCreateMkStream(ctx, c.acks(target), group, "$").Err(); err != nil {
+	if err := c.receivers.XGroupCreateMkStream(ctx, c.acks(target), group, "$").Err(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.XGroupDestroy(ctx, c.acks(target), group) })
+	t.Cleanup(func() { _ = c.receivers.XGroupDestroy(ctx, c.acks(target), group) })
 	return group
 }
 
@@ -297,7 +297,7 @@ func TestAckReceipts(t *testing.T) {
 	var read []redis.XMessage
 	newest := map[any]any{}
 	eventually(t, func() error {
-		got, err := c.XReadGroup(ctx, &redis.XReadGroupArgs{Group: group, Consumer: "c", Streams: []string{c.acks(topic), ">"}, Count: 100, Block: -1}).Result()
+		got, err := c.receivers.XReadGroup(ctx, &redis.XReadGroupArgs{Group: group, Consumer: "c", Streams: []string{c.acks(topic), ">"}, Count: 100, Block: -1}).Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return err
 		}
@@ -325,7 +325,9 @@ func TestAckReceipts(t *testing.T) {
 		if m.Values["user"] != user || m.Values["to"] != topic {
 			t.Errorf("receipt %v", m.Values)
 		}
-		c.XAck(ctx, c.acks(topic), group, m.ID)
+		if err := c.receivers.XAck(ctx, c.acks(topic), group, m.ID).Err(); err != nil {
+			t.Error(err)
+		}
 	}
 	eventually(t, func() error {
 		if n := c.XLen(ctx, c.acks(topic)).Val(); n > 1 {

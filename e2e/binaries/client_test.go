@@ -1,6 +1,7 @@
 package binaries_test
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -53,6 +54,7 @@ type handshake struct {
 	header    http.Header
 	protocols []string
 	mute      bool
+	tls       *tls.Config // nil: without
 }
 
 func withQuery(name, value string) option {
@@ -84,8 +86,12 @@ func tryDial(t testing.TB, addr string, options ...option) (*client, error) {
 	for _, o := range options {
 		o(&h)
 	}
-	dialer := websocket.Dialer{HandshakeTimeout: patience, Subprotocols: h.protocols}
-	ws, answer, err := dialer.Dial("ws://"+addr+"/v1/ws?"+h.query.Encode(), h.header)
+	dialer := websocket.Dialer{HandshakeTimeout: patience, Subprotocols: h.protocols, TLSClientConfig: h.tls}
+	scheme := "ws"
+	if h.tls != nil {
+		scheme = "wss"
+	}
+	ws, answer, err := dialer.Dial(scheme+"://"+addr+"/v1/ws?"+h.query.Encode(), h.header)
 	if err != nil {
 		if answer != nil {
 			return nil, fmt.Errorf("%w: %s", err, answer.Status)

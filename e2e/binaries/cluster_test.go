@@ -124,7 +124,7 @@ func (c *cluster) launch(t testing.TB, k keeper, kind, addr string, env []string
 	s := &server{id: fmt.Sprintf("%s-%d", kind, c.count), addr: addr, admin: freeAddr(t)}
 	c.all = append(c.all, s)
 	c.mu.Unlock()
-	given := []string{"SLUICE_REDIS_URL=" + c.url(), "SLUICE_SERVER_ID=" + s.id, "SLUICE_ADMIN_ADDR=" + s.admin}
+	given := []string{"SLUICE_REDIS_URL=" + c.urlFor(kind), "SLUICE_SERVER_ID=" + s.id, "SLUICE_ADMIN_ADDR=" + s.admin}
 	if addr != "" {
 		given = append(given, "SLUICE_ADDR="+addr)
 	}
@@ -214,11 +214,15 @@ func (c *cluster) addAll(t testing.TB, entries ...entry) []string {
 
 func (c *cluster) tryAddAll(entries []entry) ([]string, error) {
 	const chunk = 500
+	producers := c.producers
+	if c.prefix != "sluice:" {
+		producers = c.Client
+	}
 	var ids []string
 	for len(entries) > 0 {
 		now := entries[:min(chunk, len(entries))]
 		entries = entries[len(now):]
-		answers, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+		answers, err := producers.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, e := range now {
 				p.XAdd(ctx, &redis.XAddArgs{Stream: e.stream, Values: e.fields})
 			}

@@ -12,11 +12,15 @@ import (
 // documented are the environment variables that each binary has to list.
 var documented = map[string][]string{
 	"gateway": {"SLUICE_REDIS_URL", "SLUICE_PREFIX", "SLUICE_PARTITIONS", "SLUICE_SERVER_ID", "SLUICE_ADDR", "SLUICE_ADMIN_ADDR",
+		"SLUICE_ADMIN_TOKEN", "SLUICE_ADMIN_PPROF", "SLUICE_TLS_CERT_FILE", "SLUICE_TLS_KEY_FILE", "SLUICE_REDIS_CA_FILE",
+		"SLUICE_REDIS_CERT_FILE", "SLUICE_REDIS_KEY_FILE", "SLUICE_REDIS_SENTINEL_USER", "SLUICE_REDIS_SENTINEL_PASSWORD",
 		"SLUICE_HISTORY_TTL", "SLUICE_MAX_FRAME_BYTES", "SLUICE_SEND_QUEUE_BYTES", "SLUICE_PING_INTERVAL", "SLUICE_SESSION_TTL",
 		"SLUICE_DRAIN_TIMEOUT", "SLUICE_AUTH", "SLUICE_AUTH_DEV_ANYWHERE", "SLUICE_JWT_SECRET", "SLUICE_JWT_AUDIENCE",
 		"SLUICE_JWT_KEY_FILE", "SLUICE_JWKS_URL", "SLUICE_JWT_MAX_LIFE",
 		"SLUICE_JWT_ISSUER", "SLUICE_ALLOWED_ORIGINS", "SLUICE_ACKS_SIZE", "SLUICE_MAX_MEMORY_PERCENT", "SLUICE_MAX_BACKLOG_BYTES"},
 	"worker": {"SLUICE_REDIS_URL", "SLUICE_PREFIX", "SLUICE_PARTITIONS", "SLUICE_ADMIN_ADDR", "SLUICE_HISTORY_SIZE",
+		"SLUICE_ADMIN_TOKEN", "SLUICE_ADMIN_PPROF", "SLUICE_REDIS_CA_FILE", "SLUICE_REDIS_CERT_FILE", "SLUICE_REDIS_KEY_FILE",
+		"SLUICE_REDIS_SENTINEL_USER", "SLUICE_REDIS_SENTINEL_PASSWORD",
 		"SLUICE_HISTORY_BYTES", "SLUICE_MAX_MEMORY_PERCENT", "SLUICE_HISTORY_TTL", "SLUICE_MAX_FRAME_BYTES", "SLUICE_CURSOR_TTL", "SLUICE_ACK_SYNC",
 		"SLUICE_TARGET_CACHE", "SLUICE_ROLES"},
 }
@@ -126,6 +130,10 @@ func TestSettingsThatDoNotGoTogether(t *testing.T) {
 		name, binary string
 		env, says    []string
 	}{
+		{"a key without its certificate", "gateway", []string{"SLUICE_TLS_KEY_FILE=/some/key.pem"}, []string{"SLUICE_TLS_CERT_FILE"}},
+		{"a certificate that is not there", "gateway", []string{"SLUICE_TLS_KEY_FILE=/no/key.pem", "SLUICE_TLS_CERT_FILE=/no/cert.pem"}, []string{"SLUICE_TLS_CERT_FILE", "no/cert.pem"}},
+		{"an authority without TLS", "worker", []string{"SLUICE_REDIS_CA_FILE=/some/ca.pem"}, []string{"SLUICE_REDIS_CA_FILE", "rediss://"}},
+		{"a password of Sentinels without Sentinels", "worker", []string{"SLUICE_REDIS_SENTINEL_PASSWORD=sesame"}, []string{"SLUICE_REDIS_SENTINEL_PASSWORD", "master_name"}},
 		{"jwt without keys", "gateway", []string{"SLUICE_AUTH=jwt"}, []string{"SLUICE_JWT_SECRET"}},
 		{"jwt with a short secret", "gateway", []string{"SLUICE_AUTH=jwt", "SLUICE_JWT_SECRET=short"}, []string{"SLUICE_JWT_SECRET", "5 bytes", "32"}},
 		{"jwt with a key file that is not there", "gateway", []string{"SLUICE_AUTH=jwt", "SLUICE_JWT_KEY_FILE=/none.pem"}, []string{"SLUICE_JWT_KEY_FILE", "no such file"}},

@@ -11,7 +11,7 @@ import (
 // deadCommand runs `worker dead ...` against the cluster's Redis and returns what it printed.
 func (c *cluster) deadCommand(t *testing.T, code int, args ...string) string {
 	t.Helper()
-	p := startProcess(t, t, "worker dead", binary(t, "worker"), append([]string{"dead"}, args...), "SLUICE_REDIS_URL="+c.url())
+	p := startProcess(t, t, "worker dead", binary(t, "worker"), append([]string{"dead"}, args...), "SLUICE_REDIS_URL="+c.urlFor("worker"))
 	if got := p.waitExit(t); got != code {
 		t.Fatalf("worker dead %s exits with %d, want %d\n%s", strings.Join(args, " "), got, code, p.tail())
 	}

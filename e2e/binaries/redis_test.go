@@ -13,11 +13,15 @@ import (
 // redisServer is a real redis-server with an append-only file, which survives stop and start.
 type redisServer struct {
 	*process
-	*redis.Client
-	keeper   keeper
-	port     int
-	dir      string
-	password string
+	*redis.Client // of the default user, who may do everything
+	producers     *redis.Client
+	receivers     *redis.Client // of receipts
+	keeper        keeper
+	port          int
+	dir           string
+	password      string // of the default user, and of all
+	tls           bool
+	options       []string // more of redis-server's
 }
 
 // startRedis starts a server on a free loopback port and waits until it answers. password may be empty.
@@ -31,7 +35,9 @@ func startRedis(t testing.TB, k keeper, password string) *redisServer {
 	r := &redisServer{keeper: k, port: freePort(t), dir: dir, password: password}
 	r.Client = newRedisClient(fmt.Sprintf("127.0.0.1:%d", r.port), password)
 	k.Cleanup(func() { _ = r.Client.Close() })
+	r.producers, r.receivers = r.clientAs("producer"), r.clientAs("receipts")
 	r.start(t)
+	k.Cleanup(r.checkRights)
 	return r
 }
 
@@ -51,6 +57,7 @@ func (r *redisServer) start(t testing.TB) {
 	if r.password != "" {
 		args = append(args, "--requirepass", r.password)
 	}
+	args = append(append(args, r.options...), r.userOptions(t)...)
 	r.process = startProcess(t, r.keeper, "redis-server", path, args)
 	eventually(t, func() error {
 		if r.ended() {

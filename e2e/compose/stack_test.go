@@ -50,7 +50,7 @@ func startStack(t *testing.T) *stack {
 		}
 	}
 	// All that compose.yaml asks for, so that nobody's .env counts.
-	s.env = append(append(s.env, more...), "SLUICE_LIMITS=off", "SLUICE_JWT_SECRET=", "SLUICE_ADMIN_TOKEN="+adminToken, "SLUICE_REDIS_PASSWORD=",
+	s.env = append(append(s.env, more...), "SLUICE_LIMITS=off", "SLUICE_JWT_SECRET=", "SLUICE_JWKS_URL=", "SLUICE_ADMIN_TOKEN="+adminToken, "SLUICE_REDIS_PASSWORD=",
 		"SLUICE_REDIS_PASSWORD_GATEWAY=of-gateways", "SLUICE_REDIS_PASSWORD_WORKER=of-workers", "SLUICE_REDIS_PASSWORD_PRODUCER=", "SLUICE_REDIS_PASSWORD_RECEIPTS=",
 		"SLUICE_ALLOWED_ORIGINS=", "SLUICE_LOG_LEVEL=info",
 		"SLUICE_HISTORY_SIZE=", "SLUICE_HISTORY_TTL=", "SLUICE_VERSION="+version, "SLUICE_LISTEN="+s.haproxy, "SLUICE_NGINX_LISTEN="+s.nginx,

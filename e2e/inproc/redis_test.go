@@ -53,6 +53,7 @@ func startRedis(t testing.TB, ahead time.Duration) *redisServer {
 	}
 	r.rdb = redis.NewClient(&redis.Options{Addr: r.addr, MaxRetries: -1, Protocol: 2, DisableIdentity: true})
 	t.Cleanup(func() { _ = r.rdb.Close() })
+	t.Cleanup(func() { storetest.CheckRights(t, r.rdb) })
 	return r
 }
 
@@ -61,8 +62,9 @@ func startRedis(t testing.TB, ahead time.Duration) *redisServer {
 // test waits for that.
 func (r *redisServer) start() error {
 	_, port, _ := net.SplitHostPort(r.addr)
-	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", r.dir,
-		"--appendonly", "yes", "--appendfsync", "no", "--save", "", "--loglevel", "warning")
+	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", r.dir,
+		"--appendonly", "yes", "--appendfsync", "no", "--save", "", "--loglevel", "warning"}, storetest.UserOptions()...)
+	cmd := exec.Command("redis-server", args...)
 	cmd.Env = append(os.Environ(), r.env...)
 	cmd.Stdout, cmd.Stderr = r.out, r.out
 	cmd.SysProcAttr = dieWithParent()

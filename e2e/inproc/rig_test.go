@@ -20,6 +20,7 @@ import (
 	"sluice/gateway/listen"
 	"sluice/shared/settings"
 	"sluice/shared/store"
+	"sluice/shared/store/storetest"
 	"sluice/shared/wire"
 	"sluice/worker"
 )
@@ -94,6 +95,9 @@ type process struct {
 	err    error
 }
 
+// users are those as which processes log in: they have no more rights than their tier needs.
+var users = map[string]string{"g": "gateway", "w": "worker"}
+
 // begin runs a process until stop, crash or the end of the test.
 func (r *rig) begin(kind string, run func(ctx context.Context, st *store.Store, p *process) error) *process {
 	r.t.Helper()
@@ -107,6 +111,7 @@ func (r *rig) begin(kind string, run func(ctx context.Context, st *store.Store, 
 		p.via = newProxy(r.t, r.redis.addr)
 		cfg.RedisURL = p.via.url()
 	}
+	cfg.RedisURL = storetest.As(users[kind], cfg.RedisURL)
 	st, err := store.Open(cfg)
 	if err != nil {
 		r.t.Fatal(err)

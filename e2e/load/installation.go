@@ -78,7 +78,7 @@ func (in *installation) start(ctx context.Context, gateways int, env []string) (
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return err
 		}
-		p, err := start(ctx, role, name, in.dir, path, nil, append(env, "SLUICE_ADDR="+addr, "SLUICE_ADMIN_ADDR="+admin, "SLUICE_SERVER_ID=load-"+name)...)
+		p, err := start(ctx, role, name, in.dir, path, nil, append(env, "SLUICE_ADDR="+addr, "SLUICE_ADMIN_ADDR="+admin, "SLUICE_ADMIN_PPROF=true", "SLUICE_SERVER_ID=load-"+name)...)
 		if err != nil {
 			return err
 		}

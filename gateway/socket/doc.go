@@ -6,7 +6,7 @@
 // socket has no goroutine and no buffer: epoll says when there is something to read,
 // and a goroutine reads until there is nothing more; a few goroutines write for all
 // sockets while there is something to write. Where there is no epoll, and for
-// connections that are not plain TCP, a socket has one goroutine that reads, and one
+// connections that are neither TCP nor TLS over it, a socket has one goroutine that reads, and one
 // while it writes.
 //
 //	group.go         all sockets of a process: upgrade, the end
@@ -23,6 +23,8 @@
 //	poll_linux.go    and epoll
 //	poll_turns.go    who may read when
 //	poll_writers.go  goroutines that write for all
+//	tls.go           TLS connections: goroutines
+//	tls_linux.go     and epoll
 //	unsent_*.go      what the kernel may keep for a client
 //	fifo.go          queues
 package socket

@@ -101,7 +101,7 @@ const handshakeTimeout = 5 * time.Second
 // newConn makes a socket of a connection; link is nil where it cannot be polled.
 func (g *Group) newConn(nc net.Conn, f *framing) *Conn {
 	c := &Conn{group: g, framing: f}
-	if tcp, ok := nc.(*net.TCPConn); ok && g.opts.SendBuffer > 0 {
+	if tcp := tcpOf(nc); tcp != nil && g.opts.SendBuffer > 0 {
 		_ = tcp.SetWriteBuffer(g.opts.SendBuffer)
 	}
 	boundUnsent(nc, g.opts.QueueBytes)

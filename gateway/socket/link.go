@@ -96,12 +96,12 @@ func (l *netLink) interrupt() {
 }
 
 func (l *netLink) halfClose() bool {
-	tcp, ok := l.nc.(*net.TCPConn) // others may wait
-	return ok && tcp.CloseWrite() == nil
+	tcp := tcpOf(l.nc) // others may wait, and TLS does
+	return tcp != nil && tcp.CloseWrite() == nil
 }
 
 func (l *netLink) close(unsent bool) {
-	if tcp, ok := l.nc.(*net.TCPConn); ok && unsent {
+	if tcp := tcpOf(l.nc); tcp != nil && unsent {
 		_ = tcp.SetLinger(0)
 	}
 	_ = l.nc.Close()

@@ -4,6 +4,7 @@ package socket
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -174,20 +175,32 @@ type pollLink struct {
 // which would be woken for each message, too, and keeps some hundred bytes for each
 // socket. nil: this connection cannot be polled, or there are no descriptors.
 func (p *poller) link(nc net.Conn, c *Conn) link {
-	tcp, ok := nc.(*net.TCPConn)
-	if !ok || p == nil {
+	if p == nil {
 		return nil
 	}
+	switch nc := nc.(type) {
+	case *net.TCPConn:
+		if fd := takeOver(nc); fd >= 0 {
+			return &pollLink{c: c, poller: p, fd: fd}
+		}
+	case *tls.Conn:
+		return p.tlsLink(nc, c)
+	}
+	return nil
+}
+
+// takeOver is a descriptor of the connection, which is closed then; -1 if there is none.
+func takeOver(tcp *net.TCPConn) int {
 	raw, err := tcp.SyscallConn()
 	if err != nil {
-		return nil
+		return -1
 	}
 	fd := -1
 	if raw.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }) != nil || err != nil {
-		return nil
+		return -1
 	}
-	_ = nc.Close() // the connection lives on in the copy
-	return &pollLink{c: c, poller: p, fd: fd}
+	_ = tcp.Close() // the connection lives on in the copy
+	return fd
 }
 
 func (l *pollLink) start() error {

@@ -140,6 +140,11 @@ func echo(p *peer, data []byte) {
 // serve starts a server; it is stopped at the end of the test.
 func serve(t testing.TB, o Options, onMessage func(*peer, []byte)) *server {
 	t.Helper()
+	return serveOn(t, o, onMessage, func(l net.Listener) net.Listener { return wrapping{l} })
+}
+
+func serveOn(t testing.TB, o Options, onMessage func(*peer, []byte), accepts func(net.Listener) net.Listener) *server {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +179,7 @@ func serve(t testing.TB, o Options, onMessage func(*peer, []byte)) *server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	var parts sync.WaitGroup
-	parts.Go(func() { _ = hs.Serve(wrapping{l}) })
+	parts.Go(func() { _ = hs.Serve(accepts(l)) })
 	parts.Go(func() {
 		if err := s.group.Run(ctx); err != nil {
 			t.Error(err)

@@ -11,8 +11,8 @@ import (
 // them. Else it would be megabytes (tcp(7): tcp_wmem), and a slow client would have to
 // read a third of them before the socket may be written to again: it would look stuck.
 func boundUnsent(nc net.Conn, bytes int) {
-	tcp, ok := nc.(*net.TCPConn)
-	if !ok {
+	tcp := tcpOf(nc)
+	if tcp == nil {
 		return
 	}
 	if raw, err := tcp.SyscallConn(); err == nil {

@@ -4,6 +4,7 @@ package local
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -25,11 +26,11 @@ import (
 
 // Config are the settings of the process.
 type Config struct {
-	Gateway   gateway.Config
-	Acks      worker.AckConfig
-	Slow      worker.SlowConfig
-	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9090" form:"host:port" help:"The address of /healthz, /readyz, /metrics and /debug/pprof, for operators only."`
-	Log       ops.LogConfig
+	Gateway gateway.Config
+	Acks    worker.AckConfig
+	Slow    worker.SlowConfig
+	Admin   ops.AdminConfig
+	Log     ops.LogConfig
 }
 
 // Embedded in the place of a Redis URL asks for the Redis inside.
@@ -52,7 +53,11 @@ func Run(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error
 	}
 	defer func() { _ = clients.Close() }()
 	reg := ops.NewRegistry("local")
-	admin, err := adminOn(cfg.AdminAddr, reg, log, out)
+	admin, err := adminOn(cfg.Admin, reg, log, out)
+	if err != nil {
+		return err
+	}
+	clientTLS, err := gateway.NewTLS(cfg.Gateway, reg, log)
 	if err != nil {
 		return err
 	}
@@ -84,18 +89,18 @@ func Run(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error
 		if err := st.Await(ctx, func(err error) { log.Warn("waiting for Redis", "err", err) }); err != nil {
 			return ops.UnlessStopped(ctx, err)
 		}
-		return tiers(ctx, cfg, st, clients, out, log, reg, admin)
+		return tiers(ctx, cfg, st, clients, clientTLS, out, log, reg, admin)
 	})
 	return g.Wait()
 }
 
 // tiers runs the gateway and the worker. The worker ends last, so that the gateway's
 // clients get what is on its way.
-func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listener, out io.Writer,
+func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listener, clientTLS *tls.Config, out io.Writer,
 	log *slog.Logger, reg *prometheus.Registry, admin *ops.Admin) error {
 	redisURL := cfg.Gateway.Store.RedisURL
 	gw, err := gateway.New(gateway.Options{
-		Config: cfg.Gateway, Store: st, Listener: clients, Log: log, Registry: reg, Page: page.Handler(redisURL),
+		Config: cfg.Gateway, Store: st, Listener: clients, TLS: clientTLS, Log: log, Registry: reg, Page: page.Handler(redisURL),
 	})
 	if err != nil {
 		return err
@@ -105,7 +110,7 @@ func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listene
 		Store: st, Config: worker.Config{Store: cfg.Gateway.Store, Acks: cfg.Acks, Slow: cfg.Slow, ServerID: cfg.Gateway.ServerID}, Log: log, Registry: reg,
 	})
 	admin.AddReadyCheck("worker", w.Ready)
-	introduce(out, clients.Addr().String(), redisURL, cfg.Gateway.Store.Prefix, cfg.Gateway.Auth.Mode)
+	introduce(out, clients.Addr().String(), clientTLS != nil, redisURL, cfg.Gateway.Store.Prefix, cfg.Gateway.Auth.Mode)
 
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
@@ -135,32 +140,38 @@ func listen(variable, addr string, out io.Writer) (net.Listener, error) {
 	return free, err
 }
 
-func adminOn(addr string, reg *prometheus.Registry, log *slog.Logger, out io.Writer) (*ops.Admin, error) {
-	admin, err := ops.NewAdmin(addr, reg, log)
+func adminOn(cfg ops.AdminConfig, reg *prometheus.Registry, log *slog.Logger, out io.Writer) (*ops.Admin, error) {
+	admin, err := ops.NewAdmin(cfg, reg, log)
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return admin, err
 	}
-	host, _, _ := net.SplitHostPort(addr)
-	if admin, err = ops.NewAdmin(net.JoinHostPort(host, "0"), reg, log); err == nil {
-		_, _ = fmt.Fprintf(out, "%s is taken (SLUICE_ADMIN_ADDR), using %s\n", addr, admin.Addr())
+	taken := cfg.Addr
+	host, _, _ := net.SplitHostPort(taken)
+	cfg.Addr = net.JoinHostPort(host, "0")
+	if admin, err = ops.NewAdmin(cfg, reg, log); err == nil {
+		_, _ = fmt.Fprintf(out, "%s is taken (SLUICE_ADMIN_ADDR), using %s\n", taken, admin.Addr())
 	}
 	return admin, err
 }
 
 // introduce tells a newcomer what to do.
-func introduce(out io.Writer, addr, redisURL, prefix, mode string) {
+func introduce(out io.Writer, addr string, secure bool, redisURL, prefix, mode string) {
 	token := "dev:alice"
 	if mode != "dev" {
 		token = "<your JWT>"
 	}
-	ws := "ws://" + addr + "/v1/ws?token=" + token
+	s := ""
+	if secure {
+		s = "s"
+	}
+	ws := "ws" + s + "://" + addr + "/v1/ws?token=" + token
 	_, _ = fmt.Fprintf(out, `
 Sluice runs. Ctrl-C stops it.
 
-  page     http://%s/
+  page     http%s://%s/
   connect  npx wscat -c '%s'
   add      redis-cli -u %s XADD %sevents '*' to user:alice data '{"hello":1}'
   resume   npx wscat -c '%s&last_event_id=<id of the last event you got>'
 
-`, addr, ws, strings.TrimSuffix(settings.RedactURL(redisURL), "/"), prefix, ws)
+`, s, addr, ws, strings.TrimSuffix(settings.RedactURL(redisURL), "/"), prefix, ws)
 }

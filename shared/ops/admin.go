@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"sync"
 	"time"
 
@@ -26,12 +25,21 @@ const (
 	adminScrapes    = 4        // at a time; more are refused
 )
 
-// Admin serves operators and their tools: /healthz, /readyz, /metrics,
-// /debug/pprof/ and what Handle adds. It is not for clients: its address
-// belongs on the loopback or on an internal network.
+// AdminConfig are the settings of the admin address. A program may have another
+// default for Addr.
+type AdminConfig struct {
+	Addr  string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9090" form:"host:port" help:"The address of /healthz, /readyz, /metrics and the like, for operators only."`
+	Token string `env:"SLUICE_ADMIN_TOKEN" secret:"true" allow:"any text without spaces, better 32 characters or more" without:"space" help:"What requests to the admin address must bring as Authorization: Bearer <token>, except to /healthz and /readyz. Without it these two are all that is served where SLUICE_ADMIN_ADDR is not a loopback address."`
+	Pprof bool   `env:"SLUICE_ADMIN_PPROF" envDefault:"false" help:"Whether /debug/pprof is served, one profile at a time, of at most 60 seconds."`
+}
+
+// Admin serves operators and their tools: /healthz and /readyz to everybody, and
+// /metrics, /debug/pprof/ and what Handle adds to those who may (adminguard.go).
+// It is not for clients: its address belongs on the loopback or on an internal network.
 type Admin struct {
 	listener net.Listener
 	mux      *http.ServeMux
+	guard    guard
 	log      *slog.Logger
 
 	mu     sync.Mutex // guards checks
@@ -43,35 +51,34 @@ type readyCheck struct {
 	check func() error
 }
 
-// NewAdmin binds addr (SLUICE_ADMIN_ADDR; port 0 takes a free one) at once, so
-// that a start fails early. End it with Run, or with Close if Run is never called.
-func NewAdmin(addr string, reg *prometheus.Registry, log *slog.Logger) (*Admin, error) {
-	listener, err := Listen("SLUICE_ADMIN_ADDR", addr)
+// NewAdmin binds the address (port 0 takes a free one) at once, so that a start
+// fails early. End it with Run, or with Close if Run is never called.
+func NewAdmin(cfg AdminConfig, reg *prometheus.Registry, log *slog.Logger) (*Admin, error) {
+	listener, err := Listen("SLUICE_ADMIN_ADDR", cfg.Addr)
 	if err != nil {
 		return nil, err
 	}
-	a := &Admin{listener: listener, mux: http.NewServeMux(), log: log}
+	a := &Admin{listener: listener, mux: http.NewServeMux(), guard: newGuard(cfg.Token, listener.Addr()), log: log}
+	if a.guard.closed() {
+		log.Warn("metrics are not served: SLUICE_ADMIN_ADDR is not a loopback address, and SLUICE_ADMIN_TOKEN is not set", "addr", a.Addr())
+	}
 	a.mux.HandleFunc("GET /healthz", healthy)
 	a.mux.HandleFunc("GET /readyz", a.ready)
-	a.mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+	a.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
 		Registry:            reg,
 		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelError),
 		MaxRequestsInFlight: adminScrapes,
 	}))
-	a.mux.HandleFunc("/debug/pprof/", pprof.Index)
-	a.mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	a.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	a.mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	a.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	a.Handle("GET /debug/pprof/", profiles(cfg.Pprof))
 	return a, nil
 }
 
 // Addr is the address that was bound.
 func (a *Admin) Addr() string { return a.listener.Addr().String() }
 
-// Handle adds a handler, also while Run serves. A pattern (as of
+// Handle adds a handler for those who may, also while Run serves. A pattern (as of
 // http.ServeMux) that is there already panics.
-func (a *Admin) Handle(pattern string, h http.Handler) { a.mux.Handle(pattern, h) }
+func (a *Admin) Handle(pattern string, h http.Handler) { a.mux.Handle(pattern, a.guard.wrap(h)) }
 
 // AddReadyCheck makes /readyz depend on check, which says why the process is
 // not ready, or nil. It runs at each request, at several at once, and so must

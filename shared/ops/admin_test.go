@@ -23,7 +23,12 @@ import (
 // what Run returned.
 func startAdmin(t *testing.T) (a *Admin, stop func() error) {
 	t.Helper()
-	a, err := NewAdmin("127.0.0.1:0", NewRegistry("test"), slog.New(slog.DiscardHandler))
+	return startAdminWith(t, AdminConfig{Addr: "127.0.0.1:0", Pprof: true})
+}
+
+func startAdminWith(t *testing.T, cfg AdminConfig) (a *Admin, stop func() error) {
+	t.Helper()
+	a, err := NewAdmin(cfg, NewRegistry("test"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,8 +60,23 @@ func startAdmin(t *testing.T) (a *Admin, stop func() error) {
 // get returns the status, the content type and the body.
 func get(t *testing.T, a *Admin, path string) (int, string, string) {
 	t.Helper()
+	return ask(t, a, path, "", "")
+}
+
+// ask is get with an Authorization header and another Host, if they are not empty.
+func ask(t *testing.T, a *Admin, path, authorization, host string) (int, string, string) {
+	t.Helper()
 	client := http.Client{Timeout: deadline, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get("http://" + a.Addr() + path)
+	_, port, _ := net.SplitHostPort(a.Addr())
+	request, err := http.NewRequest(http.MethodGet, "http://127.0.0.1:"+port+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
+	}
+	request.Host = host
+	resp, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +168,7 @@ func TestAdminEndsWhateverIsUnderWay(t *testing.T) {
 			c.Close()
 		}
 	}()
-	for _, send := range []string{"", "GET /healthz HT", "GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n"} {
+	for _, send := range []string{"", "GET /healthz HT", "GET /stuck HTTP/1.1\r\nHost: localhost\r\n\r\n"} {
 		c, err := net.Dial("tcp", a.Addr())
 		if err != nil {
 			t.Fatal(err)
@@ -198,7 +218,7 @@ func TestAdminEndsRequestsByTheirContext(t *testing.T) {
 }
 
 func TestAdminWhoseContextHasEnded(t *testing.T) {
-	a, err := NewAdmin("127.0.0.1:0", prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	a, err := NewAdmin(AdminConfig{Addr: "127.0.0.1:0"}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +234,7 @@ func TestAdminWhoseContextHasEnded(t *testing.T) {
 }
 
 func TestAdminWhoseListenerBreaks(t *testing.T) {
-	a, err := NewAdmin("127.0.0.1:0", prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	a, err := NewAdmin(AdminConfig{Addr: "127.0.0.1:0"}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +250,7 @@ func TestAdminWhoseListenerBreaks(t *testing.T) {
 
 func TestAdminLogsBadClients(t *testing.T) {
 	var log safeBuffer
-	a, err := NewAdmin("127.0.0.1:0", prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
+	a, err := NewAdmin(AdminConfig{Addr: "127.0.0.1:0"}, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func execHealth(addr string, args ...string) (code int, stdout, stderr string) {
 }
 
 func TestHealthCommand(t *testing.T) {
-	admin, err := NewAdmin("127.0.0.1:0", prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	admin, err := NewAdmin(AdminConfig{Addr: "127.0.0.1:0"}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

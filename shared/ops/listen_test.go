@@ -37,7 +37,7 @@ func TestListenErrors(t *testing.T) {
 			}
 		}
 	}
-	if _, err := NewAdmin(taken.Addr().String(), prometheus.NewRegistry(), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "SLUICE_ADMIN_ADDR") {
+	if _, err := NewAdmin(AdminConfig{Addr: taken.Addr().String()}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "SLUICE_ADMIN_ADDR") {
 		t.Errorf("NewAdmin: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/url"
@@ -16,28 +17,59 @@ import (
 
 // Config is what gateways, workers and producers must agree on.
 type Config struct {
-	RedisURL      string        `env:"SLUICE_REDIS_URL" envDefault:"redis://127.0.0.1:6379" secret:"url" allow:"redis://[user:password@]host:port[,host:port...][/db], or rediss:// for TLS" help:"Where Redis is: version 7.0 or newer (Valkey is not tested). Several addresses, separated by commas, are a Cluster (of one address: add ?cluster=1); with ?master_name=NAME they are Sentinels."`
-	Prefix        string        `env:"SLUICE_PREFIX" envDefault:"sluice:" max:"64" without:"{ } space" help:"The start of every key, so that several installations can share one Redis."`
-	Partitions    int           `env:"SLUICE_PARTITIONS" envDefault:"16" min:"1" max:"1024" help:"The number of partitions. It is written to <prefix>meta at the first start and cannot be changed after that."`
-	HistorySize   int           `env:"SLUICE_HISTORY_SIZE" envDefault:"1000" min:"1" max:"1000000" help:"How many events are kept for each target."`
-	HistoryBytes  int64         `env:"SLUICE_HISTORY_BYTES" envDefault:"4194304" min:"65536" or:"0" help:"How many bytes of events are kept for each target, the newest one in any case. 0: as many as SLUICE_HISTORY_SIZE events have."`
-	MemoryPercent int           `env:"SLUICE_MAX_MEMORY_PERCENT" envDefault:"80" min:"10" max:"100" or:"0" help:"What clients publish is refused while Redis uses more than so much of its maxmemory, in percent, so that workers have room to bring to clients what waits; from a little below on, workers keep shorter histories. 0: Redis may fill up."`
-	HistoryTTL    time.Duration `env:"SLUICE_HISTORY_TTL" envDefault:"24h" min:"1s" max:"8760h" help:"How long the events of a target are kept after its last one."`
-	SessionTTL    time.Duration `env:"SLUICE_SESSION_TTL" envDefault:"60s" min:"1s" max:"1h" help:"How long a session is kept that its gateway does not renew."`
-	MaxData       int           `env:"SLUICE_MAX_FRAME_BYTES" envDefault:"65536" min:"1024" max:"16777216" help:"The largest data of an event, in bytes; a message of a client may be 4096 bytes longer."`
+	RedisURL         string        `env:"SLUICE_REDIS_URL" envDefault:"redis://127.0.0.1:6379" secret:"url" allow:"redis://[user:password@]host:port[,host:port...][/db], or rediss:// for TLS" help:"Where Redis is: version 7.0 or newer (Valkey is not tested). Several addresses, separated by commas, are a Cluster (of one address: add ?cluster=1); with ?master_name=NAME they are Sentinels."`
+	RedisCAFile      string        `env:"SLUICE_REDIS_CA_FILE" allow:"the name of a file with certificates in PEM" help:"Who signs the certificates of Redis and of Sentinels, with rediss://. If it is not set: whom the system believes."`
+	RedisCertFile    string        `env:"SLUICE_REDIS_CERT_FILE" allow:"the name of a file with a certificate in PEM" help:"The certificate that is shown to Redis and to Sentinels, with rediss://. A file that changes is read again."`
+	RedisKeyFile     string        `env:"SLUICE_REDIS_KEY_FILE" allow:"the name of a file with a key in PEM" help:"The key of SLUICE_REDIS_CERT_FILE."`
+	SentinelUser     string        `env:"SLUICE_REDIS_SENTINEL_USER" help:"The ACL user for Sentinels, where SLUICE_REDIS_SENTINEL_PASSWORD is not that of the default one."`
+	SentinelPassword string        `env:"SLUICE_REDIS_SENTINEL_PASSWORD" secret:"true" help:"The password for Sentinels; that in SLUICE_REDIS_URL is for Redis only."`
+	Prefix           string        `env:"SLUICE_PREFIX" envDefault:"sluice:" max:"64" without:"{ } space" help:"The start of every key, so that several installations can share one Redis."`
+	Partitions       int           `env:"SLUICE_PARTITIONS" envDefault:"16" min:"1" max:"1024" help:"The number of partitions. It is written to <prefix>meta at the first start and cannot be changed after that."`
+	HistorySize      int           `env:"SLUICE_HISTORY_SIZE" envDefault:"1000" min:"1" max:"1000000" help:"How many events are kept for each target."`
+	HistoryBytes     int64         `env:"SLUICE_HISTORY_BYTES" envDefault:"4194304" min:"65536" or:"0" help:"How many bytes of events are kept for each target, the newest one in any case. 0: as many as SLUICE_HISTORY_SIZE events have."`
+	MemoryPercent    int           `env:"SLUICE_MAX_MEMORY_PERCENT" envDefault:"80" min:"10" max:"100" or:"0" help:"What clients publish is refused while Redis uses more than so much of its maxmemory, in percent, so that workers have room to bring to clients what waits; from a little below on, workers keep shorter histories. 0: Redis may fill up."`
+	HistoryTTL       time.Duration `env:"SLUICE_HISTORY_TTL" envDefault:"24h" min:"1s" max:"8760h" help:"How long the events of a target are kept after its last one."`
+	SessionTTL       time.Duration `env:"SLUICE_SESSION_TTL" envDefault:"60s" min:"1s" max:"1h" help:"How long a session is kept that its gateway does not renew."`
+	MaxData          int           `env:"SLUICE_MAX_FRAME_BYTES" envDefault:"65536" min:"1024" max:"16777216" help:"The largest data of an event, in bytes; a message of a client may be 4096 bytes longer."`
 }
 
-// Validate says what is wrong with the URL.
+// Validate says what is wrong with the URL, or with what belongs to it.
 func (c *Config) Validate() error {
-	if _, err := c.options(); err != nil {
-		return settings.Invalid{Name: "SLUICE_REDIS_URL", Value: c.RedisURL,
-			Allowed: "redis://[user:password@]host:port[,host:port...][/db]: " + err.Error()}
+	u, err := c.parse()
+	if err == nil {
+		return c.secure(u)
 	}
-	return nil
+	return settings.Invalid{Name: "SLUICE_REDIS_URL", Value: c.RedisURL,
+		Allowed: "redis://[user:password@]host:port[,host:port...][/db]: " + err.Error()}
 }
 
-// options reads RedisURL. Errors never quote it: it may hold a password.
+// options are those of a client.
 func (c *Config) options() (*redis.UniversalOptions, error) {
+	u, err := c.parse()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.secure(u); err != nil {
+		return nil, err
+	}
+	// A command whose reply was lost must not be sent again behind our back: an XADD
+	// would be two entries. Who calls decides what is repeatable. On a Cluster it is the
+	// limit of redirects that stands for the limit of retries.
+	u.MaxRetries = -1
+	u.MaxRedirects = -1
+	u.DialerRetries = 1
+	u.ContextTimeoutEnabled = true
+	u.Protocol = 2
+	u.DisableIdentity = true
+	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	u.DialTimeout = cmp.Or(u.DialTimeout, 2*time.Second)
+	u.ReadTimeout = cmp.Or(u.ReadTimeout, 3*time.Second)
+	u.WriteTimeout = cmp.Or(u.WriteTimeout, 3*time.Second)
+	return u, nil
+}
+
+// parse reads RedisURL. Errors never quote it: it may hold a password.
+func (c *Config) parse() (*redis.UniversalOptions, error) {
 	scheme, rest, ok := strings.Cut(c.RedisURL, "://")
 	if !ok {
 		return nil, errors.New("it has no ://")
@@ -99,25 +131,6 @@ func (c *Config) options() (*redis.UniversalOptions, error) {
 	}
 	if u.TLSConfig != nil && (len(hosts) > 1 || master != "") {
 		u.TLSConfig.ServerName = "" // each node's own name instead of the last address's
-	}
-	// A command whose reply was lost must not be sent again behind our back: an XADD
-	// would be two entries. Who calls decides what is repeatable. On a Cluster it is the
-	// limit of redirects that stands for the limit of retries.
-	u.MaxRetries = -1
-	u.MaxRedirects = -1
-	u.DialerRetries = 1
-	u.ContextTimeoutEnabled = true
-	u.Protocol = 2
-	u.DisableIdentity = true
-	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	if u.DialTimeout == 0 {
-		u.DialTimeout = 2 * time.Second
-	}
-	if u.ReadTimeout == 0 {
-		u.ReadTimeout = 3 * time.Second
-	}
-	if u.WriteTimeout == 0 {
-		u.WriteTimeout = 3 * time.Second
 	}
 	return u, nil
 }

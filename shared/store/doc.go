@@ -7,6 +7,8 @@
 // whether a client misses something: History tells only what is there.
 //
 //	config.go    what Redis, which prefix, how many partitions, how much history
+//	secure.go    TLS to Redis, and who we are to Sentinels
+//	acl.go       what each tier may do in Redis (acl.conf)
 //	keys.go      every key
 //	store.go     opening, the check of sluice:meta, Redis's clock
 //	moved.go     where the partitions of a Cluster are after a failure

@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync/atomic"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"sluice/gateway"
@@ -18,9 +16,9 @@ import (
 )
 
 type config struct {
-	Gateway   gateway.Config
-	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9090" form:"host:port" help:"The address of /healthz, /readyz, /metrics and /debug/pprof, for operators only."`
-	Log       ops.LogConfig
+	Gateway gateway.Config
+	Admin   ops.AdminConfig
+	Log     ops.LogConfig
 }
 
 func main() {
@@ -31,13 +29,13 @@ func main() {
 		Config:   &cfg,
 		UseLog:   store.UseLog,
 		Run:      func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) },
-		Commands: map[string]ops.Command{"health": ops.HealthCommand(&cfg.AdminAddr)},
+		Commands: map[string]ops.Command{"health": ops.HealthCommand(&cfg.Admin.Addr)},
 	}.Main()
 }
 
 func run(ctx context.Context, log *slog.Logger, cfg config) error {
 	reg := ops.NewRegistry("gateway")
-	admin, err := ops.NewAdmin(cfg.AdminAddr, reg, log)
+	admin, err := ops.NewAdmin(cfg.Admin, reg, log)
 	if err != nil {
 		return err
 	}
@@ -45,8 +43,9 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 	if err != nil {
 		return err
 	}
-	if w := cfg.Gateway.Auth.Warning(); w != "" {
-		log.Warn("a setting works, but should be changed", "why", w)
+	clients, err := gateway.NewTLS(cfg.Gateway, reg, log)
+	if err != nil {
+		return err
 	}
 	st, err := store.Open(cfg.Gateway.Store)
 	if err != nil {
@@ -80,24 +79,24 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(adminCtx, cancel)()
-		return serve(ctx, log, cfg, st, listener, func(gw *gateway.Gateway) { serving.Store(gw) }, reg)
+		options := gateway.Options{Config: cfg.Gateway, Store: st, Listener: listener, TLS: clients, Log: log, Registry: reg}
+		return serve(ctx, options, func(gw *gateway.Gateway) { serving.Store(gw) })
 	})
 	return g.Wait()
 }
 
-func serve(ctx context.Context, log *slog.Logger, cfg config, st *store.Store, l net.Listener,
-	ready func(*gateway.Gateway), reg *prometheus.Registry) error {
-	err := st.Await(ctx, func(err error) { log.Warn("waiting for Redis", "err", err) })
+func serve(ctx context.Context, o gateway.Options, ready func(*gateway.Gateway)) error {
+	err := o.Store.Await(ctx, func(err error) { o.Log.Warn("waiting for Redis", "err", err) })
 	if err != nil {
-		_ = l.Close()
+		_ = o.Listener.Close()
 		return ops.UnlessStopped(ctx, err)
 	}
-	gw, err := gateway.New(gateway.Options{Config: cfg.Gateway, Store: st, Listener: l, Log: log, Registry: reg})
+	gw, err := gateway.New(o)
 	if err != nil {
-		_ = l.Close()
+		_ = o.Listener.Close()
 		return err
 	}
 	ready(gw)
-	log.Info("accepting clients", "addr", l.Addr().String(), "server", gw.ID())
+	o.Log.Info("accepting clients", "addr", o.Listener.Addr().String(), "server", gw.ID())
 	return gw.Run(ctx)
 }

@@ -141,6 +141,14 @@ func (b *Backend) cluster() bool {
 // real reports whether it is a redis-server, and not the embedded one.
 func (b *Backend) real() bool { return b.server != nil || b.nodes != nil }
 
+// rights fails the test if a right was missing.
+func (b *Backend) rights(tb testing.TB) {
+	tb.Helper()
+	for _, s := range b.servers() {
+		CheckRights(tb, s.client)
+	}
+}
+
 // at is the redis-server that has a key, or a channel, now.
 func (b *Backend) at(key string) *Server {
 	if b.nodes != nil {

@@ -199,7 +199,7 @@ func (x *suite) backlogs(t *testing.T) {
 
 // backlogsRefused: what Redis does not tell is no backlog of zero.
 func (x *suite) backlogsRefused(t *testing.T) {
-	ctx, s := t.Context(), x.open(t, nil)
+	ctx, s := t.Context(), Open(t, x.URL, nil)
 	for _, forbidden := range []string{"-xlen", "-xinfo|groups"} {
 		x.each(t, "ACL", "SETUSER", "default", "+@all", forbidden)
 		_, err := s.Backlogs(ctx)

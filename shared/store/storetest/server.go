@@ -57,6 +57,9 @@ func launch(tb testing.TB, s *Server) *Server {
 		if s.start() == nil {
 			s.client = newClient(s.Addr())
 			tb.Cleanup(func() { _ = s.client.Close() })
+			if s.monitors == 0 {
+				tb.Cleanup(func() { CheckRights(tb, s.client) })
+			}
 			return s
 		}
 	}
@@ -216,6 +219,7 @@ func (s *Server) options() ([]string, error) {
 		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--logfile", "redis.log",
 		"--save", "", "--appendonly", "no", "--daemonize", "no",
 	}
+	args = append(args, UserOptions()...)
 	if s.cluster {
 		args = append(args, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", "--cluster-port", strconv.Itoa(s.bus))
 	}

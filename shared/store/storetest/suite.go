@@ -150,14 +150,24 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 			}
 			x.reset(t)
 			check.run(x, t)
+			x.rights(t)
 		})
 	}
 }
 
-// open opens a store over the backend.
+// open opens a store over the backend, with no more rights than an installation needs. The users are those of the usual
+// prefix.
 func (x *suite) open(t *testing.T, mutate func(*store.Config)) *store.Store {
 	t.Helper()
-	return Open(t, x.URL, mutate)
+	return Open(t, x.URL, func(c *store.Config) {
+		usual := c.Prefix
+		if mutate != nil {
+			mutate(c)
+		}
+		if c.Prefix == usual && x.real() { // the embedded one has no users
+			c.RedisURL = As(Everybody, c.RedisURL)
+		}
+	})
 }
 
 func must(t *testing.T, err error) {

@@ -16,9 +16,9 @@ import (
 )
 
 type config struct {
-	Worker    worker.Config
-	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9091" form:"host:port" help:"The address of /healthz, /readyz, /metrics and /debug/pprof, for operators only."`
-	Log       ops.LogConfig
+	Worker worker.Config
+	Admin  ops.AdminConfig
+	Log    ops.LogConfig
 }
 
 func main() {
@@ -27,8 +27,10 @@ func main() {
 		Name:    "worker",
 		Summary: "Takes events from Redis Streams, in order, keeps their history and sends them to the gateways.",
 		Config:  &cfg,
-		UseLog:  store.UseLog,
-		Run:     func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) },
+		// A gateway on the same machine has the usual one.
+		Defaults: map[string]string{"SLUICE_ADMIN_ADDR": "127.0.0.1:9091"},
+		UseLog:   store.UseLog,
+		Run:      func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) },
 		Commands: map[string]ops.Command{
 			"dead": {
 				Summary: "Lists dead letters (dead list [-json]), appends them again (dead requeue ID... or all) or deletes them (dead drop ID... or all).",
@@ -42,14 +44,20 @@ func main() {
 					return partition(&cfg.Worker.Store, args, out)
 				},
 			},
-			"health": ops.HealthCommand(&cfg.AdminAddr),
+			"acl": {
+				Summary: "Prints the rights in Redis of each tier, as lines of a file of users; add \"on\" and a password to each.",
+				Run: func(_ context.Context, args []string, out io.Writer) error {
+					return acl(cfg.Worker.Store.Prefix, args, out)
+				},
+			},
+			"health": ops.HealthCommand(&cfg.Admin.Addr),
 		},
 	}.Main()
 }
 
 func run(ctx context.Context, log *slog.Logger, cfg config) error {
 	reg := ops.NewRegistry("worker")
-	admin, err := ops.NewAdmin(cfg.AdminAddr, reg, log)
+	admin, err := ops.NewAdmin(cfg.Admin, reg, log)
 	if err != nil {
 		return err
 	}

@@ -17,10 +17,10 @@ import (
 )
 
 type config struct {
-	Addr      string `env:"SLUICE_ADDR" envDefault:":8080" form:"host:port" help:"The address of the page."`
-	RedisURL  string `env:"SLUICE_REDIS_URL" secret:"url" allow:"a Redis URL" help:"The address of Redis that the page shows in its examples; the playground does not connect to it."`
-	AdminAddr string `env:"SLUICE_ADMIN_ADDR" envDefault:"127.0.0.1:9092" form:"host:port" help:"The address of /healthz, /readyz, /metrics and /debug/pprof, for operators only."`
-	Log       ops.LogConfig
+	Addr     string `env:"SLUICE_ADDR" envDefault:":8080" form:"host:port" help:"The address of the page."`
+	RedisURL string `env:"SLUICE_REDIS_URL" secret:"url" allow:"a Redis URL" help:"The address of Redis that the page shows in its examples; the playground does not connect to it."`
+	Admin    ops.AdminConfig
+	Log      ops.LogConfig
 }
 
 func main() {
@@ -29,13 +29,14 @@ func main() {
 		Name:     "playground",
 		Summary:  "Serves the playground's page, beside gateways behind the same load balancer.",
 		Config:   &cfg,
+		Defaults: map[string]string{"SLUICE_ADMIN_ADDR": "127.0.0.1:9092"},
 		Run:      func(ctx context.Context, log *slog.Logger) error { return run(ctx, log, cfg) },
-		Commands: map[string]ops.Command{"health": ops.HealthCommand(&cfg.AdminAddr)},
+		Commands: map[string]ops.Command{"health": ops.HealthCommand(&cfg.Admin.Addr)},
 	}.Main()
 }
 
 func run(ctx context.Context, log *slog.Logger, cfg config) error {
-	admin, err := ops.NewAdmin(cfg.AdminAddr, ops.NewRegistry("playground"), log)
+	admin, err := ops.NewAdmin(cfg.Admin, ops.NewRegistry("playground"), log)
 	if err != nil {
 		return err
 	}
