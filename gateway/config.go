@@ -55,6 +55,8 @@ func (c *Config) checkTLS() error {
 		return settings.Invalid{Name: "SLUICE_TLS_KEY_FILE", Allowed: "the name of the file with the key of SLUICE_TLS_CERT_FILE"}
 	case c.TLSKeyFile != "" && c.TLSCertFile == "":
 		return settings.Invalid{Name: "SLUICE_TLS_CERT_FILE", Allowed: "the name of the file with the certificate of SLUICE_TLS_KEY_FILE"}
+	case c.TLSCertFile != "" && c.Listen.ProxyHeader == listen.ProxyProtocol:
+		return settings.Invalid{Name: "SLUICE_PROXY_HEADER", Value: c.Listen.ProxyHeader, Allowed: "x-forwarded-for or forwarded with SLUICE_TLS_CERT_FILE: what stands before TLS is not read"}
 	}
 	return nil
 }

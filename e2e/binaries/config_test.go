@@ -132,6 +132,7 @@ func TestSettingsThatDoNotGoTogether(t *testing.T) {
 	}{
 		{"a key without its certificate", "gateway", []string{"SLUICE_TLS_KEY_FILE=/some/key.pem"}, []string{"SLUICE_TLS_CERT_FILE"}},
 		{"a certificate that is not there", "gateway", []string{"SLUICE_TLS_KEY_FILE=/no/key.pem", "SLUICE_TLS_CERT_FILE=/no/cert.pem"}, []string{"SLUICE_TLS_CERT_FILE", "no/cert.pem"}},
+		{"PROXY protocol before TLS", "gateway", []string{"SLUICE_TLS_KEY_FILE=k", "SLUICE_TLS_CERT_FILE=c", "SLUICE_PROXY_HEADER=proxy-protocol"}, []string{"SLUICE_PROXY_HEADER", "SLUICE_TLS_CERT_FILE"}},
 		{"an authority without TLS", "worker", []string{"SLUICE_REDIS_CA_FILE=/some/ca.pem"}, []string{"SLUICE_REDIS_CA_FILE", "rediss://"}},
 		{"a password of Sentinels without Sentinels", "worker", []string{"SLUICE_REDIS_SENTINEL_PASSWORD=sesame"}, []string{"SLUICE_REDIS_SENTINEL_PASSWORD", "master_name"}},
 		{"jwt without keys", "gateway", []string{"SLUICE_AUTH=jwt"}, []string{"SLUICE_JWT_SECRET"}},

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -190,7 +191,9 @@ func (l *Listener) enter(nc net.Conn) *Conn {
 	l.o.Refused(ReasonFull, c.addr)
 	l.say("there are as many connections as the limit of open files allows; others are refused. Raise it (ulimit -n, LimitNOFILE), or start more gateways",
 		"connections", l.most, "open_files", l.o.Files)
-	answer(nc, "503 Service Unavailable", "this gateway has as many connections as it can have")
+	if _, secure := nc.(*tls.Conn); !secure { // it would have to shake hands first, and Accept would wait
+		answer(nc, "503 Service Unavailable", "this gateway has as many connections as it can have")
+	}
 	_ = nc.Close()
 	return nil
 }
