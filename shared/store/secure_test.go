@@ -14,7 +14,12 @@ import (
 
 // TestTLS: the store's connections of every kind over TLS, to one node and to a Cluster, also after a restart of Redis.
 func TestTLS(t *testing.T) {
-	for name, start := range map[string]func(testing.TB, ...string) *storetest.Server{"one node": storetest.Redis, "cluster": storetest.Cluster} {
+	for name, start := range map[string]func(testing.TB, ...string) *storetest.Server{
+		"one node": storetest.Redis,
+		"cluster": func(tb testing.TB, args ...string) *storetest.Server {
+			return storetest.Cluster(tb, append(args, "--tls-cluster", "yes")...) // or it names the other port
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
 			x := storetest.NewTLS(t)
 			server := start(t, append(x.Options(), "--appendonly", "yes")...)
