@@ -16,7 +16,7 @@ type User struct {
 
 // Users are those of an installation with a prefix, one for each tier.
 func Users(prefix string) []User {
-	escaped := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(prefix)
+	escaped := globEscape(prefix)
 	var users []User
 	for line := range strings.Lines(aclConf) {
 		words := strings.Fields(line)
