@@ -174,7 +174,7 @@ func TestUsers(t *testing.T) {
 	for _, u := range store.Users(`a*[b]?\:`) {
 		names = append(names, u.Name)
 		rules := strings.Join(u.Rules, " ")
-		if strings.Contains(rules, "sluice:") || !strings.Contains(rules, `~a\*\[b]\?\\:`) || !strings.Contains(rules, "-@all") {
+		if strings.Contains(rules, "sluice:") || !strings.Contains(rules, `~a\*\[b\]\?\\:`) || !strings.Contains(rules, "-@all") {
 			t.Errorf("%s: %s", u.Name, rules)
 		}
 		for _, rule := range u.Rules {
