@@ -286,8 +286,7 @@ func TestTLSPieces(t *testing.T) {
 			}
 			_ = up.Close()
 		})
-		slow := *s
-		slow.addr = l.Addr().String()
+		slow := &server{t: s.t, addr: l.Addr().String(), peers: s.peers}
 		c, p := slow.connectTLS(version, 0)
 		for _, n := range []int{1, 200, 5000} {
 			b := bytes.Repeat([]byte("x"), n)
