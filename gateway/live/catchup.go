@@ -14,7 +14,7 @@ type catchup struct {
 	s     *Sub
 	ask   *Request   // asked for by the client, and not yet read; set under the shard's lock
 	next  []*Request // asked for meanwhile, at most maxAsked; the shard's lock guards it
-	since int64      // when it was last known to lack nothing, Redis's clock in ms; 0: not here
+	since int64      // when it was last known to lack nothing, Redis's clock in ms; 0: not here, or it is known to lack something
 
 	answer  [][]byte // `gap` and `subscribed`, to be queued before everything else
 	ref     string   // of the request that it answers; the shard's lock guards it

@@ -197,7 +197,7 @@ func (c *Client) together(replays []replay) []replay {
 	for _, s := range subs {
 		s.target.shard.mu.Lock()
 		if !s.gone && s.held == nil {
-			all = append(all, c.flow.detach(s, &held{}))
+			all = append(all, c.flow.detach(s, &held{}, c.flow.o.HeardMs()))
 		}
 		s.target.shard.mu.Unlock()
 	}

@@ -210,18 +210,19 @@ func (s *Sub) back(to wire.ID) {
 }
 
 // detach takes a subscription out of the live flow: from here on the history is its queue,
-// until it joins again.
-func (f *Flow) detach(s *Sub, held *held) *catchup {
+// until it joins again. It lacks nothing of what came up to since.
+func (f *Flow) detach(s *Sub, held *held, since int64) *catchup {
 	s.held = held
 	s.target.live--
-	s.catchup = &catchup{s: s, since: f.o.HeardMs()}
+	s.catchup = &catchup{s: s, since: since}
 	return s.catchup
 }
 
-// lag detaches a subscription whose connection does not keep up, or that lacks something.
+// lag detaches a subscription whose connection does not keep up, or that lacks something:
+// if that is not in the history any more either, the client must be told.
 func (f *Flow) lag(s *Sub) {
 	f.o.Metrics.Lagging.Inc()
-	s.client.catchUp(replay{f.detach(s, &held{missed: true})})
+	s.client.catchUp(replay{f.detach(s, &held{missed: true}, 0)})
 }
 
 // join brings a subscription into the live flow if everything up to it has been
@@ -239,6 +240,9 @@ func (f *Flow) join(s *Sub) bool {
 	if faults.noBuffer && s.last.Less(waiting.lost) {
 		s.advance(waiting.lost)
 	}
+	if waiting.lacks {
+		s.catchup.since = 0
+	}
 	if waiting.missed || len(s.catchup.next) > 0 {
 		return false
 	}
@@ -246,6 +250,7 @@ func (f *Flow) join(s *Sub) bool {
 		if !s.push(&waiting.records[i]) {
 			waiting.records = waiting.records[i:]
 			waiting.miss(f.o.Metrics)
+			s.catchup.since = 0
 			return false
 		}
 	}
@@ -287,7 +292,7 @@ func (f *Flow) rewind(s *Sub, w *Request) (begun *catchup, ok bool) {
 		return nil, true
 	case s.held == nil:
 		s.answered, s.retained = false, w.Retained
-		begun = f.detach(s, &held{})
+		begun = f.detach(s, &held{}, f.o.HeardMs())
 		begun.ask = w
 		return begun, true
 	case len(s.catchup.next) >= maxAsked:

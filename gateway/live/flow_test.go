@@ -3,6 +3,7 @@ package live
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,6 +138,68 @@ func TestGap(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLostWhileSlow: what a client had no room for is known to be missing. If Redis loses it before the client has room, it
+// is told of a gap, however long ago its last event was: that the channel has worked since says nothing.
+func TestLostWhileSlow(t *testing.T) {
+	play(t, func(w *world) {
+		p := w.person("p", 1)
+		if err := p.Subscribe(p.ctx, []Request{{Target: room, Retained: true}}, func([]Refusal) {}); err != nil {
+			t.Fatal(err)
+		}
+		p.readAll()
+		w.publish(room, 1)
+		p.has(room, 0, 1)
+		time.Sleep(2 * time.Hour) // its position is older than histories get
+		w.message(true, w.add(room), w.add(room), w.add(room))
+		w.beat() // so what was lost on the way is read, and there is room for one
+		time.Sleep(time.Second)
+		synctest.Wait()
+
+		w.mu.Lock()
+		lost := w.all[room]
+		w.stored[room], w.all[room] = nil, nil
+		w.mu.Unlock()
+		w.publish(room, 1)
+		p.readAll()
+		var told []string
+		for _, f := range p.seen {
+			told = append(told, fmt.Sprint(f.Type, " ", f.ID.Ms+f.After.Ms))
+		}
+		want := []string{
+			fmt.Sprint("event ", lost[0].ID.Ms), fmt.Sprint("event ", lost[1].ID.Ms),
+			fmt.Sprint("gap ", lost[1].ID.Ms), fmt.Sprint("event ", w.all[room][0].ID.Ms),
+		}
+		if got := told[len(told)-min(len(told), len(want)):]; !slices.Equal(got, want) {
+			t.Errorf("it was told %v, want %v in the end", told, want)
+		}
+		p.leave()
+	})
+}
+
+// TestLostInAHole: of what lies in a hole of the live flow it is known that it was there, so a client is told of it, too,
+// if the history has gone before it could be read.
+func TestLostInAHole(t *testing.T) {
+	play(t, func(w *world) {
+		p := w.person("p", 100)
+		p.subscribe(room, Now())
+		p.readAll()
+		w.publish(room, 1)
+		p.has(room, 0, 1)
+		time.Sleep(2 * time.Hour)
+		w.message(true, w.add(room))
+		third := w.add(room)
+		w.mu.Lock()
+		w.stored[room] = nil
+		w.mu.Unlock()
+		w.message(false, third)
+		p.readAll()
+		if _, told := p.events(room); told.Type != "gap" {
+			t.Errorf("it was told %+v, want a gap", told)
+		}
+		p.leave()
+	})
 }
 
 // TestRedisIsAway: what was subscribed goes on when it is back; a subscription that had no

@@ -13,6 +13,7 @@ type held struct {
 	records []wire.Record
 	bytes   int
 	missed  bool // something did not fit, or was lost on the way: read again
+	lacks   bool // an event did not fit
 	looked  int  // records that were there when the latest read of the history began
 	// behind is the target's last event to which the subscription's read had not come.
 	behind wire.ID
@@ -27,6 +28,7 @@ func (h *held) add(m *Metrics, r *wire.Record) {
 		if r.Kind == wire.RecLive {
 			m.dropped(DropLiveOnly)
 		}
+		h.lacks = h.lacks || r.Kind == wire.RecEvent
 		return
 	}
 	h.records = append(h.records, *r)
@@ -36,10 +38,13 @@ func (h *held) add(m *Metrics, r *wire.Record) {
 // miss gives the records up: they are read from the history. Those that are live
 // only are lost.
 func (h *held) miss(m *Metrics) {
+	lacks := h.lacks
 	for i := range h.records {
 		if h.records[i].Kind == wire.RecLive {
 			m.dropped(DropLiveOnly)
+		} else {
+			lacks = true
 		}
 	}
-	*h = held{missed: true, behind: h.behind, lost: h.lost}
+	*h = held{missed: true, lacks: lacks, behind: h.behind, lost: h.lost}
 }

@@ -79,7 +79,8 @@ func (c clock) young(id wire.ID) bool { return unixMs(id) > c.nowMs-c.ttlMs }
 
 // gap tells why a piece does not go on from the position, "" if it does. since is the
 // time, in Unix ms by Redis's clock, up to which the reader missed nothing: that of its
-// position for a client that was away, later for a live flow.
+// position for a client that was away and for one that is known to lack something, later
+// for a live flow.
 //
 // Every entry holds prev, so as long as there is an entry behind the position the answer
 // is exact: it must follow. A history that begins anew or is empty says nothing about

@@ -179,18 +179,19 @@ func (t *target) page() int {
 // read reads one page for each of the targets, and returns those that need more.
 func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, err error) {
 	queries := make([]*store.Query, 0, len(batch))
-	stood := make([]position, 0, len(batch))
+	stood := make([]stand, 0, len(batch))
 	targets := make([]*target, 0, len(batch))
-	since := r.flow.o.HeardMs()
 	for _, t := range batch {
 		t.shard.mu.Lock()
 		t.queued = false // what happens from here on needs a look of its own
 		if t.live > 0 {
-			if t.repair != nil {
+			since := r.flow.o.HeardMs()
+			if t.repair != nil { // something is known that the live flow has not given
 				t.repair.looked = len(t.repair.records)
+				since = 0
 			}
 			queries = append(queries, &store.Query{Target: t.name, After: t.last, Edges: true, Limit: t.page()})
-			stood = append(stood, t.position)
+			stood = append(stood, stand{t.position, since})
 			targets = append(targets, t)
 		} else {
 			r.settle(t)
@@ -204,7 +205,7 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 	for i, t := range targets {
 		got := &piece{records: history.Render(&queries[i].Page), edges: queries[i].Got}
 		t.shard.mu.Lock()
-		if r.mend(t, stood[i], got, since, now) || queries[i].Page.More {
+		if r.mend(t, stood[i], got, now) || queries[i].Page.More {
 			again = append(again, t)
 		}
 		t.shard.mu.Unlock()
@@ -212,17 +213,23 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 	return again, nil
 }
 
+// stand is where a target stood when its history was read, and up to when it lacked nothing.
+type stand struct {
+	position
+	since int64
+}
+
 // mend gives the live subscriptions what the history has after the target's position, and
 // reports whether there may be more. stood is the position when it was read; the live flow
 // may have gone on since. The shard's lock is held.
-func (r *rereads) mend(t *target, stood position, got *piece, since int64, now clock) (more bool) {
+func (r *rereads) mend(t *target, stood stand, got *piece, now clock) (more bool) {
 	if t.live == 0 {
 		r.settle(t)
 		return false
 	}
-	if t.position == stood {
-		if reason := stood.gap(got, since, now); reason != "" || stood.leaps(got) {
-			r.cross(t, got, reason, since, now)
+	if t.position == stood.position {
+		if reason := stood.gap(got, stood.since, now); reason != "" || stood.leaps(got) {
+			r.cross(t, got, reason, stood.since, now)
 		}
 	}
 	for i := range got.records {
