@@ -134,3 +134,48 @@ func TestTakenPort(t *testing.T) {
 		t.Errorf("the page's address is the taken one: %s", page)
 	}
 }
+
+// TestEventSource: a browser's own EventSource, whose stream the gateway ends again and again, comes back by itself with the
+// positions that it was given, and has every event, once and in order.
+func TestEventSource(t *testing.T) {
+	out := start(t, map[string]string{"SLUICE_ADDR": "127.0.0.1:0", "SLUICE_ADMIN_ADDR": "127.0.0.1:0", "SLUICE_MAX_CONNECTION_AGE": "1s"})
+	opts, err := redis.ParseURL(word(t, out, "redis-cli -u "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClient(opts)
+	defer func() { _ = rdb.Close() }()
+
+	v := pagetest.New(t)
+	v.Open(word(t, out, "page "))
+	v.Eval(`(() => {
+		window.got = []; window.opened = 0; window.subscribed = 0; window.gaps = 0;
+		const events = new EventSource("/v1/sse?token=dev:alice&topics=room");
+		events.onopen = () => window.opened++;
+		events.onmessage = (e) => window.got.push(JSON.parse(e.data).data);
+		events.addEventListener("sluice.subscribed", () => window.subscribed++);
+		events.addEventListener("sluice.gap", () => window.gaps++);
+	})()`)
+	v.Wait(`window.subscribed >= 3`)
+	const returns = 4
+	n := 0
+	for end := time.Now().Add(30 * time.Second); v.Eval(fmt.Sprint(`window.opened > `, returns)) != "true"; n++ {
+		if time.Now().After(end) {
+			t.Fatalf("the browser came back %s times, want %d", v.Eval(`window.opened - 1`), returns)
+		}
+		to := []string{"topic:room", "user:alice"}[n%2]
+		if err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "sluice:events", Values: []any{"to", to, "data", n}}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v.Wait(fmt.Sprintf(`window.got.length >= %d`, n))
+	for rest, name := range []string{"topic:room", "user:alice"} {
+		order := fmt.Sprintf(`window.got.filter((n) => n %% 2 === %d).every((n, i) => n === 2 * i + %d)`, rest, rest)
+		if v.Eval(order) != "true" {
+			t.Errorf("of %s came %s", name, v.Eval(`window.got.join(" ")`))
+		}
+	}
+	if got := v.Eval(`window.got.length + " events, " + window.gaps + " gaps"`); got != fmt.Sprintf("%d events, 0 gaps", n) {
+		t.Errorf("%s came of %d", got, n)
+	}
+}
