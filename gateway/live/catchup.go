@@ -14,7 +14,7 @@ type catchup struct {
 	s     *Sub
 	ask   *Request   // asked for by the client, and not yet read; set under the shard's lock
 	next  []*Request // asked for meanwhile, at most maxAsked; the shard's lock guards it
-	since int64      // when it was last known to lack nothing, Redis's clock in ms; 0: not here, or it is known to lack something
+	known known      // since is 0 if it was not here
 
 	answer  [][]byte // `gap` and `subscribed`, to be queued before everything else
 	ref     string   // of the request that it answers; the shard's lock guards it
@@ -122,7 +122,7 @@ func (k *catchup) forget() { k.records, k.ended = nil, false }
 
 // gap judges what was read.
 func (k *catchup) gap(got *piece, c clock) (reason string) {
-	p, since := k.s.position, k.since
+	p, about := k.s.position, k.known
 	if k.ask != nil {
 		switch k.ask.Start.kind {
 		case startNow, startEarliest:
@@ -130,9 +130,10 @@ func (k *catchup) gap(got *piece, c clock) (reason string) {
 		case startBare:
 			return gapAfter(k.ask.Start.id, got, c)
 		}
-		p, since = at(k.ask.Start.id), 0
+		p, about = at(k.ask.Start.id), known{}
 	}
-	return p.gap(got, max(since, unixMs(p.last)), c)
+	about.since = max(about.since, unixMs(p.last))
+	return p.gap(got, about, c)
 }
 
 // take accepts what was read, and makes the answer if one is due. false: it seems that

@@ -197,7 +197,7 @@ func (c *Client) together(replays []replay) []replay {
 	for _, s := range subs {
 		s.target.shard.mu.Lock()
 		if !s.gone && s.held == nil {
-			all = append(all, c.flow.detach(s, &held{}, c.flow.o.HeardMs()))
+			all = append(all, c.flow.detach(s, &held{}, c.flow.heard()))
 		}
 		s.target.shard.mu.Unlock()
 	}

@@ -161,7 +161,9 @@ func (f *Flow) spread(t *target, r *wire.Record) {
 		case faults.lose != nil && r.Kind == wire.RecEvent && faults.lose(r.ID):
 			s.advance(r.ID)
 		case !s.push(r):
-			f.lag(s)
+			about := f.heard()
+			about.miss(s.position, r)
+			f.lag(s, about)
 		}
 	}
 }
@@ -210,20 +212,22 @@ func (s *Sub) back(to wire.ID) {
 }
 
 // detach takes a subscription out of the live flow: from here on the history is its queue,
-// until it joins again. It lacks nothing of what came up to since.
-func (f *Flow) detach(s *Sub, held *held, since int64) *catchup {
+// until it joins again.
+func (f *Flow) detach(s *Sub, held *held, about known) *catchup {
 	s.held = held
 	s.target.live--
-	s.catchup = &catchup{s: s, since: since}
+	s.catchup = &catchup{s: s, known: about}
 	return s.catchup
 }
 
-// lag detaches a subscription whose connection does not keep up, or that lacks something:
-// if that is not in the history any more either, the client must be told.
-func (f *Flow) lag(s *Sub) {
+// lag detaches a subscription whose connection does not keep up, or that lacks something.
+func (f *Flow) lag(s *Sub, about known) {
 	f.o.Metrics.Lagging.Inc()
-	s.client.catchUp(replay{f.detach(s, &held{missed: true}, 0)})
+	s.client.catchUp(replay{f.detach(s, &held{missed: true}, about)})
 }
+
+// heard is what is known of who is in the live flow.
+func (f *Flow) heard() known { return known{since: f.o.HeardMs()} }
 
 // join brings a subscription into the live flow if everything up to it has been
 // queued: the held records continue where the history ended. Otherwise the history
@@ -240,8 +244,8 @@ func (f *Flow) join(s *Sub) bool {
 	if faults.noBuffer && s.last.Less(waiting.lost) {
 		s.advance(waiting.lost)
 	}
-	if waiting.lacks {
-		s.catchup.since = 0
+	if first := waiting.lacks; first.ID != (wire.ID{}) {
+		s.catchup.known.miss(s.position, &first)
 	}
 	if waiting.missed || len(s.catchup.next) > 0 {
 		return false
@@ -250,7 +254,7 @@ func (f *Flow) join(s *Sub) bool {
 		if !s.push(&waiting.records[i]) {
 			waiting.records = waiting.records[i:]
 			waiting.miss(f.o.Metrics)
-			s.catchup.since = 0
+			s.catchup.known.miss(s.position, &waiting.lacks)
 			return false
 		}
 	}
@@ -292,7 +296,7 @@ func (f *Flow) rewind(s *Sub, w *Request) (begun *catchup, ok bool) {
 		return nil, true
 	case s.held == nil:
 		s.answered, s.retained = false, w.Retained
-		begun = f.detach(s, &held{}, f.o.HeardMs())
+		begun = f.detach(s, &held{}, f.heard())
 		begun.ask = w
 		return begun, true
 	case len(s.catchup.next) >= maxAsked:

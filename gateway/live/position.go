@@ -77,17 +77,32 @@ type clock struct {
 
 func (c clock) young(id wire.ID) bool { return unixMs(id) > c.nowMs-c.ttlMs }
 
-// gap tells why a piece does not go on from the position, "" if it does. since is the
-// time, in Unix ms by Redis's clock, up to which the reader missed nothing: that of its
-// position for a client that was away and for one that is known to lack something, later
-// for a live flow.
+// known is what is known of a reader besides its position.
+type known struct {
+	since int64   // up to when it missed nothing, in Unix ms by Redis's clock: the time of its position if it was away
+	lacks wire.ID // an event that there was and that it was not given; zero: none
+}
+
+// miss notes an event that a reader at a position was not given. That before it may be
+// another one.
+func (k *known) miss(at position, r *wire.Record) {
+	id := r.ID
+	if at.last.Less(r.Prev) {
+		id = r.Prev
+	}
+	if k.lacks.IsZero() || id.Less(k.lacks) {
+		k.lacks = id
+	}
+}
+
+// gap tells why a piece does not go on from the position, "" if it does.
 //
 // Every entry holds prev, so as long as there is an entry behind the position the answer
 // is exact: it must follow. A history that begins anew or is empty says nothing about
 // what was before: then an event of this target that is younger than the time to live
 // should still be there, and if it is not, the history was lost; older, the history may
 // just have expired, with or without events that the reader has not seen.
-func (p position) gap(got *piece, since int64, c clock) (reason string) {
+func (p position) gap(got *piece, k known, c clock) (reason string) {
 	if first := got.first(); first != nil {
 		switch {
 		case p.follows(first):
@@ -95,7 +110,7 @@ func (p position) gap(got *piece, since int64, c clock) (reason string) {
 		case p.last.Less(first.Prev):
 			return wire.GapTrimmed
 		case first.Prev.IsZero() || first.First:
-			return p.ended(since, c)
+			return p.ended(k, first.ID, c)
 		}
 		return wire.GapUnknown // no event of this history
 	}
@@ -103,7 +118,7 @@ func (p position) gap(got *piece, since int64, c clock) (reason string) {
 	case newest == p.last:
 		return ""
 	case newest.IsZero():
-		return p.ended(since, c)
+		return p.ended(k, wire.MaxID, c)
 	}
 	return wire.GapUnknown // above the newest, or the history changed while it was read
 }
@@ -115,12 +130,14 @@ func (p position) leaps(got *piece) bool {
 	return first != nil && !p.follows(first)
 }
 
-// ended judges a position in a history that is not there any more.
-func (p position) ended(since int64, c clock) (reason string) {
+// ended judges a position in a history that is not there any more. What there is now begins
+// with first.
+func (p position) ended(k known, first wire.ID, c clock) (reason string) {
+	lost := !k.lacks.IsZero() && k.lacks.Less(first)
 	switch {
-	case c.young(p.last):
+	case c.young(p.last), lost && c.young(k.lacks):
 		return wire.GapUnknown
-	case since > c.nowMs-c.ttlMs:
+	case !lost && k.since > c.nowMs-c.ttlMs:
 		return "" // what came since would still be there
 	}
 	return wire.GapExpired

@@ -88,8 +88,23 @@ func TestPositionGap(t *testing.T) {
 		{"in the far future, nothing there", at(wire.ID{Ms: top, Seq: top}), 0, nothing(0), wire.GapUnknown},
 		{"beyond int64, nothing there", at(ms(math.MaxInt64 + 1)), 0, nothing(0), wire.GapUnknown},
 	} {
-		if got := tc.p.gap(tc.got, tc.since, c); got != tc.want {
+		if got := tc.p.gap(tc.got, known{since: tc.since}, c); got != tc.want {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
+	}
+	for _, tc := range []struct {
+		name  string
+		lacks uint64
+		got   *piece
+		want  string
+	}{
+		{"it is there", 950_000, page(950_000, 0, false), ""},
+		{"it is gone, and was young", 940_000, page(950_000, 0, false), wire.GapUnknown},
+		{"it is gone, and was old", 6, page(950_000, 0, false), wire.GapExpired},
+		{"nothing there", 940_000, nothing(0), wire.GapUnknown},
+	} {
+		if got := at(ms(5)).gap(tc.got, known{since: now, lacks: ms(tc.lacks)}, c); got != tc.want {
+			t.Errorf("an event that it lacks, %s: %q, want %q", tc.name, got, tc.want)
 		}
 	}
 	for _, tc := range []struct {

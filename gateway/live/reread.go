@@ -185,13 +185,15 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 		t.shard.mu.Lock()
 		t.queued = false // what happens from here on needs a look of its own
 		if t.live > 0 {
-			since := r.flow.o.HeardMs()
-			if t.repair != nil { // something is known that the live flow has not given
+			about := r.flow.heard()
+			if t.repair != nil {
 				t.repair.looked = len(t.repair.records)
-				since = 0
+				if first := t.repair.first(); first != nil {
+					about.miss(t.position, first)
+				}
 			}
 			queries = append(queries, &store.Query{Target: t.name, After: t.last, Edges: true, Limit: t.page()})
-			stood = append(stood, stand{t.position, since})
+			stood = append(stood, stand{t.position, about})
 			targets = append(targets, t)
 		} else {
 			r.settle(t)
@@ -213,10 +215,10 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 	return again, nil
 }
 
-// stand is where a target stood when its history was read, and up to when it lacked nothing.
+// stand is where a target stood when its history was read, and what was known of it.
 type stand struct {
 	position
-	since int64
+	known known
 }
 
 // mend gives the live subscriptions what the history has after the target's position, and
@@ -228,8 +230,8 @@ func (r *rereads) mend(t *target, stood stand, got *piece, now clock) (more bool
 		return false
 	}
 	if t.position == stood.position {
-		if reason := stood.gap(got, stood.since, now); reason != "" || stood.leaps(got) {
-			r.cross(t, got, reason, stood.since, now)
+		if reason := stood.gap(got, stood.known, now); reason != "" || stood.leaps(got) {
+			r.cross(t, got, reason, stood.known, now)
 		}
 	}
 	for i := range got.records {
@@ -251,7 +253,7 @@ func (r *rereads) mend(t *target, stood stand, got *piece, now clock) (more bool
 // over the end of a history of which they lack nothing. What is retained behind it follows:
 // they are in the live flow, and have not asked to leave anything out. The shard's lock is
 // held.
-func (r *rereads) cross(t *target, got *piece, reason string, since int64, now clock) {
+func (r *rereads) cross(t *target, got *piece, reason string, about known, now clock) {
 	to, oldest := got.edges.Newest, got.edges.Oldest
 	if len(got.records) > 0 {
 		to, oldest = got.records[0].Prev, got.records[0].ID
@@ -262,11 +264,11 @@ func (r *rereads) cross(t *target, got *piece, reason string, since int64, now c
 		case s.held != nil:
 		case s.position != stood:
 			// It came later, maybe to the history as it is now, and looks for itself.
-			if s.gap(got, since, now) != "" || s.last.Less(got.edges.Newest) {
-				r.flow.lag(s)
+			if s.gap(got, about, now) != "" || s.last.Less(got.edges.Newest) {
+				r.flow.lag(s, about)
 			}
 		case reason != "" && !s.client.peer.Send(wire.Frame(wire.Gap{To: t.name, After: s.last, Oldest: oldest, Position: to, Reason: reason})):
-			r.flow.lag(s)
+			r.flow.lag(s, about)
 		default:
 			r.flow.o.Metrics.gap(reason)
 			s.back(to)
