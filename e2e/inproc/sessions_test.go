@@ -429,9 +429,17 @@ func TestStrayRenewal(t *testing.T) {
 	<-held
 	c.leave()
 	r.noSession("user:alice")
+	looked := make(chan struct{})
+	g.via.between(func(f flight) bool { return f.hasName("EVALSHA") }, func(i int, _ command) { // the next removal
+		if i == 0 {
+			<-looked
+		}
+	})
 	close(release)
 	late.wait(t)
-	if len(r.sessions("user:alice")) == 0 {
+	there := len(r.sessions("user:alice"))
+	close(looked)
+	if there == 0 {
 		t.Fatal("the late renewal had no effect")
 	}
 	r.noSession("user:alice")
