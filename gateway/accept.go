@@ -74,23 +74,31 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		c.awaitConnect(request.clone())
 		return
 	}
-	var asked *asked
-	if refused == nil {
-		asked = request.wanted(g.cfg.MaxTargets)
-		refused = c.admit(id, asked)
-	}
 	if refused != nil {
 		g.refuse(sock, v, refused)
 		return
 	}
-	c.opened = true
-	c.start()
-	sock.Hold()
-	sock.Start()
-	g.openers.add(opening{c, id, asked})
+	asked := request.wanted(g.cfg.MaxTargets)
+	if c.enter(id, asked) {
+		g.openers.add(opening{c, id, asked})
+	}
 }
 
-// refuse closes a WebSocket that was not started.
+// enter starts a connection whose client is known, and holds it until it is opened. false:
+// it has too much, and was refused.
+func (c *conn) enter(id auth.Identity, asked *asked) bool {
+	if refused := c.admit(id, asked); refused != nil {
+		c.gw.refuse(c.sock, c.visit, refused)
+		return false
+	}
+	c.opened = true
+	c.start()
+	c.sock.Hold()
+	c.sock.Start()
+	return true
+}
+
+// refuse closes a connection that was not started.
 func (g *Gateway) refuse(sock *socket.Conn, v *visit, r *refusal) {
 	g.countRefusal(r.reason, r.code, v.client)
 	g.metrics.closed(r.code)

@@ -145,22 +145,18 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request) {
 		g.leave(v)
 		return
 	}
-	s := &stream{sock: sock}
-	c, request := newConn(g, sock, s), requestOf(r)
-	c.visit, c.stream = v, s
-	var asked *asked
-	if refused == nil { // a browser sends the header when it comes back, and the query as at first
-		asked = request.wantedFrom(c.maxTargets(), request.get("last_event_id"), request.lastEventID)
-		refused = c.admit(id, asked)
-	}
 	if refused != nil {
 		g.refuse(sock, v, refused)
 		return
 	}
-	c.opened = true
-	c.start()
-	sock.Hold()
-	sock.Start()
+	s := &stream{sock: sock}
+	c, request := newConn(g, sock, s), requestOf(r)
+	c.visit, c.stream = v, s
+	// A browser sends the header when it comes back, and the query as at first.
+	asked := request.wantedFrom(c.maxTargets(), request.get("last_event_id"), request.lastEventID)
+	if !c.enter(id, asked) {
+		return
+	}
 	_ = sock.Answer(fmt.Appendf(nil, "retry: %d\n\n", leastRetry+rand.N(mostRetry-leastRetry)))
 	if g.draining.Load() {
 		c.goaway(farewell{"this gateway restarts", leastReturn})

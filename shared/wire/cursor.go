@@ -52,12 +52,7 @@ func Cursor(positions map[string]ID) string {
 	sort.Strings(targets)
 	var b []byte
 	for i, t := range targets {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, cursorEscape.Replace(t)...)
-		b = append(b, '=')
-		b = positions[t].Append(b)
+		b = AppendCursor(b, t, positions[t], i == 0)
 	}
 	return string(b)
 }
