@@ -40,13 +40,14 @@ func sizeOf(entries []store.Entry) (n int) {
 }
 
 // process repeats the batch while Redis answers that it cannot now: the entries are
-// ours, and every part of the work may be done again. Other failures end the tenure.
+// ours, and every part of the work may be done again. Other failures end the tenure, and so
+// does every answer that lets the lane look for another node.
 func (l *lane) process(ctx, work context.Context, entries []store.Entry) ([]store.Outgoing, []store.Entry, error) {
 	var wait time.Duration
 	for {
 		out, done, err := l.batch.process(work, l.conn, entries)
 		forNow := store.IsReply(err) || errors.Is(err, errHeldBack)
-		if err == nil || !forNow || ctx.Err() != nil {
+		if err == nil || !forNow || l.conn.Lost() || ctx.Err() != nil {
 			return out, done, err
 		}
 		if wait == 0 {

@@ -24,12 +24,16 @@ func TestMovedPartition(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = lane.Close() }()
-	reigns, err := s.TakeOver(ctx, "w", "t", time.Minute, []int{partition})
-	if err != nil {
-		t.Fatal(err)
+	read := store.Read{Tenure: "t", Consumer: "w", Partitions: []int{partition}, Count: 10, Block: 20 * time.Millisecond}
+	take := func() error {
+		reigns, err := s.TakeOver(ctx, "w", read.Tenure, time.Minute, []int{partition})
+		if err == nil {
+			read.Epochs = []uint64{reigns[0].Epoch}
+		}
+		return err
 	}
-	read := store.Read{
-		Tenure: "t", Consumer: "w", Partitions: []int{partition}, Epochs: []uint64{reigns[0].Epoch}, Count: 10, Block: 20 * time.Millisecond,
+	if err := take(); err != nil {
+		t.Fatal(err)
 	}
 	publish := func() error {
 		return s.Publish(ctx, []store.Publication{{To: target, Fields: []string{"to", target, "data", "1"}}})[0]
@@ -61,6 +65,11 @@ func TestMovedPartition(t *testing.T) {
 	if err := step(); !store.IsReply(err) {
 		t.Fatalf("the owner's first command after the move: %v, want MOVED", err)
 	}
+	if err := step(); !errors.Is(err, store.ErrFenced) {
+		t.Fatalf("the owner's next command after the move: %v, want ErrFenced: it could be on a node that lacks something", err)
+	}
+	acks, read.Tenure = nil, "again"
+	storetest.Eventually(t, take)
 	storetest.Eventually(t, step)
 	storetest.Eventually(t, publish)
 	storetest.Eventually(t, step)

@@ -19,7 +19,9 @@ type Lane struct {
 
 	partitions []int
 	epochs     []uint64
-	watched    bool // the connection watches the epochs, and they were ours
+	watched    bool   // the connection watches the epochs, and they were ours
+	tenure     string // of the last Commit
+	over       bool   // the connection of this tenure was lost: nothing is done under it any more
 
 	// Commands that are the same for many batches, and room for the others.
 	watchWords []any
@@ -53,8 +55,13 @@ func (s *Store) PerPartition() bool {
 
 // link is the lane's connection: always the same one, since what is watched belongs
 // to it. On a Cluster it is one to the node of the lane's partition, which also
-// passes publications on to the other nodes.
+// passes publications on to the other nodes. ErrFenced after it was lost: the next one
+// may lead to another node, which may have the reign and not what its owner has read
+// and written since.
 func (l *Lane) link(ctx context.Context) (*redis.Conn, error) {
+	if l.over {
+		return nil, ErrFenced
+	}
 	if l.conn != nil {
 		return l.conn, nil
 	}
@@ -79,15 +86,25 @@ func (l *Lane) link(ctx context.Context) (*redis.Conn, error) {
 	return l.conn, nil
 }
 
-// failed is firstFailure; after a failure the connection is given up. Also after an
-// answer: it may say that the partition has moved to another node or that this one is
-// a replica now, and the client refuses such a connection for ever.
+// failed is firstFailure. After a failure of the link the connection is lost, and also
+// after an answer that the partition has moved to another node or that this one is a replica
+// now: the client refuses such a connection for ever. After other answers it goes on.
 func (l *Lane) failed(cmds []redis.Cmder, err error, expected ...func(error) bool) error {
-	if err = firstFailure(cmds, err, expected...); err != nil {
-		l.drop()
+	err = firstFailure(cmds, err, expected...)
+	if mayHaveMoved(err) {
+		l.lose()
 	}
 	return err
 }
+
+func (l *Lane) lose() {
+	l.drop()
+	l.over = l.tenure != ""
+}
+
+// Lost reports whether the connection of this tenure was lost: everything is ErrFenced, until
+// a Commit under another one.
+func (l *Lane) Lost() bool { return l.over }
 
 func (l *Lane) drop() {
 	if l.conn != nil {
@@ -98,6 +115,9 @@ func (l *Lane) drop() {
 
 // rights notes the reigns by which the lane writes.
 func (l *Lane) rights(next Read) {
+	if next.Tenure != l.tenure {
+		l.tenure, l.over = next.Tenure, false
+	}
 	if !slices.Equal(l.partitions, next.Partitions) {
 		l.watchWords = nil
 		if l.s.PerPartition() && len(next.Partitions) > 0 {

@@ -159,9 +159,9 @@ func locate(ctx context.Context, cluster *redis.ClusterClient) {
 	}
 }
 
-// answersOfMove begin the answers of a node that does not have the key, or must not be
-// written to.
-var answersOfMove = []string{"MOVED", "ASK", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "UNBLOCKED"}
+// answersOfMove begin the answers of a node that does not have the key, must not be
+// written to, or gets other data now.
+var answersOfMove = []string{"MOVED", "ASK", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "UNBLOCKED", "LOADING"}
 
 func mayHaveMoved(err error) bool {
 	if err == nil || errors.Is(err, redis.Nil) || errors.Is(err, redis.TxFailedErr) || errors.Is(err, redis.ErrClosed) {

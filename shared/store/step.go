@@ -61,7 +61,7 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 	l.watched = true
 	if slices.ContainsFunc(answers, func(a *redis.Cmd) bool { return isNoScript(a.Err()) }) {
 		if answers, err = runAll(ctx, conn, historyEnds, asked, isWrongType); err != nil {
-			l.drop()
+			l.lose()
 			return fmt.Errorf("cannot prepare a batch: %w", err)
 		}
 	}

@@ -122,6 +122,38 @@ func (o *owner) retake(tenure string) error {
 	return nil
 }
 
+// known reign: the new master has heard of the reign, and has not what its owner has read and
+// written since. What that one knows of histories is void, so it may append nothing more,
+// however often it tries: an event would name as its prev one that is lost.
+func (x *suite) failoverKnownReign(t *testing.T) {
+	x.failovers(t, func(t *testing.T, shard *Shard, lose func()) {
+		s, to := x.open(t, nil), targetIn(0, 0)
+		a := x.own(t, s, "a", 0)
+		kept := x.add(t, 0, to, 2)
+		a.next()
+		a.append(to, wire.ID{}, kept[0])
+		a.ack(kept[0])
+		shard.Lag()
+		lost := x.add(t, 0, to, 2)
+		a.next()
+		a.append(to, kept[0], kept[1], lost[0])
+		lose()
+
+		soon(t, "the end of the reign", func() error {
+			err := a.lane.AppendAndRoute(t.Context(), appendsOf(s, to, lost[0], lost[1]), nil)
+			if !errors.Is(err, store.ErrFenced) {
+				return fmt.Errorf("it goes on: %w", err)
+			}
+			return nil
+		})
+		want(t, "entries read again", idsOf(a.readAgain()), kept[1:])
+		a.append(to, kept[0], kept[1])
+		got, prevs := retained(t, s, to)
+		want(t, "ids", got, kept)
+		want(t, "prevs", prevs, []wire.ID{{}, kept[0]})
+	})
+}
+
 // lost tail: a reign of which the new master has not heard is over, whatever its owner
 // tries, and the next one has what the new master has.
 func (x *suite) failoverLostTail(t *testing.T) {

@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -86,8 +88,8 @@ func (x *suite) refusedMemory(t *testing.T) {
 	must(t, err)
 }
 
-// refusedReplica: after a failover a lane may find itself on a replica. It works again
-// as soon as its server takes writes.
+// refusedReplica: after a failover a lane may find itself on a replica. It works again under
+// a fresh tenure, as soon as its server takes writes.
 func (x *suite) refusedReplica(t *testing.T) {
 	if x.cluster() {
 		t.Skip("the nodes of a Cluster do not become replicas by REPLICAOF")
@@ -100,12 +102,18 @@ func (x *suite) refusedReplica(t *testing.T) {
 	must(t, x.Client.Do(ctx, "REPLICAOF", "127.0.0.1", "1").Err())
 	defer x.Client.Do(ctx, "REPLICAOF", "NO", "ONE")
 	batch := appendsOf(s, to, wire.ID{}, ids...)
-	for range 3 {
-		wantReply(t, "append to a replica", a.lane.AppendAndRoute(ctx, batch, nil), "READONLY")
+	wantReply(t, "append to a replica", a.lane.AppendAndRoute(ctx, batch, nil), "READONLY")
+	for n := range 3 {
+		wantError(t, "append after that", a.lane.AppendAndRoute(ctx, batch, nil), store.ErrFenced)
 		_, err := a.commit(nil, ackOf(0, ids...))
+		wantError(t, "commit after that", err, store.ErrFenced)
+		a.read.Tenure = fmt.Sprint("of a replica", n)
+		_, err = a.commit(nil, ackOf(0, ids...))
 		wantReply(t, "commit on a replica", err, "READONLY")
 	}
 	must(t, x.Client.Do(ctx, "REPLICAOF", "NO", "ONE").Err())
+	must(t, a.retake("again"))
+	want(t, "entries read again", idsOf(a.next()), ids)
 	must(t, a.lane.AppendAndRoute(ctx, batch, nil))
 	_, err := a.commit(nil, ackOf(0, ids...))
 	must(t, err)
@@ -171,6 +179,11 @@ func (x *suite) refusedLogin(t *testing.T) {
 			err := w.do()
 			if err == nil {
 				t.Fatalf("%s counts as done, but the server refuses the login", w.name)
+			}
+			if errors.Is(err, store.ErrFenced) { // the lane has lost its link: a fresh tenure makes another one
+				a.read.Tenure += "again"
+				_, again := a.commit(nil)
+				err = errors.Join(err, again)
 			}
 			if !store.IsReply(err) || !strings.Contains(err.Error(), "WRONGPASS") {
 				return err
