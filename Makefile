@@ -9,10 +9,12 @@ GOBUILD  = CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-X sluice/
 # -count=1: the cache of results does not see the programs that tests build and start.
 TIMEOUT ?= 20m
 GOTEST   = CGO_ENABLED=1 go test -race -count=1 -p 1 -timeout $(TIMEOUT) $(TESTFLAGS)
-# PKG=systems and PKG=units. Whole systems load both cores, so one at a time, and those in containers are apart; the
-# other packages wait a lot.
-LIST_systems = $$(go list ./e2e/... | grep -v '/e2e/compose$$')
-LIST_units   = -p 2 $$(go list ./... | grep -v /e2e/)
+# PKG=systems, PKG=processes and PKG=units. Whole systems load both cores, so one at a time, and those in containers are
+# apart; the other packages wait a lot.
+SYSTEMS        = /e2e/(inproc|hostile)$$
+LIST_systems   = $$(go list ./e2e/... | grep -E '$(SYSTEMS)')
+LIST_processes = -p 2 $$(go list ./e2e/... | grep -vE '$(SYSTEMS)|/e2e/compose$$')
+LIST_units     = -p 2 $$(go list ./... | grep -v /e2e/)
 
 # The version is part of the file's name, so that a new version is installed and the present one is not built again.
 LINT_VERSION   = v2.15.0
@@ -33,7 +35,7 @@ run: ## Build and run gateway, worker and an embedded Redis as one process (SLUI
 build: ## Build bin/gateway, bin/worker and bin/sluice-local
 	$(GOBUILD) ./gateway/cmd/gateway ./worker/cmd/worker ./infra/local/cmd/sluice-local
 
-test: ## Run all tests with the race detector (TESTFLAGS='-v -run Name' is passed on; PKG=./package, PKG=units or PKG=systems: only these)
+test: ## Run all tests with the race detector (TESTFLAGS='-v -run Name' is passed on; PKG=./package, PKG=units, PKG=processes or PKG=systems: only these)
 	@infra/tools/need.sh redis-server cc
 	@$(if $(PKG),,docker info >/dev/null 2>&1 || echo "no Docker engine answers: the tests in containers are skipped; 'make compose' says what to do")
 	$(GOTEST) $(or $(LIST_$(PKG)),$(PKG),./...)
@@ -47,7 +49,7 @@ again: ## Run 'make test' again and again and tell what failed (RUNS=10 LOAD=6: 
 
 e2e: ## Run the end-to-end tests only, never from the test cache
 	@infra/tools/need.sh redis-server cc
-	$(GOTEST) $(LIST_systems); status=$$?; $(MAKE) --no-print-directory compose && exit $$status
+	$(GOTEST) $(LIST_systems); a=$$?; $(GOTEST) $(LIST_processes); b=$$?; $(MAKE) --no-print-directory compose && exit $$((a | b))
 
 compose: TIMEOUT = 20m
 compose: ## Run the end-to-end tests in containers only, and show what they did and counted
