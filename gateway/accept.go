@@ -19,10 +19,9 @@ func (g *Gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/ws", g.accept)
 	mux.HandleFunc("GET /v1/sse", g.serveStream)
-	mux.HandleFunc("POST /v1/tickets", g.door(g.giveTicket))
-	mux.HandleFunc("GET /v1/users/{id}", g.door(g.listUser))
-	mux.HandleFunc("DELETE /v1/users/{id}/connections", g.door(g.endUser))
-	mux.HandleFunc("/v1/", g.door(nil)) // preflights, too
+	for _, r := range g.routes() {
+		mux.HandleFunc(r.pattern, g.door(r))
+	}
 	mux.HandleFunc("GET /sluice.js", script())
 	if g.page != nil {
 		mux.Handle("/", g.page)

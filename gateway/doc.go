@@ -8,6 +8,7 @@
 //	accept.go      the request: origin, token, upgrade
 //	sse.go         the same as an event stream
 //	http.go        requests that are no WebSocket: checks, answers and refusals as JSON
+//	events.go      what requests publish
 //	tickets.go     what stands for a token once
 //	script.go      the JavaScript client for pages
 //	kicks.go       users whose connections are ended, and who are kept out

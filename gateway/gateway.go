@@ -61,6 +61,8 @@ type Gateway struct {
 	sessions  *sessions.Sessions
 	headroom  *headroom
 	publisher *publisher
+	askers    askers
+	bodies    *limits.Semaphore // of requests, in bytes, by user
 	acks      *acks
 	history   *history.Reader
 	lags      *lags
@@ -111,6 +113,7 @@ func New(o Options) (*Gateway, error) {
 	})
 	watchPending(o.Registry, g.listener.Pending)
 	g.openers = newOpeners(&g.wg)
+	g.bodies = limits.NewSemaphore(limits.Bounds{Size: bodyBytes, KeySize: userBodies, Waiting: waitingBodies, KeyWaiting: waitingOfAUser})
 	g.cursorReads = make(chan struct{}, mostCursorReads)
 	g.sessions = sessions.New(sessions.Options{
 		Server: id, Store: o.Store, Partitions: o.Config.Store.Partitions, TTL: o.Config.Store.SessionTTL,

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,24 +13,56 @@ import (
 	"time"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/limits"
 	"sluice/gateway/listen"
 	"sluice/gateway/live"
 	"sluice/shared/wire"
 )
 
 const (
-	maxBody     = 64 << 10         // bytes of a request
+	smallBody   = 64 << 10         // bytes of a request that has little to say
 	bodyTimeout = 10 * time.Second // for a request's body to come
 	corsMaxAge  = time.Hour        // for which browsers may keep what a preflight said
+
+	// bodyBytes are those of all bodies that are read or worked on at a time, userBodies those of one user: who wants more waits
+	// its turn, and so many may wait.
+	bodyBytes, userBodies         = 64 << 20, 8 << 20
+	waitingBodies, waitingOfAUser = 4096, 64
 )
 
 // endpoint answers a request whose bearer is known with what becomes JSON, or with an error: a *wire.FrameError is told
 // as it is, anything else becomes `unavailable`.
-type endpoint func(ctx context.Context, id auth.Identity, r *http.Request) (any, error)
+type endpoint func(ctx context.Context, in *incoming) (any, error)
 
-// door is that of one endpoint: what is checked before it, and how answers and refusals look. nil: there is no
-// endpoint.
-func (g *Gateway) door(do endpoint) http.HandlerFunc {
+// incoming is a request whose bearer is known.
+type incoming struct {
+	*http.Request
+	id      auth.Identity
+	account *limits.Party
+	body    []byte
+}
+
+// route is where an endpoint is.
+type route struct {
+	pattern string // of http.ServeMux
+	do      endpoint
+	maxBody int // bytes of the body
+}
+
+// routes are all requests that are answered with JSON.
+func (g *Gateway) routes() []route {
+	return []route{
+		{"POST /v1/events", g.postEvents, max(4<<20, 2*g.cfg.Store.MaxData+maxMessage)},
+		{"POST /v1/tickets", g.giveTicket, smallBody},
+		{"GET /v1/users/{id}", g.listUser, smallBody},
+		{"DELETE /v1/users/{id}/connections", g.endUser, smallBody},
+		{"/v1/", nil, 0}, // preflights, too
+	}
+}
+
+// door is that of one endpoint: what is checked before it, and how answers and refusals look. Without an endpoint there is
+// nothing.
+func (g *Gateway) door(to route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		g.wg.Add(1)
 		defer g.wg.Done()
@@ -46,7 +79,9 @@ func (g *Gateway) door(do endpoint) http.HandlerFunc {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		answer, err := g.serveEndpoint(w, r, do)
+		answer, err := g.serveEndpoint(w, r, to)
+		// From now on: an endpoint may have waited for long.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.cfg.Listen.AnswerTimeout()))
 		if err != nil {
 			g.answerError(w, g.forClients(err, "path", r.Pattern))
 			return
@@ -65,13 +100,13 @@ func allowOrigin(w http.ResponseWriter, r *http.Request) {
 	h.Set("Access-Control-Expose-Headers", "Retry-After")
 	if r.Method == http.MethodOptions {
 		h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key")
 		h.Set("Access-Control-Max-Age", strconv.Itoa(int(corsMaxAge.Seconds())))
 	}
 }
 
-func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, do endpoint) (any, error) {
-	if do == nil {
+func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, to route) (any, error) {
+	if to.do == nil {
 		return nil, &wire.FrameError{Code: wire.CodeNotFound, Message: "there is nothing at this path for this method"}
 	}
 	token, found := auth.Bearer(r)
@@ -85,28 +120,87 @@ func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, do endpo
 		return nil, refused.frameError()
 	}
 	listen.Of(r).Known()
-	if err := readBody(w, r); err != nil {
+	account, ok := g.users.Enter(id.User, g.limits.UserConnections) // a request under way is one of its user's connections
+	if !ok {
+		g.refused(r, refusedConnections)
+		return nil, refusedConnections.frameError()
+	}
+	defer g.users.Leave(account)
+	in := &incoming{Request: r, id: id, account: account}
+	if err := g.charge(in, cost{frames: plainCost}); err != nil {
 		return nil, err
 	}
-	return do(r.Context(), id, r)
+	done, err := g.readBody(w, in, to.maxBody)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return to.do(r.Context(), in)
 }
 
-// readBody reads what comes with a request, within its bounds. No endpoint wants it yet.
-func readBody(w http.ResponseWriter, r *http.Request) error {
-	link := http.NewResponseController(w)
-	_ = link.SetReadDeadline(time.Now().Add(bodyTimeout)) // a connection that refuses it is closed
-	_, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody))
-	_ = link.SetReadDeadline(time.Time{})
-	var large *http.MaxBytesError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &large):
-		return &wire.FrameError{Code: wire.CodeTooLarge, Message: "the body is larger than " + strconv.Itoa(maxBody) + " bytes"}
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "the body did not come within " + bodyTimeout.String()}
+// cost is what a request takes from the limits of its user.
+type cost struct{ frames, publishes, bytes float64 }
+
+// charge takes it, or refuses: then nothing is done, and what the other buckets gave is gone.
+func (g *Gateway) charge(in *incoming, c cost) error {
+	now, l, a := g.users.Now(), &g.limits, in.account
+	for _, one := range []struct {
+		limit  string
+		bucket *limits.Bucket
+		rate   limits.Rate
+		units  float64
+	}{
+		{limitUserFrames, &a.Frames, l.UserFrameRate, c.frames},
+		{limitUserBytes, &a.Bytes, l.UserByteRate, c.bytes},
+		{limitUserPublishes, &a.Publishes, l.UserPublishRate, c.publishes},
+	} {
+		if one.units == 0 {
+			continue
+		}
+		if wait := one.bucket.Take(now, one.rate, one.units); wait > 0 {
+			g.metrics.limited.WithLabelValues(one.limit).Inc()
+			return tooFast(wait)
+		}
 	}
-	return &wire.FrameError{Code: wire.CodeBadRequest, Message: "the body cannot be read"}
+	return nil
+}
+
+// readBody reads what comes with a request, within its bounds. done must be called when it is worked on no more.
+func (g *Gateway) readBody(w http.ResponseWriter, in *incoming, most int) (done func(), err error) {
+	weight := int64(most)
+	if in.ContentLength >= 0 {
+		weight = min(weight, in.ContentLength)
+	}
+	link, end := http.NewResponseController(w), time.Now().Add(bodyTimeout)
+	ctx, cancel := context.WithDeadline(in.Context(), end)
+	defer cancel()
+	if err := g.bodies.Acquire(ctx, in.id.User, weight); err != nil {
+		g.metrics.limited.WithLabelValues(limitBodies).Inc()
+		return nil, &wire.FrameError{Code: wire.CodeUnavailable, Message: "too many bodies of requests are being read; try again"}
+	}
+	_ = link.SetReadDeadline(end) // a connection that refuses it is closed
+	in.body, err = readAll(http.MaxBytesReader(w, in.Body, int64(most)), int(weight))
+	_ = link.SetReadDeadline(time.Time{})
+	done = func() { g.bodies.Release(in.id.User, weight) }
+	if err == nil {
+		return done, nil
+	}
+	done()
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		return nil, &wire.FrameError{Code: wire.CodeTooLarge, Message: "the body is larger than " + strconv.Itoa(most) + " bytes"}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, &wire.FrameError{Code: wire.CodeBadRequest, Message: "the body did not come within " + bodyTimeout.String()}
+	}
+	return nil, &wire.FrameError{Code: wire.CodeBadRequest, Message: "the body cannot be read"}
+}
+
+// readAll reads to the end what is said to have so many bytes.
+func readAll(r io.Reader, size int) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(min(size, smallBody)) // no more before it comes
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
 }
 
 // statuses are the HTTP statuses of error codes.
@@ -131,11 +225,13 @@ func (g *Gateway) answerError(w http.ResponseWriter, e *wire.FrameError) {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(e.RetryAfter.Seconds())))))
 	}
-	type body struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-	}
-	answerJSON(w, status, map[string]body{"error": {e.Code, e.Message}})
+	answerJSON(w, status, map[string]errorBody{"error": {e.Code, e.Message}})
+}
+
+// errorBody is how an error is told.
+type errorBody struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
 }
 
 func answerJSON(w http.ResponseWriter, status int, answer any) {

@@ -30,6 +30,7 @@ const (
 	limitUserFrames    = "user_frames"
 	limitUserBytes     = "user_bytes"
 	limitUserPublishes = "user_publishes"
+	limitBodies        = "bodies" // of requests
 )
 
 // spending is what a connection has taken from its limits.
@@ -167,6 +168,10 @@ func (c *conn) overLimit(limit string, now, wait time.Duration) error {
 		c.gw.sayLimited(c)
 		c.sock.Close(wire.CloseRateLimited, "far too many frames, though they were refused")
 	}
+	return tooFast(wait)
+}
+
+func tooFast(wait time.Duration) error {
 	return &wire.FrameError{Code: wire.CodeRateLimited, Message: "too much in too short a time", RetryAfter: wait}
 }
 

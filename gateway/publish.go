@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"sluice/gateway/auth"
 	"sluice/gateway/limits"
 	"sluice/gateway/live"
 	"sluice/shared/store"
@@ -34,14 +35,23 @@ type publisher struct {
 
 	mu    sync.Mutex
 	queue *limits.Queue[*publication] // by user; its weights are bytes
+	room  chan struct{}               // closed when something was taken; nil: nobody waits for that
 }
 
+// publication is an event on its way. Whoever published it hears of it by the address in its field `reply`, which the
+// worker sends `published` to.
 type publication struct {
-	conn *conn
-	ref  string
-	user string
-	size int // in bytes
+	asker asker
+	ref   string
+	user  string
+	size  int // in bytes
 	store.Publication
+}
+
+// asker is who publishes: a connection, or a request over HTTP.
+type asker interface {
+	published(p wire.Published)
+	fail(ref string, err error)
 }
 
 func newPublisher(st *store.Store, h *headroom, m *metrics, log *slog.Logger) *publisher {
@@ -60,30 +70,46 @@ func (c *conn) publish(f *wire.ClientFrame) error {
 	c.mu.Lock()
 	id := c.identity
 	c.mu.Unlock()
-	if !id.CanPublish(f.To) {
-		return forbidden("this token does not allow to publish to it")
+	one, err := c.gw.publication(c, c.id, f.Ref, id, f.Publish())
+	if err != nil {
+		return err
 	}
-	if len(f.Data) > c.gw.cfg.Store.MaxData {
-		return &wire.FrameError{Code: wire.CodeTooLarge, Message: "data is larger than max_data_bytes"}
+	return c.gw.publisher.add(one)
+}
+
+func (c *conn) published(p wire.Published) { c.Tell(p) }
+
+// publication is the event of a user, unless it may not be published. It is answered to the asker, whose address on this gateway
+// is by, with the ref.
+func (g *Gateway) publication(a asker, by, ref string, id auth.Identity, e *wire.Publish) (*publication, error) {
+	if !id.CanPublish(e.To) {
+		return nil, forbidden("this token does not allow to publish to it")
 	}
-	if why := c.gw.headroom.refuses(c.gw.store.Partition(f.To)); why != "" {
-		return c.gw.publisher.refused(why)
+	if len(e.Data) > g.cfg.Store.MaxData {
+		return nil, &wire.FrameError{Code: wire.CodeTooLarge, Message: "data is larger than max_data_bytes"}
 	}
-	fields := make([]string, 0, 16)
-	fields = append(fields, "to", f.To, "data", string(f.Data), "from", wire.UserTarget(id.User),
-		"reply", wire.Reply{Server: c.gw.id, Conn: c.id, Ref: f.Ref}.String())
-	if f.Event != "" {
-		fields = append(fields, "event", f.Event)
+	if why := g.headroom.refuses(g.store.Partition(e.To)); why != "" {
+		return nil, g.publisher.refused(why)
 	}
-	if f.ID != "" {
-		fields = append(fields, "id", f.ID, "owner", id.User) // the key is the user's own
+	fields := make([]string, 0, 20)
+	fields = append(fields, "to", e.To, "data", e.Data, "from", wire.UserTarget(id.User),
+		"reply", wire.Reply{Server: g.id, Conn: by, Ref: ref}.String())
+	if e.Event != "" {
+		fields = append(fields, "event", e.Event)
 	}
-	if f.Retain.Off {
+	if e.ID != "" {
+		fields = append(fields, "id", e.ID, "owner", id.User) // the key is the user's own
+	}
+	if e.Live {
 		fields = append(fields, "retain", "0")
 	}
-	return c.gw.publisher.add(&publication{
-		c, f.Ref, id.User, len(f.Data) + besides, store.Publication{To: f.To, Fields: fields},
-	})
+	if e.Except != "" {
+		fields = append(fields, "except", e.Except)
+	}
+	if e.Base64 {
+		fields = append(fields, "enc", wire.EncBase64)
+	}
+	return &publication{a, ref, id.User, len(e.Data) + besides, store.Publication{To: e.To, Fields: fields}}, nil
 }
 
 // refused counts a publish that is refused for now, and is the answer to it.
@@ -95,17 +121,46 @@ func (p *publisher) refused(reason string) *wire.FrameError {
 // add lets an event wait, if there is room.
 func (p *publisher) add(one *publication) error {
 	p.mu.Lock()
-	_, ok := p.queue.Push(one.user, int64(one.size), one)
+	ok := p.push(one)
 	p.mu.Unlock()
 	if !ok {
 		return p.refused(refusedQueue)
+	}
+	return nil
+}
+
+// addInTurn lets an event wait, as soon as there is room. It is refused when ctx ends first.
+func (p *publisher) addInTurn(ctx context.Context, one *publication) error {
+	for {
+		p.mu.Lock()
+		ok := p.push(one)
+		if !ok && p.room == nil {
+			p.room = make(chan struct{})
+		}
+		room := p.room
+		p.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return p.refused(refusedQueue)
+		}
+	}
+}
+
+// push queues an event; p.mu is held. false: there is no room.
+func (p *publisher) push(one *publication) bool {
+	if _, ok := p.queue.Push(one.user, int64(one.size), one); !ok {
+		return false
 	}
 	p.metrics.publishes.Inc()
 	select {
 	case p.wake <- struct{}{}:
 	default:
 	}
-	return nil
+	return true
 }
 
 // take is the next batch.
@@ -122,6 +177,10 @@ func (p *publisher) take(batch []*publication) (_ []*publication, size int) {
 	}
 	for _, one := range batch { // a batch is the room that there is
 		p.queue.Done(one.user, int64(one.size))
+	}
+	if p.room != nil && len(batch) > 0 {
+		close(p.room)
+		p.room = nil
 	}
 	return batch, size
 }
@@ -152,7 +211,7 @@ func (p *publisher) append(ctx context.Context, batch []*publication) {
 	of := make([]*publication, 0, len(batch))
 	for _, one := range batch {
 		if why := p.headroom.refuses(p.store.Partition(one.To)); why != "" {
-			one.conn.fail(one.ref, p.refused(why))
+			one.asker.fail(one.ref, p.refused(why))
 			continue
 		}
 		events, of = append(events, one.Publication), append(of, one)
@@ -169,7 +228,7 @@ func (p *publisher) append(ctx context.Context, batch []*publication) {
 			p.log.Error("cannot append what clients publish; they get an error and can try again", "err", err)
 		}
 		// The outcome may be open: the client repeats with its idempotency key.
-		of[i].conn.fail(of[i].ref, p.refused(refusedRedis))
+		of[i].asker.fail(of[i].ref, p.refused(refusedRedis))
 	}
 }
 

@@ -211,14 +211,16 @@ func (g *Gateway) answer(r *wire.Record) {
 		g.kick(r.Kick, kickSlack)
 		return
 	}
-	c := g.conn(r.Conn)
-	if c == nil {
+	a := g.askers.get(r.Conn)
+	if c := g.conn(r.Conn); c != nil {
+		a = c
+	}
+	switch {
+	case a == nil:
 		g.metrics.dropped(live.DropNobody)
-		return
+	case r.Kind == wire.RecRefused:
+		a.fail(r.Ref, &wire.FrameError{Code: r.Code, Message: "the event was refused"})
+	default:
+		a.published(wire.Published{Ref: r.Ref, To: r.To, ID: r.ID, Duplicate: r.Duplicate})
 	}
-	if r.Kind == wire.RecRefused {
-		c.fail(r.Ref, &wire.FrameError{Code: r.Code, Message: "the event was refused"})
-		return
-	}
-	c.Tell(wire.Published{Ref: r.Ref, To: r.To, ID: r.ID, Duplicate: r.Duplicate})
 }

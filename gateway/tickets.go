@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
-	"net/http"
 	"sync"
 	"time"
 
@@ -38,15 +37,15 @@ func (t *tickets) take(user string, now time.Time) bool {
 }
 
 // giveTicket is POST /v1/tickets: a ticket stands for the claims and the end of the token that was shown.
-func (g *Gateway) giveTicket(ctx context.Context, id auth.Identity, _ *http.Request) (any, error) {
-	if !g.tickets.take(id.User, time.Now()) {
+func (g *Gateway) giveTicket(ctx context.Context, in *incoming) (any, error) {
+	if !g.tickets.take(in.id.User, time.Now()) {
 		return nil, &wire.FrameError{Code: wire.CodeRateLimited, Message: "too many tickets; use those that you have, or try again later"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
 	defer cancel()
 	text := rand.Text()
 	expires := g.now().Add(ticketLife).UTC().Truncate(time.Second)
-	if err := g.store.KeepTicket(ctx, text, id.Ticket(), ticketLife); err != nil {
+	if err := g.store.KeepTicket(ctx, text, in.id.Ticket(), ticketLife); err != nil {
 		return nil, err
 	}
 	return struct {

@@ -2,12 +2,10 @@ package gateway
 
 import (
 	"context"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
-	"sluice/gateway/auth"
 	"sluice/gateway/live"
 	"sluice/shared/store"
 	"sluice/shared/wire"
@@ -39,8 +37,8 @@ func newConnection(c store.Connection) connection {
 }
 
 // listUser is GET /v1/users/{id}.
-func (g *Gateway) listUser(ctx context.Context, id auth.Identity, r *http.Request) (any, error) {
-	user := r.PathValue("id")
+func (g *Gateway) listUser(ctx context.Context, in *incoming) (any, error) {
+	user, id := in.PathValue("id"), in.id
 	if user != id.User && !id.CanManage(user) {
 		return nil, forbidden("this token does not allow to list the connections of this user")
 	}
@@ -63,8 +61,8 @@ func (g *Gateway) listUser(ctx context.Context, id auth.Identity, r *http.Reques
 
 // endUser is DELETE /v1/users/{id}/connections: it asks for a kick, as any service may by an entry of the intake, and
 // does not wait for it.
-func (g *Gateway) endUser(ctx context.Context, id auth.Identity, r *http.Request) (any, error) {
-	user, q := r.PathValue("id"), r.URL.Query()
+func (g *Gateway) endUser(ctx context.Context, in *incoming) (any, error) {
+	user, id, q := in.PathValue("id"), in.id, in.URL.Query()
 	k := wire.Kick{User: user, Device: q.Get("device"), Conn: q.Get("conn"), Reason: q.Get("reason")}
 	manages := id.CanManage(user)
 	if user != id.User && !manages {

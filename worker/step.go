@@ -189,7 +189,9 @@ func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
 		if it.duplicate {
 			continue
 		}
-		it.Kind = wire.KindOf(it.Data)
+		if it.Kind == 0 { // its producer did not say
+			it.Kind = wire.KindOf(it.Data)
+		}
 		if it.route = s.byTarget[it.To]; it.route == nil {
 			it.route = &store.Route{Partition: it.source.Partition, Target: it.To}
 			s.byTarget[it.To] = it.route

@@ -258,11 +258,10 @@ func (f *ClientFrame) checkPublish() *FrameError {
 	if f.Data == nil {
 		return badRequest("publish needs data")
 	}
-	if !isEventName(f.Event) {
-		return badRequest("event is at most %d bytes without control characters, and does not begin with %s", maxEventName, OwnNames)
-	}
-	if len(f.ID) > maxField {
-		return badRequest("id is at most %d bytes", maxField)
-	}
-	return nil
+	return checkNames(f.Event, f.ID)
+}
+
+// Publish is the event of a frame `publish`.
+func (f *ClientFrame) Publish() *Publish {
+	return &Publish{To: f.To, Data: string(f.Data), Event: f.Event, ID: f.ID, Live: f.Retain.Off}
 }

@@ -43,7 +43,7 @@ type Entry struct {
 
 // ParseEntry checks the fields of a stream entry. It returns "" or the reason for
 // which the entry is a dead letter. maxData bounds data, in bytes. Unknown fields
-// are ignored. Kind is left to KindOf, since only who renders the event needs it.
+// are ignored. Kind is left to KindOf, since only who renders the event needs it, unless the producer says it.
 func ParseEntry(id ID, fields map[string]any, maxData int) (e Entry, reason string) {
 	get := func(name string) (string, bool) {
 		s, ok := fields[name].(string)
@@ -78,6 +78,9 @@ func ParseEntry(id ID, fields map[string]any, maxData int) (e Entry, reason stri
 		return e, ReasonTooLarge
 	}
 	e.Data = data
+	if enc, _ := get("enc"); enc == EncBase64 {
+		e.Kind = Binary
+	}
 	if e.Name, ok = get("event"); ok && !isEventName(e.Name) {
 		return e, ReasonBadName
 	}
@@ -108,7 +111,7 @@ const FieldAdded = "added"
 
 // Fields are those of an entry that mean something; whoever passes an entry on
 // leaves out the others. Gateways set owner, for what clients publish.
-var Fields = []string{"to", "data", "event", "id", "retain", "except", "from", "reply", "traceparent", "owner",
+var Fields = []string{"to", "data", "event", "id", "retain", "except", "from", "reply", "traceparent", "owner", "enc",
 	"control", "device", "conn", "reason", "for"}
 
 // isEventName reports whether producers may name an event so: on event streams some names are Sluice's own.
@@ -130,6 +133,10 @@ func plainText(s string, limit int) bool {
 
 // DataKind says how an event's data stands in its frame.
 type DataKind byte
+
+// EncBase64 is the field enc of an entry and of a frame: data is shown in base64. Of an entry it says so whatever
+// data looks like.
+const EncBase64 = "base64"
 
 // The kinds of data.
 const (

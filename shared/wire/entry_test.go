@@ -122,7 +122,7 @@ func TestParseEntryDeadLetters(t *testing.T) {
 
 // What is passed on from the intake is what ParseEntry reads.
 func TestFields(t *testing.T) {
-	all := entryFields("event", "e", "id", "k", "retain", "0", "except", "c", "from", "f", "reply", "a b c", "traceparent", "t", "owner", "u", "colour", "blue",
+	all := entryFields("event", "e", "id", "k", "retain", "0", "except", "c", "from", "f", "reply", "a b c", "traceparent", "t", "owner", "u", "enc", "base64", "colour", "blue",
 		"device", "d", "conn", "c", "reason", "r", "for", "1")
 	kick := map[string]any{"to": "user:alice", "control": "kick"}
 	for _, name := range []string{"device", "conn", "reason", "for"} {

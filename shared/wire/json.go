@@ -14,8 +14,8 @@ import (
 // jsonDepth is how deep encoding/json reads. Other decoders may stop earlier.
 const jsonDepth = 10_000
 
-// members are the names and values of a JSON object, in order. The text must be
-// valid JSON, so that only what ends a name or a value has to be looked for. Both
+// members are the names and values of a JSON object, in order; of an array the values,
+// without names. The text must be valid JSON, so that only what ends a name or a value has to be looked for. Both
 // share its memory.
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {

@@ -1,0 +1,208 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"mime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"sluice/shared/wire"
+)
+
+// publishTimeout is how long a request waits for its events to be appended.
+const publishTimeout = 10 * time.Second
+
+// notKnown is what a request is told of an event that may be appended or not.
+const notKnown = "it is not known whether the event was appended; send it again with the same id"
+
+// askers are the requests that wait for `published`, by the address that they have for it.
+type askers struct {
+	mu   sync.Mutex
+	byID map[string]asker
+}
+
+func (a *askers) get(id string) asker {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.byID[id]
+}
+
+// add gives one an address, until leave.
+func (a *askers) add(one asker) (id string, leave func()) {
+	id = rand.Text()[:16] // as connections have
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.byID == nil {
+		a.byID = make(map[string]asker)
+	}
+	a.byID[id] = one
+	return id, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.byID, id)
+	}
+}
+
+// posting gathers the answers to the events of a request. A ref is an event's number.
+type posting struct {
+	g *Gateway
+
+	mu      sync.Mutex
+	answers []posted
+	left    int           // without an answer
+	done    chan struct{} // closed when none is left
+}
+
+// posted is the answer to one event: one of the two.
+type posted struct {
+	published *wire.Published
+	refused   *wire.FrameError
+}
+
+func (g *Gateway) newPosting(events int) *posting {
+	p := &posting{g: g, answers: make([]posted, events), left: events, done: make(chan struct{})}
+	if events == 0 {
+		close(p.done)
+	}
+	return p
+}
+
+func (p *posting) published(a wire.Published) { p.set(a.Ref, posted{published: &a}) }
+
+func (p *posting) fail(ref string, err error) {
+	p.set(ref, posted{refused: p.g.forClients(err, "path", "/v1/events")})
+}
+
+// set takes an event's answer; the first one counts.
+func (p *posting) set(ref string, a posted) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, err := strconv.Atoi(ref)
+	if err != nil || n < 0 || n >= len(p.answers) || p.answers[n] != (posted{}) {
+		return
+	}
+	p.answers[n] = a
+	if p.left--; p.left == 0 {
+		close(p.done)
+	}
+}
+
+// all are the answers as far as they have come.
+func (p *posting) all() []posted {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.answers {
+		if p.answers[i] == (posted{}) {
+			p.answers[i].refused = &wire.FrameError{Code: wire.CodeUnavailable, Message: notKnown}
+		}
+	}
+	return p.answers
+}
+
+// postEvents is POST /v1/events. It is answered when the workers have appended the events.
+func (g *Gateway) postEvents(ctx context.Context, in *incoming) (any, error) {
+	key, err := idempotencyKey(in.Header.Values("Idempotency-Key"))
+	if err != nil {
+		return nil, err
+	}
+	form, _, _ := mime.ParseMediaType(in.Header.Get("Content-Type")) // what is none of ours is read as JSON
+	posts, single, wrong := wire.ParsePosts(form, in.body, key)
+	if wrong != nil {
+		return nil, wrong
+	}
+	c := cost{frames: float64(len(posts)), publishes: float64(len(posts)), bytes: float64(len(in.body))}
+	data := 0.0
+	for i := range posts {
+		data += float64(len(posts[i].Data)) // of a list of targets each has it
+	}
+	c.bytes = max(c.bytes, data)
+	if err := g.charge(in, c); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	p := g.newPosting(len(posts))
+	by, leave := g.askers.add(p)
+	defer leave()
+	for i := range posts {
+		ref := strconv.Itoa(i)
+		if err := g.post(ctx, p, by, ref, in, &posts[i]); err != nil {
+			p.fail(ref, err)
+		}
+	}
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+	}
+	return g.tellPosted(posts, p.all(), single)
+}
+
+// post sends one event of a request on its way.
+func (g *Gateway) post(ctx context.Context, p *posting, by, ref string, in *incoming, e *wire.Post) error {
+	if e.Err != nil {
+		return e.Err
+	}
+	one, err := g.publication(p, by, ref, in.id, &e.Publish)
+	if err != nil {
+		return err
+	}
+	return g.publisher.addInTurn(ctx, one)
+}
+
+// tellPosted is the answer to a request: about one event, or a list. It is an error if nothing is known of any event.
+func (g *Gateway) tellPosted(posts []wire.Post, answers []posted, single bool) (any, error) {
+	type result struct {
+		To        string     `json:"to,omitempty"`
+		ID        string     `json:"id,omitempty"`
+		Duplicate *bool      `json:"duplicate,omitempty"`
+		Error     *errorBody `json:"error,omitempty"`
+	}
+	list := make([]result, len(answers))
+	later := 0
+	for i, a := range answers {
+		list[i].To = posts[i].To
+		if r := a.refused; r != nil {
+			if single {
+				return nil, r
+			}
+			if r.Code == wire.CodeUnavailable {
+				later++
+			}
+			list[i].Error = &errorBody{r.Code, r.Message}
+			continue
+		}
+		list[i].ID, list[i].Duplicate = a.published.ID.String(), &a.published.Duplicate
+	}
+	switch {
+	case single:
+		return list[0], nil
+	case later > 0 && later == len(list):
+		return nil, answers[0].refused
+	}
+	for i := range list {
+		if e := list[i].Error; e != nil {
+			g.metrics.errors.WithLabelValues(e.Code).Inc()
+		}
+	}
+	return struct {
+		Events []result `json:"events"`
+	}{list}, nil
+}
+
+// idempotencyKey is that of the header, "" for none. It may stand in quotes, as a string of structured fields does (RFC 9651).
+func idempotencyKey(values []string) (string, error) {
+	if len(values) == 0 {
+		return "", nil
+	}
+	key := strings.TrimSpace(values[0])
+	if n := len(key); n >= 2 && key[0] == '"' && key[n-1] == '"' {
+		key = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(key[1 : n-1])
+	}
+	if key == "" || len(values) > 1 {
+		return "", &wire.FrameError{Code: wire.CodeBadRequest, Message: "Idempotency-Key is one value, and not empty"}
+	}
+	return key, nil
+}

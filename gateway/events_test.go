@@ -1,0 +1,172 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sluice/gateway/auth"
+	"sluice/gateway/limits"
+	"sluice/shared/wire"
+)
+
+// TestPostsWaitForRoom: a request whose events are more than a user may let wait feeds them in as there is room, in order, and holds
+// up nobody else; when its time is over it is told that they were refused.
+func TestPostsWaitForRoom(t *testing.T) {
+	p := testPublisher(t)
+	const size, events = 64 << 10, 200 // 12.5 MiB
+	fed := make(chan error, 1)
+	go func() {
+		for n := range events {
+			if err := p.addInTurn(t.Context(), of("anna", n, size)); err != nil {
+				fed <- err
+				return
+			}
+		}
+		fed <- nil
+	}()
+	next := 0
+	for deadline := time.Now().Add(10 * time.Second); next < events; {
+		if time.Now().After(deadline) {
+			t.Fatalf("only %d of %d events came", next, events)
+		}
+		p.mu.Lock()
+		waiting := p.queue.Waiting()
+		p.mu.Unlock()
+		if waiting*size > userBytes {
+			t.Fatalf("%d events of a user wait", waiting)
+		}
+		batch, _ := p.take(nil)
+		for _, one := range batch {
+			if one.ref != fmt.Sprint(next) {
+				t.Fatalf("event %s comes as number %d", one.ref, next)
+			}
+			next++
+		}
+	}
+	if err := <-fed; err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; p.add(of("anna", n, size)) == nil; n++ {
+		if n > events {
+			t.Fatal("there is no bound")
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	var refused *wire.FrameError
+	if err := p.addInTurn(ctx, of("anna", 0, size)); !errors.As(err, &refused) || refused.Code != wire.CodeUnavailable {
+		t.Errorf("without room: %v", err)
+	}
+	if err := p.add(of("bob", 0, size)); err != nil {
+		t.Errorf("another user: %v", err)
+	}
+}
+
+// TestBodiesShareABudget: a user whose bodies take its share waits for itself only, and is refused in the end.
+func TestBodiesShareABudget(t *testing.T) {
+	g := &Gateway{
+		metrics: newMetrics(prometheus.NewRegistry()), users: limits.NewParties(), log: slog.New(slog.DiscardHandler),
+		bodies: limits.NewSemaphore(limits.Bounds{Size: 300, KeySize: 100, Waiting: 10, KeyWaiting: 5}),
+	}
+	read := func(ctx context.Context, user string, body io.Reader, most int) (func(), error) {
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/v1/events", body)
+		return g.readBody(httptest.NewRecorder(), &incoming{Request: r, id: auth.Identity{User: user}}, most)
+	}
+	done, err := read(t.Context(), "anna", strings.NewReader(strings.Repeat("x", 90)), 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	impatient, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	var refused *wire.FrameError
+	if _, err := read(impatient, "anna", strings.NewReader(strings.Repeat("x", 20)), 1000); !errors.As(err, &refused) || refused.Code != wire.CodeUnavailable {
+		t.Errorf("more than a user's share: %v", err)
+	}
+	other, err := read(t.Context(), "bob", strings.NewReader(strings.Repeat("x", 90)), 1000)
+	if err != nil {
+		t.Fatalf("another user: %v", err)
+	}
+	other()
+	done()
+	// A length that is not told counts as the most that there may be, and is no way around it.
+	if _, err := read(t.Context(), "anna", io.LimitReader(zeros{}, 1<<40), 50); !errors.As(err, &refused) || refused.Code != wire.CodeTooLarge {
+		t.Errorf("a body without end: %v", err)
+	}
+	if n := g.bodies.Taken(); n != 0 {
+		t.Errorf("%d bytes are still taken", n)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// TestPosting: of the answers to an event the first one counts, what comes for others is dropped, and what has not come is not known.
+func TestPosting(t *testing.T) {
+	g := &Gateway{metrics: newMetrics(prometheus.NewRegistry()), log: slog.New(slog.DiscardHandler)}
+	p := g.newPosting(3)
+	p.published(wire.Published{Ref: "1", To: "all", ID: wire.ID{Ms: 7}})
+	p.fail("1", errors.New("too late"))
+	p.fail("2", &wire.FrameError{Code: wire.CodeForbidden})
+	for _, ref := range []string{"", "-1", "3", "x", "99999999999999999999"} {
+		p.published(wire.Published{Ref: ref})
+	}
+	select {
+	case <-p.done:
+		t.Error("all are answered")
+	default:
+	}
+	got := p.all()
+	if got[0].refused == nil || got[0].refused.Message != notKnown || got[1].published == nil || got[1].published.ID.Ms != 7 || got[2].refused.Code != wire.CodeForbidden {
+		t.Errorf("the answers are %+v", got)
+	}
+	one := wire.Post{}
+	answer, err := g.tellPosted([]wire.Post{one, one, one}, got, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	w := httptest.NewRecorder()
+	answerJSON(w, http.StatusOK, answer)
+	text.Write(w.Body.Bytes())
+	want := `{"events":[{"error":{"code":"unavailable","message":"` + notKnown + `"}},{"id":"7-0","duplicate":false},{"error":{"code":"forbidden","message":""}}]}` + "\n"
+	if text.String() != want {
+		t.Errorf("the answer is %s, want %s", text.String(), want)
+	}
+	if _, err := g.tellPosted([]wire.Post{one}, g.newPosting(1).all(), false); err == nil {
+		t.Error("nothing is known, and it is no error")
+	}
+	select {
+	case <-g.newPosting(0).done:
+	default:
+		t.Error("no events have to wait")
+	}
+}
+
+// TestIdempotencyKeyHeader reads the header.
+func TestIdempotencyKeyHeader(t *testing.T) {
+	for _, tc := range []struct {
+		values []string
+		want   string
+		bad    bool
+	}{
+		{nil, "", false}, {[]string{"k"}, "k", false}, {[]string{` "a \"b\" \\c" `}, `a "b" \c`, false}, {[]string{`"`}, `"`, false},
+		{[]string{""}, "", true}, {[]string{`""`}, "", true}, {[]string{"a", "b"}, "", true},
+	} {
+		got, err := idempotencyKey(tc.values)
+		if got != tc.want || (err != nil) != tc.bad {
+			t.Errorf("%q is read as %q, %v", tc.values, got, err)
+		}
+	}
+}
