@@ -232,6 +232,11 @@ func TestCheck(t *testing.T) {
 			l.alice().drop(9, 11)
 			l.alice().Frames[7] = Frame{Kind: Asked, To: room, Device: true, ID: id(2), At: at(2)}
 		}, "unexplained gaps: its prev"},
+		{"a device whose cursor was flushed had nothing from its new one on", func(l *Log) {
+			l.Flushes = append(l.Flushes, at(50))
+			l.deviceTwice()
+		}, ""},
+		{"a device whose cursor was there had nothing from a new one on", func(l *Log) { l.deviceTwice() }, "lost: the cursor was"},
 		{"a device whose cursor is from before a flush is told again", func(l *Log) {
 			l.wipe(Flushed, at(40))
 			l.told()

@@ -257,7 +257,13 @@ func (v *viewer) stands(w *view, f *Frame) {
 		w.moveTo(f.ID)
 		w.all = false
 	}
-	if v.log.Config.Rules.Devices && v.client.Device && (w.began.IsZero() || (w.device && w.unheard)) {
+	if !v.log.Config.Rules.Devices || !v.client.Device {
+		return
+	}
+	if w.device && v.rewrote(w, f.At) {
+		w.acked = wire.Later(w.acked, f.ID) // its cursor may stand where the subscription does
+	}
+	if w.began.IsZero() || (w.device && w.unheard) {
 		w.began, w.acked = f.At, wire.Later(w.acked, wire.Later(f.ID, w.from))
 		if w.device && w.unheard {
 			w.unheard = false
@@ -271,9 +277,7 @@ func (v *viewer) stands(w *view, f *Frame) {
 // rewritten takes the cursor of a device to be as far as the client ever was: FLUSHALL has deleted it since it was
 // written, and it was written again, where the subscription stood then, maybe just before a gap.
 func (v *viewer) rewritten(w *view, by time.Time) {
-	if !w.began.IsZero() && slices.ContainsFunc(v.log.Flushes, func(at time.Time) bool {
-		return at.After(w.began.Add(-justThen)) && at.Before(by)
-	}) {
+	if v.rewrote(w, by) {
 		w.began = by
 		for i, s := range w.history {
 			if w.got[i] == settled {
@@ -281,6 +285,13 @@ func (v *viewer) rewritten(w *view, by time.Time) {
 			}
 		}
 	}
+}
+
+// rewrote reports whether the cursor of a device may have been deleted by FLUSHALL since it was written, until a time.
+func (v *viewer) rewrote(w *view, by time.Time) bool {
+	return !w.began.IsZero() && slices.ContainsFunc(v.log.Flushes, func(at time.Time) bool {
+		return at.After(w.began.Add(-justThen)) && at.Before(by)
+	})
 }
 
 func (v *viewer) event(w *view, f *Frame) {
