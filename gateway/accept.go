@@ -22,7 +22,7 @@ func (g *Gateway) handler() http.Handler {
 	for _, r := range g.routes() {
 		mux.HandleFunc(r.pattern, g.door(r))
 	}
-	mux.HandleFunc("GET /sluice.js", script())
+	mux.HandleFunc("GET /sluice.js", g.perAddress(script()))
 	if g.page != nil {
 		mux.Handle("/", g.page)
 	}

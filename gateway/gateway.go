@@ -108,7 +108,7 @@ func New(o Options) (*Gateway, error) {
 		conns: make(map[string]*conn),
 	}
 	g.listener = listen.New(o.Listener, listen.Options{
-		Config: o.Config.Listen, Files: listen.Files(), Log: g.log,
+		Config: o.Config.Listen, Files: listen.Files(), Bound: g.sockets.Bound, Log: g.log,
 		Refused: func(reason string, client netip.Addr) { g.countRefusal(reason, 0, client) },
 	})
 	watchPending(o.Registry, g.listener.Pending)

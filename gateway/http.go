@@ -69,12 +69,21 @@ func (g *Gateway) door(to route) http.HandlerFunc {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Add("Vary", "Origin")
-		if !g.verifier.OriginAllowed(r) {
+		allowed := g.verifier.OriginAllowed(r)
+		if allowed {
+			allowOrigin(w, r)
+		}
+		if wait := g.strangerWaits(r); wait > 0 {
+			w.Header().Set("Connection", "close") // else the next requests are there already
+			g.answerError(w, g.forClients(tooFast(wait)))
+			return
+		}
+		if !allowed {
+			g.countStranger(r)
 			g.refused(r, refusedPage)
 			g.answerError(w, refusedPage.frameError())
 			return
 		}
-		allowOrigin(w, r)
 		if r.Method == http.MethodOptions {
 			w.WriteHeader(http.StatusNoContent)
 			return
@@ -116,6 +125,7 @@ func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, to route
 	}
 	id, refused := g.identify(r.Context(), token)
 	if refused != nil {
+		g.countStranger(r)
 		g.refused(r, refused)
 		return nil, refused.frameError()
 	}

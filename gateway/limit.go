@@ -65,6 +65,37 @@ func (g *Gateway) knock(w http.ResponseWriter, r *http.Request) (v *visit, ok bo
 	return v, ok
 }
 
+// perAddress counts requests as handshakes of their address, so that those of strangers are limited, too.
+func (g *Gateway) perAddress(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		client := listen.Of(r).Client(r)
+		if wait := g.addresses.Handshake(listen.Share(client), g.limits.HandshakeRate); wait > 0 {
+			g.turnAway(w, client, "address_rate", "too many requests from this address", wait)
+			return
+		}
+		next(w, r)
+	}
+}
+
+// strangerWaits counts a request without a token as perAddress does, and returns how long it has to wait. One with a token
+// is its user's, and is counted once that was refused (countStranger).
+func (g *Gateway) strangerWaits(r *http.Request) (wait time.Duration) {
+	client := listen.Of(r).Client(r)
+	count := g.addresses.Handshake
+	if _, found := auth.Bearer(r); found {
+		count = g.addresses.MayShake
+	}
+	if wait = count(listen.Share(client), g.limits.HandshakeRate); wait > 0 {
+		g.countRefusal("address_rate", http.StatusTooManyRequests, client)
+	}
+	return wait
+}
+
+// countStranger counts a request whose token was refused.
+func (g *Gateway) countStranger(r *http.Request) {
+	_ = g.addresses.Handshake(listen.Share(listen.Of(r).Client(r)), g.limits.HandshakeRate) // the next one waits
+}
+
 // turnAway answers before the upgrade: it must cost little.
 func (g *Gateway) turnAway(w http.ResponseWriter, client netip.Addr, reason, text string, wait time.Duration) {
 	g.countRefusal(reason, http.StatusTooManyRequests, client)

@@ -24,21 +24,29 @@ type Bucket struct{ full atomic.Int64 }
 // Take takes units, or says how long to wait until there are enough. now is a time that
 // never goes back. More units than fit count as a full bucket.
 func (b *Bucket) Take(now time.Duration, r Rate, units float64) (wait time.Duration) {
-	if r <= 0 {
-		return 0
-	}
-	units = min(units, float64(r.Burst()))
-	cost := int64(math.Ceil(units * float64(time.Second) / float64(r)))
 	for {
 		old := b.full.Load()
-		full := max(old, int64(now)) + cost
-		if wait := full - int64(now) - int64(BurstTime); wait > 0 {
-			return time.Duration(wait)
-		}
-		if b.full.CompareAndSwap(old, full) {
-			return 0
+		full, wait := after(old, now, r, units)
+		if wait > 0 || full == old || b.full.CompareAndSwap(old, full) {
+			return wait
 		}
 	}
+}
+
+// Wait is what Take would say. It takes nothing.
+func (b *Bucket) Wait(now time.Duration, r Rate, units float64) time.Duration {
+	_, wait := after(b.full.Load(), now, r, units)
+	return wait
+}
+
+// after is when a bucket is full again from which units are taken now, or how long they have to wait.
+func after(full int64, now time.Duration, r Rate, units float64) (int64, time.Duration) {
+	if r <= 0 {
+		return full, 0
+	}
+	units = min(units, float64(r.Burst()))
+	then := max(full, int64(now)) + int64(math.Ceil(units*float64(time.Second)/float64(r)))
+	return then, max(0, time.Duration(then-int64(now))-BurstTime)
 }
 
 // IsFull reports whether a new bucket would be the same.

@@ -13,7 +13,7 @@ type Config struct {
 
 	UserConnections    int  `env:"SLUICE_MAX_CONNECTIONS_PER_USER" envDefault:"100" min:"1" max:"10000000" or:"0" help:"How many connections one user may have to this gateway. 0: any number."`
 	AddressConnections int  `env:"SLUICE_MAX_CONNECTIONS_PER_ADDRESS" envDefault:"10000" min:"1" max:"10000000" or:"0" help:"How many connections one client address (of IPv6: one /64) may have to this gateway. Behind a load balancer SLUICE_TRUSTED_PROXIES must be set, else all clients have its address. 0: any number."`
-	HandshakeRate      Rate `env:"SLUICE_MAX_HANDSHAKE_RATE" envDefault:"150" min:"1" max:"1000000" or:"0" help:"How many handshakes a second may come from one client address; ten seconds' worth may come at once. 0: any number."`
+	HandshakeRate      Rate `env:"SLUICE_MAX_HANDSHAKE_RATE" envDefault:"150" min:"1" max:"1000000" or:"0" help:"How many handshakes, and HTTP requests without a good token, a second may come from one client address; ten seconds' worth may come at once. 0: any number."`
 	UserTargets        int  `env:"SLUICE_MAX_TARGETS_PER_USER" envDefault:"10000" min:"2" max:"10000000" or:"0" help:"How many subscriptions all connections of one user to this gateway may have. 0: any number."`
 }
 

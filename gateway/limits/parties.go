@@ -56,6 +56,16 @@ func (p *Parties) Enter(key string, most int) (party *Party, ok bool) {
 	return party, true
 }
 
+// MayShake says how long the next Handshake would have to wait.
+func (p *Parties) MayShake(key string, r Rate) (wait time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if party := p.parties[key]; party != nil {
+		return party.Handshakes.Wait(p.Now(), r, 1)
+	}
+	return 0
+}
+
 // Handshake takes one from the key's bucket, or says how long to wait.
 func (p *Parties) Handshake(key string, r Rate) (wait time.Duration) {
 	if r <= 0 {

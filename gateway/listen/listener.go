@@ -39,6 +39,7 @@ type Options struct {
 	Config
 	Files   int                                    // descriptors that this process may open; 0: not known
 	Refused func(reason string, client netip.Addr) // counts
+	Bound   func(net.Conn)                         // sets what the kernel may keep for a connection; nil: as the system is set
 	Log     *slog.Logger
 }
 
@@ -186,6 +187,9 @@ func (l *Listener) enter(nc net.Conn) *Conn {
 	}
 	l.mu.Unlock()
 	if !full {
+		if l.o.Bound != nil {
+			l.o.Bound(nc)
+		}
 		return c
 	}
 	l.o.Refused(ReasonFull, c.addr)

@@ -101,10 +101,15 @@ const handshakeTimeout = 5 * time.Second
 // newConn makes a socket of a connection; link is nil where it cannot be polled.
 func (g *Group) newConn(nc net.Conn, f *framing) *Conn {
 	c := &Conn{group: g, framing: f}
+	c.link = g.poller.link(nc, c)
+	return c
+}
+
+// Bound bounds what the kernel keeps for a client that does not read. It is called when a connection was accepted: answers
+// to requests wait there, too.
+func (g *Group) Bound(nc net.Conn) {
 	if tcp := tcpOf(nc); tcp != nil && g.opts.SendBuffer > 0 {
 		_ = tcp.SetWriteBuffer(g.opts.SendBuffer)
 	}
 	boundUnsent(nc, g.opts.QueueBytes)
-	c.link = g.poller.link(nc, c)
-	return c
 }

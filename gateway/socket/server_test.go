@@ -137,6 +137,20 @@ func echo(p *peer, data []byte) {
 	}
 }
 
+// bounding bounds what the kernel keeps, as who accepts has to.
+type bounding struct {
+	net.Listener
+	group *Group
+}
+
+func (b bounding) Accept() (net.Conn, error) {
+	nc, err := b.Listener.Accept()
+	if err == nil {
+		b.group.Bound(nc)
+	}
+	return nc, err
+}
+
 // serve starts a server; it is stopped at the end of the test.
 func serve(t testing.TB, o Options, onMessage func(*peer, []byte)) *server {
 	t.Helper()
@@ -179,7 +193,7 @@ func serveOn(t testing.TB, o Options, onMessage func(*peer, []byte), accepts fun
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	var parts sync.WaitGroup
-	parts.Go(func() { _ = hs.Serve(accepts(l)) })
+	parts.Go(func() { _ = hs.Serve(accepts(bounding{l, s.group})) })
 	parts.Go(func() {
 		if err := s.group.Run(ctx); err != nil {
 			t.Error(err)

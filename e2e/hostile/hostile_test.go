@@ -1,0 +1,145 @@
+package hostile_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	quietTime  = 1500 * time.Millisecond
+	attackTime = 1200 * time.Millisecond
+	tries      = 3 // of a comparison of times, on a machine that others use too
+
+	// What others may have to wait longer during an attack.
+	timesLonger = 3
+	plusLonger  = 20 * time.Millisecond
+
+	// settled is how long the gateway has after an attack until it is as before.
+	settled = 5 * time.Second
+	// What may be there beyond before: bystanders come and go.
+	moreConnections, moreGoroutines, moreHeap = 3, 25, 16 << 20
+)
+
+// TestAttacks: in each attack the gateway lives within its memory, no bystander loses an event, has one twice, is closed
+// or waits much longer, and soon after the attacker has left all is as before.
+func TestAttacks(t *testing.T) {
+	s := start(t)
+	s.fill(largeTopics, largeEvents, largeSize)
+	b := s.begin()
+	quiet, note, err := b.spend(func() { time.Sleep(quietTime) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := s.look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("quiet: %s; %+v, resident %d MB", note, before, resident(s.gateway.cmd.Process.Pid)>>20)
+	for _, row := range attacks {
+		t.Run(row.name, func(t *testing.T) {
+			for try := 1; ; try++ {
+				p99, err := s.endure(t, b, row.name, before)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if p99 <= timesLonger*quiet+plusLonger {
+					return
+				}
+				if try == tries {
+					t.Fatalf("the bystanders' p99 is %v, and without an attack %v", p99, quiet)
+				}
+				if quiet, note, err = b.spend(func() { time.Sleep(quietTime) }); err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("p99 %v; compared again, quiet: %s", p99, note)
+			}
+		})
+		if s.gateway.ended() {
+			t.Fatal("the gateway has ended")
+		}
+	}
+}
+
+// endure lets the gateway be attacked once.
+func (s *system) endure(t *testing.T, b *bystanders, name string, before state) (p99 time.Duration, err error) {
+	t.Helper()
+	peak := s.watchMemory()
+	did := ""
+	p99, note, err := b.spend(func() { did = s.attack(t, name) })
+	most := peak()
+	t.Logf("%s: %s; resident %d MB at most", did, note, most>>20)
+	if s.gateway.ended() {
+		return 0, errors.New("the gateway has ended")
+	}
+	if err != nil {
+		return 0, err
+	}
+	if most > memoryBound {
+		return 0, fmt.Errorf("the gateway had %d MB, allowed are %d", most>>20, memoryBound>>20)
+	}
+	return p99, eventually(settled, func() error {
+		now, err := s.look()
+		if err == nil && (now.connections > before.connections+moreConnections || now.goroutines > before.goroutines+moreGoroutines || now.heap > before.heap+moreHeap) {
+			err = fmt.Errorf("the attacker has left, and it is %+v; before it was %+v", now, before)
+		}
+		return err
+	})
+}
+
+// attack runs one attack for its time, and returns what it says that it did.
+func (s *system) attack(t *testing.T, name string) string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), attackVariable+"="+name, targetVariable+"="+s.addr)
+	cmd.SysProcAttr = dieWithParent()
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	text := bufio.NewReader(out)
+	if _, err := text.ReadString('\n'); err != nil {
+		t.Errorf("the attacker has not begun: %v", err)
+	}
+	time.Sleep(attackTime)
+	_ = in.Close()
+	did, _ := io.ReadAll(text)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the attacker: %v", err)
+	}
+	return strings.TrimSpace(string(did))
+}
+
+// TestAttacksAreDocumented: the table of attacks for operators and the one here have the same names.
+func TestAttacksAreDocumented(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range attacks {
+		if !strings.Contains(string(text), "`TestAttacks/"+row.name+"`") {
+			t.Errorf("docs/operations.md does not have `TestAttacks/%s`", row.name)
+		}
+	}
+	for _, part := range strings.Split(string(text), "`TestAttacks/")[1:] {
+		name, _, _ := strings.Cut(part, "`")
+		if _, ok := find(name); !ok {
+			t.Errorf("docs/operations.md has `TestAttacks/%s`, which there is not", name)
+		}
+	}
+}
