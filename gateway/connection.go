@@ -46,6 +46,7 @@ type conn struct {
 	bad      uint8 // refused frames in a row; only the reader uses it
 	badAuths uint8 // the same of refused frames `auth`
 	opened   bool
+	long     bool // its first frame has a place of gw.longFrames
 	leaving  bool // its subscriptions are over, a close follows
 	closed   bool
 	welcomed bool  // welcome was queued
@@ -113,18 +114,6 @@ func (c *conn) interrupt() {
 	}
 }
 
-// awaitConnect waits for the frame `connect`.
-func (c *conn) awaitConnect(r *request) {
-	c.request = r
-	c.start()
-	evict := func() { c.sock.Close(wire.CloseOverloaded, live.TryAgain) }
-	if !c.visit.entry.OnEvict(evict) {
-		evict()
-	}
-	c.sock.After(connectTimeout, func() { c.refuse(refusedLate) })
-	c.sock.Start()
-}
-
 // refuse closes a connection that was started, and is not let in.
 func (c *conn) refuse(r *refusal) {
 	c.gw.countRefusal(r.reason, r.code, c.clientAddr())
@@ -133,11 +122,11 @@ func (c *conn) refuse(r *refusal) {
 
 // Message handles a frame of the client.
 func (c *conn) Message(data []byte) {
-	f, err := wire.ParseClientFrame(data)
 	if !c.opened { // this goroutine sets it, or who opens before the socket is released
-		c.connect(f, err)
+		c.connect(data)
 		return
 	}
+	f, err := wire.ParseClientFrame(data)
 	if limit := c.charge(&f); limit != nil {
 		err = limit
 	}
@@ -156,36 +145,6 @@ func (c *conn) Message(data []byte) {
 	if c.bad++; c.bad > maxBadFrames {
 		c.sock.Close(wire.CloseBadRequest, "too many bad frames in a row")
 	}
-}
-
-func (c *conn) connect(f wire.ClientFrame, err error) {
-	if err != nil || f.Type != "connect" {
-		c.refuse(refusedFrame)
-		return
-	}
-	c.sock.After(0, nil) // it brought a token in time
-	ctx, done := c.Work()
-	id, refused := c.gw.identify(ctx, f.Token)
-	done()
-	if refused != nil {
-		c.refuse(refused)
-		return
-	}
-	asked := c.request.wanted(c.gw.cfg.MaxTargets)
-	c.request = nil
-	if f.Device != "" {
-		asked.device = f.Device
-	}
-	asked.resume = asked.resume || f.Resume.Device
-	asked.retained = asked.retained || f.OnGap == wire.OnGapRetained
-	asked.wants = append(asked.wants, positions(f.Resume.Positions)...)
-	if refused := c.admit(id, asked); refused != nil {
-		c.refuse(refused)
-		return
-	}
-	c.opened = true
-	c.sock.Hold()
-	c.gw.openers.add(opening{c, id, asked})
 }
 
 // handle does what a frame asks for. Errors are for the client.
@@ -389,6 +348,7 @@ func (c *conn) Closed(code int) {
 	c.interrupt()
 	c.leave()
 	c.gw.acks.flush(c)
+	c.endLong()
 	c.gw.unregister(c)
 	if c.account != nil {
 		c.gw.users.Leave(c.account)

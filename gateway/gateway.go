@@ -51,23 +51,24 @@ type Gateway struct {
 	verifier *auth.Verifier
 	page     http.Handler
 
-	users     *limits.Parties
-	addresses *limits.Parties
-	lines     limits.Bucket // of the log, about clients that are refused
-	sockets   *socket.Group
-	openers   *openers
-	tickets   tickets
-	flow      *live.Flow
-	sessions  *sessions.Sessions
-	headroom  *headroom
-	publisher *publisher
-	askers    askers
-	bodies    *limits.Semaphore // of requests, in bytes, by user
-	acks      *acks
-	history   *history.Reader
-	lags      *lags
-	cursors   *cursors
-	kicks     *kicks
+	users      *limits.Parties
+	addresses  *limits.Parties
+	lines      limits.Bucket // of the log, about clients that are refused
+	sockets    *socket.Group
+	openers    *openers
+	longFrames *limits.Semaphore // by address: frames `connect` that hide their token
+	tickets    tickets
+	flow       *live.Flow
+	sessions   *sessions.Sessions
+	headroom   *headroom
+	publisher  *publisher
+	askers     askers
+	bodies     *limits.Semaphore // of requests, in bytes, by user
+	acks       *acks
+	history    *history.Reader
+	lags       *lags
+	cursors    *cursors
+	kicks      *kicks
 
 	cursorReads chan struct{} // bounds the reads of cursors under way
 
@@ -114,6 +115,7 @@ func New(o Options) (*Gateway, error) {
 	watchPending(o.Registry, g.listener.Pending)
 	g.openers = newOpeners(&g.wg)
 	g.bodies = limits.NewSemaphore(limits.Bounds{Size: bodyBytes, KeySize: userBodies, Waiting: waitingBodies, KeyWaiting: waitingOfAUser})
+	g.longFrames = newLongFrames()
 	g.cursorReads = make(chan struct{}, mostCursorReads)
 	g.sessions = sessions.New(sessions.Options{
 		Server: id, Store: o.Store, Partitions: o.Config.Store.Partitions, TTL: o.Config.Store.SessionTTL,

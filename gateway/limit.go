@@ -99,6 +99,7 @@ func (g *Gateway) countStranger(r *http.Request) {
 // turnAway answers before the upgrade: it must cost little.
 func (g *Gateway) turnAway(w http.ResponseWriter, client netip.Addr, reason, text string, wait time.Duration) {
 	g.countRefusal(reason, http.StatusTooManyRequests, client)
+	w.Header().Set("Connection", "close") // else the next requests are there already
 	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	http.Error(w, text, http.StatusTooManyRequests)
 }

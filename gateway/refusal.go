@@ -26,6 +26,7 @@ var (
 	refusedLater    = &refusal{"no_redis", wire.CloseOverloaded, live.TryAgain}
 	refusedNoBearer = &refusal{"no_token", wire.CloseUnauthorized, "a token is needed: Authorization: Bearer"}
 	refusedFrame    = &refusal{"no_token", wire.CloseUnauthorized, "the first frame must be connect, with a token"}
+	refusedLong     = &refusal{"long_frames", wire.CloseOverloaded, "too many large frames connect wait for their token; put it first"}
 	refusedNone     = &refusal{"no_token", wire.CloseUnauthorized, "a token is needed: Authorization: Bearer, ?token= or ?ticket="}
 
 	refusedConnections = &refusal{"user_connections", wire.CloseOverloaded, "this user has as many connections as it may have"}

@@ -45,20 +45,23 @@ func TestAttacks(t *testing.T) {
 	t.Logf("quiet: %s; %+v, resident %d MB", note, before, resident(s.gateway.cmd.Process.Pid)>>20)
 	for _, row := range attacks {
 		t.Run(row.name, func(t *testing.T) {
+			calm := quiet
 			for try := 1; ; try++ {
 				p99, err := s.endure(t, b, row.name, before)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if p99 <= timesLonger*quiet+plusLonger {
+				if p99 <= timesLonger*calm+plusLonger {
 					return
 				}
 				if try == tries {
-					t.Fatalf("the bystanders' p99 is %v, and without an attack %v", p99, quiet)
+					t.Fatalf("the bystanders' p99 is %v, and without an attack %v", p99, calm)
 				}
-				if quiet, note, err = b.spend(func() { time.Sleep(quietTime) }); err != nil {
+				again, note, err := b.spend(func() { time.Sleep(quietTime) })
+				if err != nil {
 					t.Fatal(err)
 				}
+				calm = max(calm, again) // others use the machine, too
 				t.Logf("p99 %v; compared again, quiet: %s", p99, note)
 			}
 		})

@@ -3,6 +3,7 @@ package inproc_test
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -255,6 +256,64 @@ func TestStrangersCostLittle(t *testing.T) {
 	}
 	member.send(msg{"type": "ping"})
 	member.wait("pong", func(f frame) bool { return f.Type == "pong" })
+}
+
+// TestLargeConnect: a client that comes back to many targets is let in, wherever its token stands in the frame; the rest of
+// a large one is read once the token is good, and few are read at a time that do not show it.
+func TestLargeConnect(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := r.gateway()
+	positions := map[string]string{}
+	for n := range 900 {
+		positions[fmt.Sprintf("topic:a-room-with-a-name-%d", n)] = "0"
+	}
+	many, err := json.Marshal(positions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(text string) *client {
+		c := dial(t, g, "", func(d *dialing) { d.query.Del("token") })
+		_ = c.ws.WriteMessage(websocket.TextMessage, []byte(text)) // it may be closed before it is sent
+		return c
+	}
+	resume := `"resume":` + string(many)
+	for name, text := range map[string]string{
+		"first": `{"type":"connect","token":"dev:a",` + resume + `}`, "last": `{` + resume + `,"type":"connect","token":"dev:b"}`,
+	} {
+		open(text).until(patience, "all subscriptions with the token "+name, func(f []frame) bool { return len(f) == 1+2+len(positions) })
+	}
+	for text, code := range map[string]int{
+		`{"type":"connect","token":"nobody",` + resume + `}`: 4501, `{` + resume + `,"type":"connect","token":"nobody"}`: 4501,
+		`{"type":"connect","token":"dev:c","resume":{"` + strings.Repeat("x", 70_000) + `":"0"}}`: 1009, `{"type":"` + strings.Repeat("x", 70_000) + `"}`: 1009,
+	} {
+		if got := open(text).waitClose(patience); got != code {
+			t.Errorf("%.40s... is closed with %d, want %d", text, got, code)
+		}
+	}
+	// Each holds a place as long as its frame does not end.
+	begin := append([]byte{0x81, 0x80 | 126, 0xff, 0xff, 0, 0, 0, 0}, `{"resume":{"`+strings.Repeat("x", 20_000)...)
+	for range 4 {
+		c := dial(t, g, "", func(d *dialing) { d.query.Del("token") })
+		if _, err := c.ws.NetConn().Write(begin); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, patience, "no more are read", func() error {
+		if code := open(`{` + resume + `,"type":"connect","token":"nobody"}`).waitClose(patience); code != 1013 {
+			return fmt.Errorf("closed with %d", code)
+		}
+		return nil
+	})
+	if n := g.metric("sluice_gateway_refused_total", "reason", "long_frames"); n == 0 {
+		t.Error("it is not counted")
+	}
+	eventually(t, patience, "they have ended", func() error {
+		if code := open(`{` + resume + `,"type":"connect","token":"nobody"}`).waitClose(patience); code != 4501 {
+			return fmt.Errorf("closed with %d", code)
+		}
+		return nil
+	})
 }
 
 // TestRequestsEnd: a request whose body never comes is not held.

@@ -177,11 +177,12 @@ func (c *Conn) Abandon(code int, reason string, ended func()) {
 // nobody handles sockets that are only closed.
 type nobody struct{ ended func() }
 
-func (nobody) Message([]byte) {}
-func (nobody) Ping() bool     { return false }
-func (nobody) Pong()          {}
-func (nobody) Drained()       {}
-func (n nobody) Closed(int)   { n.ended() }
+func (nobody) Early([]byte) bool { return false }
+func (nobody) Message([]byte)    {}
+func (nobody) Ping() bool        { return false }
+func (nobody) Pong()             {}
+func (nobody) Drained()          {}
+func (n nobody) Closed(int)      { n.ended() }
 
 // Send queues a ready frame and reports whether it was taken. It is refused when
 // the queue is full, then Drained follows; or when the socket closes, then Closed

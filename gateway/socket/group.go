@@ -26,11 +26,14 @@ type Options struct {
 	partialTimeout time.Duration // instead of partialTimeout
 }
 
-// Handler is told what happens on a socket. Message, Ping, Pong and Closed come one after
-// the other; Drained may come at the same time as the first three, and so may Pong of an
-// event stream, also at the same time as Closed. Message may wait. Drained and Pong must
+// Handler is told what happens on a socket. Early, Message, Ping, Pong and Closed come one after
+// the other; Drained may come at the same time as the first four, and so may Pong of an
+// event stream, also at the same time as Closed. Early and Message may wait. Drained and Pong must
 // not: they hold up other sockets.
 type Handler interface {
+	// Early gets the begin of a text message of a socket that is nobody's yet, which is too long for that, valid during
+	// the call and perhaps cut in a character. true: the rest may come; it may be long if it is known now whose it is (Known).
+	Early(begin []byte) bool
 	Message(data []byte) // a whole text message, valid UTF-8, valid during the call; none after Close
 	Ping() bool          // the client wants an answer, and may have it
 	Pong()               // the client lives: it answered a ping, or took what was sent where there are no answers

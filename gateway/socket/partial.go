@@ -11,9 +11,11 @@ const (
 	// has the most. Sockets that are nobody's yet have a bound of their own.
 	maxPartials  = 256
 	maxStrangers = 128
-	// maxUnknown is the longest message of a socket that is nobody's yet, in bytes: the frame
-	// `connect` of a client that comes back to a thousand targets has about 20 KB.
-	maxUnknown = 68 << 10
+	// maxUnknown is how much is read of a message of a socket that is nobody's yet, in bytes. The frame `connect` of a
+	// client that comes back to many targets may be longer: the handler says whether the rest may come. As long as the
+	// socket is nobody's the message has maxStranger bytes at most.
+	maxUnknown  = 16 << 10
+	maxStranger = 68 << 10
 	// partialTimeout is how long a message may take from its first byte.
 	partialTimeout = 30 * time.Second
 )
@@ -137,14 +139,6 @@ func (c *Conn) whose() (key string, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.key, c.known
-}
-
-// longest is the longest message that it may send now, in bytes.
-func (c *Conn) longest() int {
-	if _, known := c.whose(); !known {
-		return min(maxUnknown, c.group.opts.MaxMessage)
-	}
-	return c.group.opts.MaxMessage
 }
 
 func (p *partials) count() int {

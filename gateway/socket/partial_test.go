@@ -196,7 +196,7 @@ func TestPartialsByOwner(t *testing.T) {
 	})
 }
 
-// TestMessagesOfNobody: until it is known whose a socket is, its messages are not long.
+// TestMessagesOfNobody: until it is known whose a socket is, its messages are not long, except where the begin says it.
 func TestMessagesOfNobody(t *testing.T) {
 	each(t, func(t *testing.T, o Options) {
 		o.MaxMessage = 128 << 10
@@ -212,5 +212,21 @@ func TestMessagesOfNobody(t *testing.T) {
 		c, _ = s.connect(0)
 		c.write(text(string(longer)))
 		c.expectClose(1009)
+		for n, taken := range map[int]bool{maxStranger: true, maxStranger + 1: false} {
+			c, _ = s.connect(0)
+			later := append([]byte("later"), bytes.Repeat([]byte("x"), n-5)...)
+			c.write(text(string(later)))
+			if taken {
+				c.expect(opText, later)
+			} else {
+				c.expectClose(1009)
+			}
+		}
+		c, _ = s.connect(0)
+		mine := append([]byte("mine"), bytes.Repeat([]byte("x"), 100<<10)...)
+		c.write(text(string(mine)))
+		c.expect(opText, mine)
+		c.write(text(string(longer)))
+		c.expect(opText, longer)
 	})
 }

@@ -114,11 +114,12 @@ type diary struct {
 	code     int
 }
 
-func (d *diary) Message(b []byte) { d.messages = append(d.messages, string(b)) }
-func (d *diary) Ping() bool       { return true }
-func (d *diary) Pong()            { d.pongs++ }
-func (d *diary) Drained()         {}
-func (d *diary) Closed(code int)  { d.code = code }
+func (d *diary) Message(b []byte)  { d.messages = append(d.messages, string(b)) }
+func (d *diary) Ping() bool        { return true }
+func (d *diary) Pong()             { d.pongs++ }
+func (d *diary) Drained()          {}
+func (d *diary) Early([]byte) bool { return false }
+func (d *diary) Closed(code int)   { d.code = code }
 
 // play lets a socket read the pieces, and returns what its handler saw and what the
 // client got.

@@ -230,7 +230,7 @@ func (r *reader) control(h header) bool {
 
 // message lets gorilla read a message, or refuse what comes instead.
 func (r *reader) message() bool {
-	r.ws.SetReadLimit(int64(r.c.longest()))
+	r.ws.SetReadLimit(int64(r.group.opts.MaxMessage))
 	kind, body, err := r.ws.NextReader()
 	if err != nil {
 		return r.failed(err)
@@ -240,7 +240,13 @@ func (r *reader) message() bool {
 	}
 	buf := buffers.Get().(*bytes.Buffer)
 	buf.Reset()
-	if _, err = buf.ReadFrom(body); err != nil {
+	if _, known := r.c.whose(); !known {
+		err = r.unknown(buf, body)
+	}
+	if err == nil {
+		_, err = buf.ReadFrom(body)
+	}
+	if err != nil {
 		return r.failed(err)
 	}
 	if !utf8.Valid(buf.Bytes()) { // gorilla does not look
@@ -252,6 +258,26 @@ func (r *reader) message() bool {
 		buffers.Put(buf)
 	}
 	return true
+}
+
+// unknown reads a message of a socket that is nobody's yet: all of it if it is short, and of a longer one as much as
+// shows whose it is.
+func (r *reader) unknown(buf *bytes.Buffer, body io.Reader) error {
+	n, err := buf.ReadFrom(io.LimitReader(body, maxUnknown+1))
+	if err != nil || n <= maxUnknown {
+		return err
+	}
+	if !r.c.early(buf.Bytes()[:maxUnknown]) {
+		return websocket.ErrReadLimit
+	}
+	if _, known := r.c.whose(); known {
+		return nil
+	}
+	n, err = buf.ReadFrom(io.LimitReader(body, maxStranger-n+1))
+	if err == nil && n > maxStranger-maxUnknown-1 {
+		err = websocket.ErrReadLimit
+	}
+	return err
 }
 
 // failed ends the reading after an error of gorilla or of the link.

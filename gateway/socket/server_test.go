@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -66,6 +67,19 @@ func (p *peer) enter() {
 	if p.closed.Load() {
 		p.t.Error("the handler is called after Closed")
 	}
+}
+
+func (p *peer) Early(begin []byte) bool {
+	p.enter()
+	defer p.reading.Store(false)
+	if len(begin) != maxUnknown {
+		p.t.Errorf("the begin of a message has %d bytes", len(begin))
+	}
+	if bytes.HasPrefix(begin, []byte("mine")) {
+		p.Known()
+		return true
+	}
+	return bytes.HasPrefix(begin, []byte("later"))
 }
 
 func (p *peer) Message(data []byte) {

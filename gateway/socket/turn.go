@@ -88,6 +88,8 @@ func (c *Conn) message(data []byte) {
 	}
 }
 
+func (c *Conn) early(begin []byte) bool { return !c.past(closing) && c.handler.Early(begin) }
+
 func (c *Conn) ponged() {
 	c.mu.Lock()
 	c.in.missed = 0

@@ -139,6 +139,28 @@ func ParseClientFrame(msg []byte) (ClientFrame, error) {
 	return f, nil
 }
 
+// FindToken is the token of a frame of which only the begin is there. Nothing behind it is looked at.
+func FindToken(begin []byte) (token string, found bool) {
+	dec := json.NewDecoder(bytes.NewReader(begin))
+	if first, err := dec.Token(); err != nil || first != json.Delim('{') {
+		return "", false
+	}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return "", false
+		}
+		if name == "token" {
+			return token, dec.Decode(&token) == nil && token != ""
+		}
+		var other json.RawMessage
+		if dec.Decode(&other) != nil {
+			return "", false
+		}
+	}
+	return "", false
+}
+
 var clientFields = [...]string{"type", "ref", "to", "after", "token", "device", "resume", "data", "event", "id", "retain", "on_gap"}
 
 // clientField is a name's place in clientFields, -1 for unknown ones.

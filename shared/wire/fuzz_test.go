@@ -461,3 +461,25 @@ func loneSurrogate(data string) bool {
 	paired := regexp.MustCompile(`(?i)\\u(d[89ab]..)\\u(d[cdef]..)`).ReplaceAllString(plain, "")
 	return regexp.MustCompile(`(?i)\\u(d[89a-f]..)`).MatchString(paired)
 }
+
+// FuzzFindToken: of a frame that is valid its token is found, and of a begin no other one.
+func FuzzFindToken(f *testing.F) {
+	for _, text := range []string{
+		`{"type":"connect","token":"abc"}`, `{"resume":{"token":"no","a":[{"token":"no"}]},"token":"yes"}`, `{"tok\u0065n":"escaped"}`, `{"token":7}`,
+		`{"token":null}`, `["token","x"]`, `{"token":"cut`, `{"token`, `{"a":"\ud800","token":"x"}`, `{`, ``, `null`, `{"a":1}{"token":"x"}`, `{"token":"a","token":"b"}`,
+	} {
+		f.Add([]byte(text), len(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, cut int) {
+		token, found := wire.FindToken(text)
+		if frame, err := wire.ParseClientFrame(text); err == nil && (frame.Token != token || found != (frame.Token != "")) {
+			t.Errorf("%q: found %q (%v), it is %q", text, token, found, frame.Token)
+		}
+		if cut < 0 || cut > len(text) {
+			return
+		}
+		if early, is := wire.FindToken(text[:cut]); is && (!found || early != token) {
+			t.Errorf("%q has the token %q, and its first %d bytes %q", text, token, cut, early)
+		}
+	})
+}

@@ -1,0 +1,103 @@
+package gateway
+
+import (
+	"sluice/gateway/auth"
+	"sluice/gateway/limits"
+	"sluice/gateway/live"
+	"sluice/shared/wire"
+)
+
+// How many frames `connect` may be read at a time, of all clients and of one address, whose token does not stand in their
+// begin: each takes up to 68 KiB before it is known whose it is.
+const (
+	maxLongFrames        = 16
+	maxLongFramesAddress = 4
+)
+
+func newLongFrames() *limits.Semaphore {
+	return limits.NewSemaphore(limits.Bounds{Size: maxLongFrames, KeySize: maxLongFramesAddress})
+}
+
+// awaitConnect waits for the frame `connect`.
+func (c *conn) awaitConnect(r *request) {
+	c.request = r
+	c.start()
+	evict := func() { c.sock.Close(wire.CloseOverloaded, live.TryAgain) }
+	if !c.visit.entry.OnEvict(evict) {
+		evict()
+	}
+	c.sock.After(connectTimeout, func() { c.refuse(refusedLate) })
+	c.sock.Start()
+}
+
+// Early decides on a frame `connect` that is longer than those of strangers are read. Whoever has its token in the begin
+// shows it, and then the rest costs what a client may cost.
+func (c *conn) Early(begin []byte) bool {
+	if c.opened {
+		return false
+	}
+	if token, found := wire.FindToken(begin); found {
+		if _, ok := c.whoHas(token); ok {
+			c.sock.Known()
+			return true
+		}
+		return false
+	}
+	if c.long = c.gw.longFrames.TryAcquire(c.visit.address.Key, 1); !c.long {
+		c.refuse(refusedLong)
+	}
+	return c.long
+}
+
+func (c *conn) endLong() {
+	if c.long {
+		c.gw.longFrames.Release(c.visit.address.Key, 1)
+		c.long = false
+	}
+}
+
+// whoHas says who a token belongs to, or refuses the connection.
+func (c *conn) whoHas(token string) (id auth.Identity, ok bool) {
+	c.sock.After(0, nil) // it brought a token in time
+	ctx, done := c.Work()
+	defer done()
+	id, refused := c.gw.identify(ctx, token)
+	if refused != nil {
+		c.refuse(refused)
+	}
+	return id, refused == nil
+}
+
+// connect takes the first frame. Nothing of it is looked into before the token is good.
+func (c *conn) connect(frame []byte) {
+	c.endLong()
+	token, found := wire.FindToken(frame)
+	if !found {
+		c.refuse(refusedFrame)
+		return
+	}
+	id, ok := c.whoHas(token)
+	if !ok {
+		return
+	}
+	f, err := wire.ParseClientFrame(frame)
+	if err != nil || f.Type != "connect" || f.Token != token {
+		c.refuse(refusedFrame)
+		return
+	}
+	asked := c.request.wanted(c.gw.cfg.MaxTargets)
+	c.request = nil
+	if f.Device != "" {
+		asked.device = f.Device
+	}
+	asked.resume = asked.resume || f.Resume.Device
+	asked.retained = asked.retained || f.OnGap == wire.OnGapRetained
+	asked.wants = append(asked.wants, positions(f.Resume.Positions)...)
+	if refused := c.admit(id, asked); refused != nil {
+		c.refuse(refused)
+		return
+	}
+	c.opened = true
+	c.sock.Hold()
+	c.gw.openers.add(opening{c, id, asked})
+}
