@@ -6,6 +6,7 @@
 //	config.go      settings
 //	gateway.go     New and Run
 //	accept.go      the request: origin, token, upgrade
+//	connect.go     the frame connect: the token first
 //	sse.go         the same as an event stream
 //	http.go        requests that are no WebSocket: checks, answers and refusals as JSON
 //	events.go      what requests publish
