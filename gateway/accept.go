@@ -12,6 +12,7 @@ import (
 	"sluice/gateway/live"
 	"sluice/gateway/query"
 	"sluice/gateway/socket"
+	"sluice/shared/client/js"
 	"sluice/shared/wire"
 )
 
@@ -22,7 +23,9 @@ func (g *Gateway) handler() http.Handler {
 	for _, r := range g.routes() {
 		mux.HandleFunc(r.pattern, g.door(r))
 	}
-	mux.HandleFunc("GET /sluice.js", g.perAddress(script()))
+	for path, text := range js.Files {
+		mux.HandleFunc("GET "+path, g.perAddress(script(text)))
+	}
 	if g.page != nil {
 		mux.Handle("/", g.page)
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/gateway/live"
 	"sluice/shared/wire"
 )
 
@@ -18,6 +19,11 @@ func TestWantedIsBounded(t *testing.T) {
 	o = request{query: "topics=a,b&device=phone&resume=device&on_gap=retained&last_event_id=topic:a%3D1-0"}.wanted(most)
 	if len(o.wants) != 3 || len(o.mistakes) != 0 || o.device != "phone" || !o.resume || !o.retained {
 		t.Errorf("got %+v", o)
+	}
+	o = request{query: "last_event_id=topic:a%3Dearliest,topic:b%3Dnow,topic:c%3Dsoon,topic:d%3D0"}.wanted(most)
+	if w := o.wants; len(w) != 4 || w[0].start != live.Earliest() || w[1].start != live.Now() || w[2].bad == "" || w[3].start != live.After(wire.ID{}) ||
+		w[0].bad+w[1].bad+w[3].bad != "" {
+		t.Errorf("words in the place of ids: %+v", w)
 	}
 	if o = (request{query: "topics=a", lastEventID: "5000-0"}).wanted(most); len(o.wants) != 2 || !o.byTime {
 		t.Errorf("with the header: %+v", o)

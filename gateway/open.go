@@ -27,12 +27,18 @@ func positions(p map[string]string) []want {
 	wants := make([]want, 0, len(p))
 	for target, text := range p {
 		w := want{target: strings.Clone(target)}
-		id, err := wire.ParseID(text)
-		if err != nil {
-			w.bad = err.Error()
+		switch text {
+		case wire.Now:
+		case wire.Earliest:
+			w.start = live.Earliest()
+		default:
+			id, err := wire.ParseID(text)
+			if err != nil {
+				w.bad = err.Error()
+			}
+			w.start = live.After(id)
 		}
-		w.start = live.After(id)
-		if err = wire.CheckTarget(target); err != nil {
+		if err := wire.CheckTarget(target); err != nil {
 			w.bad = err.Error()
 		}
 		wants = append(wants, w)
@@ -84,7 +90,7 @@ func (c *conn) subscribeFirst(ctx context.Context, list []want, mistakes []wire.
 	}
 	return c.Subscribe(ctx, all, func(refused []live.Refusal) {
 		for _, r := range refused {
-			mistakes = append(mistakes, wire.Error{Code: wire.CodeUnavailable, Message: r.Target + ": " + live.TryAgain})
+			mistakes = append(mistakes, wire.Error{To: r.Target, Code: wire.CodeUnavailable, Message: r.Target + ": " + live.TryAgain})
 		}
 		c.welcome(mistakes)
 	})
@@ -128,7 +134,7 @@ func (c *conn) entitled(id auth.Identity, wants []want) (list []want, mistakes [
 		}
 		if code != "" {
 			if len(mistakes) < maxMistakes {
-				mistakes = append(mistakes, wire.Error{Code: code, Message: clip(text)})
+				mistakes = append(mistakes, wire.Error{To: clip(w.target), Code: code, Message: clip(text)})
 			} else if len(mistakes) == maxMistakes {
 				mistakes = append(mistakes, wire.Error{Code: code, Message: "more targets were refused than are listed here"})
 			}

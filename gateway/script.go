@@ -6,14 +6,12 @@ import (
 	"encoding/hex"
 	"net/http"
 	"time"
-
-	"sluice/shared/client/js"
 )
 
-// script serves the JavaScript client that speaks with this version. Pages of every origin may have it: it holds no
+// script serves a module of the JavaScript client that speaks with this version. Pages of every origin may have it: it holds no
 // secret, and whether they may connect is asked when they do.
-func script() http.HandlerFunc {
-	sum := sha256.Sum256(js.Minified)
+func script(text []byte) http.HandlerFunc {
+	sum := sha256.Sum256(text)
 	tag := `"` + hex.EncodeToString(sum[:16]) + `"`
 	return func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -23,6 +21,6 @@ func script() http.HandlerFunc {
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 		h.Set("X-Content-Type-Options", "nosniff")
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(js.Minified))
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
 	}
 }

@@ -157,6 +157,7 @@ export class Proxy {
   #pairs = new Set();
   #stalled = false;
   port; // of the target
+  refuses; // a pattern: connections that begin like that are closed
   connects = 0;
 
   static async to(t, port) {
@@ -173,6 +174,7 @@ export class Proxy {
     this.connects++;
     if (!this.port) return client.destroy();
     const server = net.connect(this.port, "127.0.0.1");
+    client.once("data", (d) => this.refuses?.test(d) && client.destroy());
     const pair = [client, server];
     this.#pairs.add(pair);
     for (const [from, to] of [pair, [server, client]]) {
@@ -196,9 +198,9 @@ export class Proxy {
 }
 
 /** A client that ends with the test, and what it was told. */
-export function client(t, url, options = {}) {
+export function client(t, url, options = {}, Client = Sluice) {
   const told = { states: [], gaps: [], resumed: [], errors: [], tokens: [] };
-  const s = new Sluice({
+  const s = new Client({
     url, backoff: { min: 20, max: 200 }, ...options,
     getToken: async (why) => {
       told.tokens.push(why.expired);

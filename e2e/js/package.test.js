@@ -34,24 +34,31 @@ const tool = (name, ...args) => run(join(project, "node_modules/.bin", name), ar
 test("the package holds what it needs, and imports", { skip }, async () => {
   const { stdout } = await run(process.execPath, ["--input-type=module", "-e", `
     import * as client from "@sluice/client";
+    import * as both from "@sluice/client/stream";
     import * as hooks from "@sluice/client/react";
-    console.log(Object.keys(client).sort().join(), Object.keys(hooks).sort().join());
+    for (const module of [client, both, hooks]) console.log(Object.keys(module).sort().join());
   `], { cwd: project });
-  assert.equal(stdout.trim(), "Sluice,SluiceError,websocket useSluiceState,useSubscription");
+  assert.deepEqual(stdout.trim().split("\n"), [
+    "Sluice,SluiceError,websocket", "Sluice,SluiceError,stream,websocket", "useSluiceState,useSubscription",
+  ]);
 });
 
 test("what gateways serve is made of the sources, and small", { skip }, async () => {
   const { scripts, exports } = JSON.parse(readFileSync(join(source, "package.json")));
-  const [version, ...options] = scripts.build.match(/(?<=esbuild)\S+|--(bundle|minify|format|target|mangle)\S*/g);
+  const [version, ...options] = scripts.minify.match(/(?<=esbuild)\S+|--(?!yes)\S+/g);
   const { devDependencies } = JSON.parse(readFileSync(join(here, "package.json")));
   assert.equal(version, "@" + devDependencies.esbuild);
   const minify = async (file) => (await run(join(project, "node_modules/.bin/esbuild"), [file, ...options, "--external:react"], { cwd: source })).stdout;
-  const made = await minify("src/sluice.js");
-  assert.equal(readFileSync(join(source, "sluice.min.js"), "utf8"), made, "run 'npm run build' in shared/client/js");
   const size = (text) => gzipSync(text, { level: 9 }).length;
-  const sizes = [size(made), size(await minify(exports["./react"].default))];
-  console.log("compressed: client %d bytes, hooks %d bytes", ...sizes);
-  assert.ok(sizes[0] <= 5 << 10 && sizes[1] <= 700, `${sizes}`);
+  const sizes = {};
+  for (const name of ["sluice", "stream"]) {
+    const made = await minify(`src/${name}.js`);
+    assert.equal(readFileSync(join(source, name + ".min.js"), "utf8"), made, "run 'npm run build' in shared/client/js");
+    sizes[name] = size(made);
+  }
+  sizes.react = size(await minify(exports["./react"].default));
+  console.log("compressed:", sizes);
+  assert.ok(sizes.sluice <= 5000 && sizes.stream <= 1500 && sizes.react <= 700, JSON.stringify(sizes));
 });
 
 test("publint and arethetypeswrong have nothing to say", { skip }, async () => {

@@ -16,8 +16,8 @@ const MaxRef = 64
 // MaxTokenBytes bounds a token in a frame.
 const MaxTokenBytes = 8 << 10
 
-// Earliest in `after` asks for all that is retained.
-const Earliest = "earliest"
+// Earliest in the place of an id asks for all that is retained; Now, in a resume or a cursor, for what comes from now on.
+const Earliest, Now = "earliest", "now"
 
 // What follows a gap: OnGapLive goes on live from its position, OnGapRetained gives what
 // is retained first.

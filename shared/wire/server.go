@@ -78,7 +78,9 @@ type Authorized struct {
 
 // Error refuses something; the connection goes on.
 type Error struct {
-	Ref     string `json:"ref,omitempty"`
+	Ref string `json:"ref,omitempty"`
+	// To is the target that a new connection asked for and does not get.
+	To      string `json:"to,omitempty"`
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	// RetryAfterMs is how long to wait before asking again, where that is known.

@@ -88,6 +88,7 @@ var frames = []struct {
 	{"authorized for ever", wire.Authorized{}},
 	{"error with a ref that needs escapes", wire.Error{Ref: "a\"b\\c\n\u2028 <é>😀", Code: wire.CodeBadRequest, Message: "unknown type \"dance\""}},
 	{"error without ref", wire.Error{Code: wire.CodeForbidden, Message: "topic:secret: this token does not allow to subscribe to it"}},
+	{"error about a target", wire.Error{To: "topic:secret", Code: wire.CodeForbidden, Message: "topic:secret: no"}},
 	{"error, unauthorized", wire.Error{Code: wire.CodeUnauthorized, Message: "m"}},
 	{"error, too large", wire.Error{Code: wire.CodeTooLarge, Message: "m"}},
 	{"error, rate limited", wire.Error{Code: wire.CodeRateLimited, Message: "m"}},

@@ -1,5 +1,6 @@
 // What the types of the client allow, and what they do not: checked by tsc, never run.
 import { Sluice, SluiceError, websocket, type Gap, type SluiceEvent, type Transport } from "@sluice/client";
+import { Sluice as BothDoors, stream } from "@sluice/client/stream";
 import { useSluiceState, useSubscription } from "@sluice/client/react";
 
 type App = { chat: { text: string }; typing: { who: string } };
@@ -47,6 +48,14 @@ untyped.ack("all", "1-0");
 await untyped.publish("topic:room-1", 7, { event: "any" });
 
 const logged: Transport = (request, on) => websocket(request, { ...on, frame: (text) => on.frame(text) });
+
+const streaming: Sluice<App> = new BothDoors<App>({ getToken: () => "token", transport: "sse" });
+streaming.on("state", ({ transport, server }) => console.log(transport === "sse", server));
+new BothDoors({ getToken: () => "token", transport: stream });
+// @ts-expect-error: there is no such door
+new BothDoors({ getToken: () => "token", transport: "polling" });
+// @ts-expect-error: this one has no stream
+new Sluice({ getToken: () => "token", transport: "sse" });
 
 export function Room() {
   const refused = useSubscription(sluice, "topic:room-1", (event) => void event.event, { onGap: () => {} });

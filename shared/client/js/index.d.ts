@@ -49,6 +49,11 @@ export interface StateChange {
   reason?: string;
   /** waiting: how many ms until the next attempt; not there while the page is put away. */
   retryInMs?: number;
+  /** connected: the gateway, and the name that it has for this connection. */
+  server?: string;
+  conn?: string;
+  /** connected: `sse` if it is an event stream. */
+  transport?: "sse";
   /** closed: why, if not by `close`. */
   error?: Error;
 }
@@ -81,7 +86,7 @@ export interface PositionStorage {
 
 /** Opens one connection: see src/websocket.js. */
 export type Transport = (
-  request: { url: string; query: string; hello: Record<string, unknown> },
+  request: { url: string; query: string; hello: Record<string, unknown>; expired: boolean },
   on: { frame(text: string): void; close(code: number, reason: string): void },
 ) => { send(text: string): void; close(): void };
 

@@ -1,4 +1,4 @@
-// Package js holds the JavaScript client as gateways serve it to pages: src, one file without comments and spaces.
+// Package js holds the JavaScript client as gateways serve it to pages: src, in files without comments and spaces.
 //
 //	src/sluice.js        what is called: subscribe, publish, ack, close
 //	src/link.js          the connection: token, backoff, dead links
@@ -7,14 +7,21 @@
 //	src/outbox.js        publishes without an answer
 //	src/positions.js     where each target stands, in a storage
 //	src/page.js          sleep, wake and the page cache
+//	src/times.js         how long it waits for what
 //	src/websocket.js     the transport
+//	src/stream.js        the other one, over event streams and HTTP, and the client with both
 //	src/react.js         hooks
-//	sluice.min.js        made of these by `npm run build`; a test in e2e/js tells when it is not, and how large it is
+//	*.min.js             made of these by `npm run build`; a test in e2e/js tells when they are not, and how large they are
 package js
 
 import _ "embed"
 
-// Minified is the client as a JavaScript module.
-//
-//go:embed sluice.min.js
-var Minified []byte
+var (
+	//go:embed sluice.min.js
+	client []byte
+	//go:embed stream.min.js
+	stream []byte
+)
+
+// Files are the JavaScript modules by the paths at which they expect each other.
+var Files = map[string][]byte{"/sluice.js": client, "/sluice-stream.js": stream}

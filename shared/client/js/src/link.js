@@ -1,13 +1,8 @@
 import { SluiceError } from "./error.js";
-
-const CONNECT_MS = 15_000; // for the token, and again for `welcome`
-const PONG_MS = 10_000; // for the answer to a ping
-const CHECK_MS = 5_000; // the same, when there is a reason to doubt
-const STABLE_MS = 10_000; // a connection that lived for so long begins the backoff anew
-const LONGEST_GOAWAY_MS = 3_600_000;
+import { CHECK_MS, CONNECT_MS, LONGEST_GOAWAY_MS, PONG_MS, STABLE_MS } from "./times.js";
 
 // Close codes after which there is no use in coming back.
-const isFinal = (code) => code >= 4500 || [1002, 1003, 1007, 1009].includes(code);
+const isFinal = (code) => code >= 4500 || /^100[2379]$/.test(code);
 
 /**
  * Keeps one connection: gets a token, opens the transport, finds out when the link is dead, and comes back after a while.
@@ -48,7 +43,7 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
       const token = await getToken({ signal: over.signal, expired });
       if (mine !== at) return;
       began = Date.now();
-      socket = transport({ url, query, hello: owner._hello(token) }, { frame: ifMine(take), close: ifMine(lost) });
+      socket = transport({ url, query, hello: owner._hello(token), expired }, { frame: ifMine(take), close: ifMine(lost) });
     } catch (error) {
       if (mine !== at) return;
       if (error?.terminal) return end(error);
@@ -82,10 +77,7 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
   // Browsers do not show a server's pings to scripts, and keep a dead connection open for minutes: so the client asks.
   function watch() {
     const now = Date.now();
-    if (!welcomed) {
-      if (now - began > CONNECT_MS) lost(1006, "no answer");
-      return;
-    }
+    if (!welcomed) return now - began > CONNECT_MS && lost(1006, "no answer");
     heard = Math.min(heard, now); // should the clock have been set back
     pinged = Math.min(pinged, now);
     if (pinged && now - pinged > patience) return lost(1006, "the link is dead");
@@ -102,21 +94,20 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
   // Leaves the present connection without a word about the next one.
   function leave() {
     if (!at) return;
-    const left = socket;
-    at = socket = undefined;
+    at = undefined;
     welcomed = 0;
     clearInterval(watcher);
     over.abort();
-    left?.close();
+    socket?.close();
+    socket = undefined;
     owner._lost();
   }
 
   function lost(code, reason) {
-    const wasStable = welcomed && Date.now() - welcomed > STABLE_MS;
+    if (welcomed && Date.now() - welcomed > STABLE_MS) attempts = 0;
     leave();
     if (isFinal(code)) return end(new SluiceError(code, reason || "closed with code " + code));
     expired = code === 4401;
-    if (wasStable) attempts = 0;
     wait(goaway ?? delay(), { code, reason });
   }
 
@@ -135,12 +126,12 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
     owner._state("waiting", { ...detail, retryInMs: ms });
   }
 
-  /** The link may be there again, or be dead: tries now (crowd: soon), or finds out. */
-  function wake(crowd) {
+  /** The link may be there again, or be dead: tries now, or finds out. Who is online again may be one of a crowd: soon. */
+  function wake({ type }) {
     if (welcomed) return ping(CHECK_MS);
     if (at || goaway !== undefined) return; // goaway: as long as the server has said
     attempts = 0;
-    wait(crowd ? delay() : 0);
+    wait(type === "online" ? delay() : 0);
   }
 
   /** Leaves until the next wake. */

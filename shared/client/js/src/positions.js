@@ -1,4 +1,5 @@
-const PAUSE_MS = 100; // between two writes: events can come by thousands a second, and storage is slow
+import { SAVE_MS } from "./times.js";
+
 const MOST = 10_000; // targets
 
 /**
@@ -36,7 +37,7 @@ export function createPositions(storage, key, owner) {
     pause = setTimeout(() => {
       pause = 0;
       save();
-    }, PAUSE_MS);
+    }, SAVE_MS);
     try {
       await storage.setItem(key, JSON.stringify({ user: owner.user, at: Object.fromEntries(ids) }));
     } catch (error) {

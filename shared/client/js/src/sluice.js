@@ -1,18 +1,16 @@
 import { onAbort } from "./abort.js";
-import { SluiceError } from "./error.js";
+import { closed, SluiceError } from "./error.js";
 import { createLink } from "./link.js";
 import { createOutbox } from "./outbox.js";
 import { watchPage } from "./page.js";
 import { createPositions } from "./positions.js";
 import { Subscription } from "./subscription.js";
 import { CONNECT, latest, Target } from "./target.js";
+import { ACK_MS, AGAIN_MS } from "./times.js";
 import { websocket } from "./websocket.js";
 
 export { SluiceError, websocket };
 
-const ACK_MS = 100; // acks of a target are gathered for so long; each says it all
-const AGAIN_MS = 1000; // until what the server cannot do now is asked for again, if it does not say
-const closed = () => new SluiceError("closed");
 
 /** A client of Sluice: see README.md and index.d.ts. */
 export class Sluice {
@@ -175,7 +173,7 @@ export class Sluice {
     for (const t of all) if (other || !t._ref) this._ask(t);
     for (const to of this.#leaving.keys()) this.#leave(to);
     this.#outbox._flush();
-    this._state("connected"); // a listener may close the client
+    this._state("connected", f); // a listener may close the client
   }
 
   // The token is another user's: what the one before had and wanted to publish is nothing to this one.
@@ -231,13 +229,15 @@ export class Sluice {
   #refused(f) {
     const { ref, code } = f;
     const error = new SluiceError(code, f.message);
-    const again = (code === "unavailable" || code === "rate_limited") && (f.retry_after_ms ?? AGAIN_MS);
+    const again = /^(unav|rate)/.test(code) && (f.retry_after_ms || AGAIN_MS);
     const t = this.#all.find((t) => ref && t._ref === ref);
     this.#outbox._refused(ref, error, again);
     this.#outbox._flush();
     if (t) again ? setTimeout(() => t._ref === ref && this._ask(t), again) : this.#refuse(t, error);
     else if (ref) { // maybe of an `unsubscribe`, as long as nobody has subscribed again
-      for (const [to, u] of this.#leaving) if (u === ref && again) setTimeout(() => this.#leaving.get(to) === ref && this.#leave(to), again);
+      if (again) setTimeout(() => {
+        for (const [to, u] of this.#leaving) if (u === ref) this.#leave(to);
+      }, again);
     } else {
       // Which of the targets in `connect` was refused is not said, so those without an answer are asked for one by one.
       const open = this.#all.filter((t) => t._ref === CONNECT);
@@ -339,8 +339,7 @@ export class Sluice {
 
   #sendAcks() {
     this.#ackTimer = clearTimeout(this.#ackTimer);
-    if (!this._link._isOpen()) return;
-    for (const [to, id] of this.#acks) {
+    if (this._link._isOpen()) for (const [to, id] of this.#acks) {
       const t = this.#targets.get(to);
       if (t && !t._flows) continue; // the server would not know yet that it was sent
       this.#acks.delete(to);

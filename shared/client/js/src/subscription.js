@@ -1,4 +1,4 @@
-import { SluiceError } from "./error.js";
+import { closed } from "./error.js";
 
 /**
  * What `subscribe` returns: a handler of a target or, without one, what `for await` goes through. `ready` resolves with the
@@ -6,7 +6,7 @@ import { SluiceError } from "./error.js";
  */
 export class Subscription {
   #detach;
-  #item; // {event, handled}: there is one at a time, since the target waits until it is handled
+  #item; // {event, _handled}: there is one at a time, since the target waits until it is handled
   #wake;
   #over = false;
   #error;
@@ -15,11 +15,14 @@ export class Subscription {
     this.to = to;
     this._onGap = onGap;
     this._handler = handler ?? ((event) => new Promise((handled) => {
-      this.#item = { event, handled };
+      this.#item = { event, _handled: handled };
       this.#wake?.();
     }));
     this.#detach = detach;
-    this.ready = new Promise((resolve, reject) => Object.assign(this, { _begun: resolve, _refused: reject }));
+    this.ready = new Promise((resolve, reject) => {
+      this._begun = resolve;
+      this._refused = reject;
+    });
     this.ready.catch(() => {}); // who does not ask need not hear of it here
   }
 
@@ -34,10 +37,10 @@ export class Subscription {
     this.#over = true;
     this.#error = error;
     this.#detach(forget);
-    this._refused(error ?? new SluiceError("closed"));
-    this.#item?.handled();
+    this._refused(error ?? closed());
+    this.#item?._handled();
     this.#item = undefined;
-    this.#wake?.();
+    this.#wake?.(); // at the end
   }
 
   /** An event is handled when the loop asks for the next one. */
@@ -47,7 +50,7 @@ export class Subscription {
         while (!this.#item && !this.#over) await new Promise((wake) => (this.#wake = wake));
         if (this.#over) break;
         yield this.#item.event;
-        this.#item?.handled();
+        this.#item?._handled();
         this.#item = undefined;
       }
     } finally {

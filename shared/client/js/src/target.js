@@ -28,7 +28,7 @@ export class Target {
   _after; // where to begin without that
   _seen; // up to here events are in the queue or handled
   _acked; // the last id that was acknowledged
-  #queue = []; // {frame, id, size}
+  #queue = []; // {_frame, _id, _size}
   #bytes = 0;
   #full = false; // ask again when the queue is empty
   #mended; // where the last hole was
@@ -113,7 +113,7 @@ export class Target {
   }
 
   #push(frame, id, size) {
-    this.#queue.push({ frame, id, size });
+    this.#queue.push({ _frame: frame, _id: id, _size: size });
     this.#bytes += size;
     this._owner._waiting += size;
     if (!this.#working) this.#work();
@@ -122,12 +122,12 @@ export class Target {
   async #work() {
     this.#working = true;
     for (let item; (item = this.#queue[0]); ) {
-      if (item.frame) await this.#handle(item.frame);
+      if (item._frame) await this.#handle(item._frame);
       if (item !== this.#queue[0]) continue; // it was cleared meanwhile
       this.#queue.shift();
-      this.#bytes -= item.size;
-      this._owner._waiting -= item.size;
-      if (item.id) this._owner._moved(this, item.id, item.frame);
+      this.#bytes -= item._size;
+      this._owner._waiting -= item._size;
+      if (item._id) this._owner._moved(this, item._id, item._frame);
     }
     this.#working = false;
     if (this.#full && !this._isGone) {

@@ -5,10 +5,7 @@
  */
 export function websocket({ url, query, hello }, on) {
   const socket = new WebSocket(url.replace(/^http/, "ws") + "/v1/ws" + query, ["sluice.v1.json"]);
-  socket.onopen = () => {
-    socket.onerror = null;
-    socket.send(JSON.stringify(hello));
-  };
+  socket.onopen = () => socket.send(JSON.stringify(hello));
   socket.onerror = () => on.close(1006); // Node tells no close of what did not open
   socket.onmessage = (e) => on.frame(e.data);
   socket.onclose = (e) => on.close(e.code, e.reason);

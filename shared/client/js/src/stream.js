@@ -1,0 +1,167 @@
+import { Sluice as Client, SluiceError, websocket } from "./sluice.js";
+
+export { SluiceError, websocket };
+
+const GATHER_MS = 20; // subscriptions that are asked for together
+const AGAIN_MS = 1000; // until acks that could not be told are told again
+const MOST = 40; // targets: URLs must pass proxies. The server takes some less, and says so
+
+/**
+ * The transport over an event stream and HTTP. A stream is asked for once, with all targets and their positions, so
+ * `subscribe` and `unsubscribe` leave it for another one that goes on where it stood, and so does `ping`, to find out whether
+ * the link lives. `publish` and `ack` are requests of their own.
+ */
+export function stream({ url, query, hello, expired }, on) {
+  const headers = { Authorization: "Bearer " + hello.token };
+  const at = new Map(Object.entries(hello.resume)); // target: where it stands, or begins
+  const asked = new Map(); // target: ref of a `subscribe` without an answer
+  const acks = new Map(); // target: {to, id}
+  let cursor = ""; // all positions, in the words of the server; newer than `at`
+  let over; // aborted when the stream is left
+  let timer;
+  let known; // `welcome` was told
+  let fields; // of an event that is not complete
+
+  const tell = (frame) => on.frame(JSON.stringify(frame));
+  const pong = () => tell({ type: "pong" });
+
+  // Leaves the stream, and asks for another one soon. Nothing more is taken of it, so that positions may be changed.
+  function leave() {
+    over.abort();
+    for (const [, to, id] of cursor.matchAll(/([^,]+)=([^,]+)/g)) at.set(decodeURIComponent(to), id);
+    cursor = "";
+    timer ??= setTimeout(open, GATHER_MS);
+  }
+
+  function answer(f) {
+    const ref = asked.get(f.to);
+    asked.delete(f.to);
+    if (f.code) at.delete(f.to); // refused
+    tell({ ref, ...f });
+  }
+
+  async function open() {
+    timer = undefined;
+    const { signal } = (over = new AbortController());
+    let code;
+    let reason;
+    fields = {};
+    try {
+      const asks = new URLSearchParams(query);
+      if (hello.on_gap) asks.set("on_gap", hello.on_gap);
+      for (const [to] of [...at].slice(MOST)) answer({ type: "error", to, code: "too_many" });
+      if (at.size) asks.set("last_event_id", [...at].map((p) => p.join("=")).join()); // names have none of these characters
+      const { ok, status, body } = await fetch(`${url}/v1/sse?${asks}`, { headers, signal });
+      reason = "HTTP " + status;
+      // Whether a token that is refused has expired is not said: the first time another one is asked for.
+      code = { 401: expired ? 4501 : 4401, 403: 4503 }[status];
+      const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+      let text = "";
+      for (let part; ok && !(part = await reader.read()).done; ) {
+        const lines = (text + part.value).split("\n");
+        text = lines.pop();
+        for (const line of lines) signal.aborted || read(line);
+      }
+    } catch (error) {
+      reason = error.message;
+    }
+    if (!signal.aborted) on.close(code ?? 1006, reason);
+  }
+
+  function read(line) {
+    const [, name, value] = /^(\w*): ?(.*)/s.exec(line) ?? [];
+    if (name === "") pong(); // a comment: nothing new, but the link lives
+    fields[name] = value;
+    if (line || !fields.data) return;
+    const { id = cursor, data } = fields;
+    cursor = id;
+    fields = {};
+    take(data);
+  }
+
+  function take(text) {
+    if (!/^{"type":"(cl|we|er|su)/.test(text)) return on.frame(text);
+    const f = JSON.parse(text);
+    if (f.type === "close") on.close(f.code, f.reason);
+    else if (f.type !== "welcome") answer(f);
+    else if (known) pong();
+    else tell((known = { ...f, transport: "sse" }));
+  }
+
+  /** Gives what was answered, or an `error` frame. */
+  async function post(path, body, keepalive) {
+    let error;
+    try {
+      const r = await fetch(url + path, { method: "POST", headers, body: JSON.stringify(body), keepalive });
+      const got = await r.json();
+      if (r.ok) return got;
+      if (r.status !== 401) error = { ...got.error, retry_after_ms: r.headers.get("Retry-After") * 1000 };
+    } catch {} // it may have been done
+    return { type: "error", code: "unavailable", ...error };
+  }
+
+  async function publish({ type, ref, ...event }) {
+    tell({ type: "published", ref, ...(await post("/v1/events", event)) });
+  }
+
+  async function acknowledge() {
+    const all = [...acks.values()];
+    acks.clear();
+    const f = await post("/v1/acks", { device: hello.device, acks: all }, true);
+    if (!f.code) return;
+    if (!/^[ur]/.test(f.code)) return tell(f); // neither unavailable nor rate_limited
+    for (const ack of all) if (!acks.has(ack.to)) acks.set(ack.to, ack);
+    if (over) setTimeout(acknowledge, AGAIN_MS);
+  }
+
+  open();
+  return {
+    send(text) {
+      const f = JSON.parse(text);
+      const { type, to, ref, id, after = "now" } = f;
+      if (type === "publish") return publish(f);
+      if (type === "ack") {
+        if (!acks.size) queueMicrotask(acknowledge);
+        return acks.set(to, { to, id });
+      }
+      leave();
+      if (type === "subscribe") {
+        at.set(to, after);
+        asked.set(to, ref);
+      } else { // or a `ping`, of nothing
+        at.delete(to);
+        asked.delete(to);
+      }
+    },
+    close() {
+      clearTimeout(timer);
+      over.abort();
+      over = undefined;
+    },
+  };
+}
+
+// The WebSocket; after two of them in a row on which nothing came, a stream. After a stream that worked it is tried once more.
+function either() {
+  let failures = 0;
+  return (request, on) => {
+    const second = failures > 1;
+    failures = second ? 0 : failures + 1; // until something has come
+    return (second ? stream : websocket)(request, {
+      ...on,
+      frame(text) {
+        failures = +second;
+        on.frame(text);
+      },
+    });
+  };
+}
+
+const transports = { ws: websocket, sse: stream };
+
+/** The client with both doors: see README.md. */
+export class Sluice extends Client {
+  constructor(options) {
+    super({ ...options, transport: transports[options.transport] ?? options.transport ?? either() });
+  }
+}
