@@ -142,15 +142,7 @@ test("where no WebSocket passes a stream is taken, and nothing is lost when the 
   assert.deepEqual([s.told.gaps, s.told.errors, s.stats.holes], [[], [], 0]);
 });
 
-const noPosts = async (t) => {
-  const answers = ["events", "acks"].map((path) => fetch(`${gateway().url}/v1/${path}`, { method: "POST" }));
-  const missing = (await Promise.all(answers)).some((r) => r.status === 404);
-  if (missing) t.skip("this gateway takes nothing by HTTP");
-  return missing;
-};
-
 test("publishes over HTTP arrive once and in order, though links break", async (t) => {
-  if (await noPosts(t)) return;
   const proxy = await Proxy.to(t, gateway().port);
   const reader = client(t, gateway().url);
   const got = collect(reader, "topic:posted");
@@ -170,7 +162,7 @@ test("publishes over HTTP arrive once and in order, though links break", async (
 });
 
 test("a device over a stream goes on where it acknowledged", async (t) => {
-  if (await noPosts(t)) return;
+  if ((await fetch(gateway().url + "/v1/acks", { method: "POST" })).status === 404) return t.skip("this gateway takes no acks by HTTP");
   const to = "topic:s-device";
   const first = overStream(t, gateway().url, { device: "tv-1" });
   const got = collect(first, to);
