@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -22,6 +23,7 @@ import (
 	"sluice/gateway"
 	"sluice/gateway/auth"
 	sluice "sluice/shared/client"
+	backend "sluice/shared/producer"
 	"sluice/shared/wire"
 )
 
@@ -49,6 +51,15 @@ func (r *road) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	defer r.mu.Unlock()
 	r.conns = append(r.conns, rc)
 	return rc, nil
+}
+
+// dialPlain is dial for HTTP, which is no frames.
+func (r *road) dialPlain(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := r.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*roadConn).Conn, nil
 }
 
 func (r *road) lead(g *gatewayProcess) {
@@ -524,4 +535,46 @@ func TestGoClientDevice(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestProducerOverHTTP: a backend without Redis publishes by two gateways, of which one is killed and whose links break, and every event is
+// there once and in order.
+func TestProducerOverHTTP(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g1, g2, _, _ := r.pair()
+	const target, n = "topic:orders", 600
+	got := newGoClient(t, g2, "bob").collect(target)
+	way := &road{to: g1.addr}
+	p, err := backend.New("http://"+g1.addr, backend.Options{
+		Token:  func(context.Context) (string, error) { return "dev:shop", nil },
+		Client: &http.Client{Transport: &http.Transport{DialContext: way.dialPlain}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.Close() }()
+	retries := 0
+	b := backend.NewBuffer(p, backend.BufferOptions{Count: 50, OnRetry: func(error, time.Duration) { retries++ }})
+	soon, cancel := context.WithTimeout(ctx, 3*patience)
+	defer cancel()
+	for i := range n {
+		switch i {
+		case n / 6, n / 3, n / 2:
+			way.cut()
+		case 2 * n / 3:
+			way.lead(g2)
+			g1.crash()
+			way.cut()
+		}
+		if err := b.Add(soon, backend.Event{To: target, Data: strconv.AppendInt(nil, int64(i), 10)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Close(soon); err != nil {
+		t.Fatal(err)
+	}
+	got.want(0, n-1)
+	t.Logf("requests were repeated %d times", retries)
+	r.noDead()
 }

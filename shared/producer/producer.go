@@ -1,25 +1,27 @@
-// Package producer appends events from Go: to the streams of their partitions, which
-// saves the hop over the intake.
 package producer
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
+	"net/http"
+	"strings"
 
-	"sluice/shared/store"
 	"sluice/shared/wire"
 )
 
 // Options are what a producer must know of the installation. The zero value is that of
 // one with all defaults.
 type Options struct {
+	// Over Redis.
 	Prefix     string // SLUICE_PREFIX; "": sluice:
 	Partitions int    // SLUICE_PARTITIONS; 0: 16
 	// MaxBacklog refuses events while more entries than this wait for workers. 0: never.
 	MaxBacklog int64
+
+	// Over HTTP. Token gives one that may publish to the targets; it is asked for each request.
+	Token  func(ctx context.Context) (string, error)
+	Client *http.Client // nil: http.DefaultClient; redirects are not followed
 }
 
 // Event is what is to be delivered.
@@ -30,7 +32,7 @@ type Event struct {
 	Key      string // idempotency key: a second event with the same To and Key within 10 minutes is left out
 	LiveOnly bool   // it is not retained
 	Except   string // id of a connection that shall not get it
-	Trace    string // W3C traceparent
+	Trace    string // W3C traceparent; over Redis only
 }
 
 // ErrBacklog says that workers are too far behind, and nothing was appended.
@@ -38,8 +40,8 @@ var ErrBacklog = errors.New("too many events wait for workers")
 
 // Failed says which events of a Publish were not appended, or may not have been.
 type Failed struct {
-	// Errs has an error or nil for each event, in their order. Where Redis's answer did not
-	// come it is open whether the event was appended: repeat it only with its Key.
+	// Errs has an error or nil for each event, in their order: wire.ErrTarget, ErrBinary, a *Refused of a gateway, or one of
+	// Redis or the link. Where the answer did not come it is open whether the event was appended: repeat it only with its Key.
 	Errs []error
 }
 
@@ -60,113 +62,62 @@ func (f *Failed) Error() string {
 // Unwrap are the failures.
 func (f *Failed) Unwrap() []error { return f.Errs }
 
-// backlogFor is how long what was read of the backlog counts.
-const backlogFor = time.Second
-
-// Producer appends events. Its methods may be called by any number of goroutines.
-type Producer struct {
-	store *store.Store
-	max   int64
-
-	mu      sync.Mutex
-	checked bool // the installation is the one that Options say
-	backlog int64
-	asked   time.Time
+// sink appends events, in order. An error says that nothing was appended, else there is one or nil for each event.
+type sink interface {
+	publish(ctx context.Context, events []Event) ([]error, error)
+	close() error
 }
 
-// New makes a producer; nothing is sent to Redis yet. redisURL is as SLUICE_REDIS_URL.
-func New(redisURL string, o Options) (*Producer, error) {
-	if o.Prefix == "" {
-		o.Prefix = "sluice:"
+// Producer appends events. Its methods may be called by any number of goroutines.
+type Producer struct{ sink sink }
+
+// New makes a producer; nothing is sent yet. url is that of Redis, as SLUICE_REDIS_URL, or with http:// or https:// of any
+// gateway, or what stands before them.
+func New(url string, o Options) (*Producer, error) {
+	var s sink
+	var err error
+	if strings.HasPrefix(url, "http://") || strings.HasPrefix(url, "https://") {
+		s, err = newHTTPSink(url, o)
+	} else {
+		s, err = newRedisSink(url, o)
 	}
-	if o.Partitions == 0 {
-		o.Partitions = 16
-	}
-	st, err := store.Open(store.Config{
-		RedisURL: redisURL, Prefix: o.Prefix, Partitions: o.Partitions,
-		// The others do not matter to who only appends.
-		HistorySize: 1, HistoryTTL: time.Hour, SessionTTL: time.Minute, MaxData: 16 << 20,
-	})
 	if err != nil {
 		return nil, err
 	}
-	return &Producer{store: st, max: o.MaxBacklog}, nil
+	return &Producer{sink: s}, nil
 }
 
 // Close ends its connections.
-func (p *Producer) Close() error { return p.store.Close() }
+func (p *Producer) Close() error { return p.sink.close() }
 
-// Publish appends events, in order, in one round trip. It never repeats a command by
+// Publish appends events, in order, in one round trip; over HTTP in one for every thousand. It never repeats anything by
 // itself: an event could become two. The error is ErrBacklog, or *Failed if some events
 // failed, or that of the check of the installation; in the first and last case nothing
 // was appended.
 func (p *Producer) Publish(ctx context.Context, events ...Event) error {
-	if err := p.ready(ctx); err != nil {
+	errs, err := p.sink.publish(ctx, events)
+	if err != nil {
 		return err
 	}
-	failed := &Failed{Errs: make([]error, len(events))}
-	var pubs []store.Publication
-	var places []int
-	bad := false
-	for i := range events {
-		e := &events[i]
-		if err := wire.CheckTarget(e.To); err != nil {
-			failed.Errs[i], bad = err, true
-			continue
-		}
-		pubs, places = append(pubs, store.Publication{To: e.To, Fields: e.fields()}), append(places, i)
-	}
-	if len(pubs) > 0 {
-		for i, err := range p.store.Publish(ctx, pubs) {
-			if err != nil {
-				failed.Errs[places[i]], bad = err, true
-			}
-		}
-	}
-	if bad {
-		return failed
-	}
-	return nil
-}
-
-func (e *Event) fields() []string {
-	f := append(make([]string, 0, 14), "to", e.To, "data", string(e.Data))
-	for _, x := range [][2]string{{"event", e.Name}, {"id", e.Key}, {"except", e.Except}, {"traceparent", e.Trace}} {
-		if x[1] != "" {
-			f = append(f, x[0], x[1])
-		}
-	}
-	if e.LiveOnly {
-		f = append(f, "retain", "0")
-	}
-	return f
-}
-
-// ready checks the installation once, and the backlog once a second.
-func (p *Producer) ready(ctx context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.checked {
-		if err := p.store.Ready(ctx); err != nil {
-			return err
-		}
-		p.checked = true
-	}
-	if p.max == 0 {
-		return nil
-	}
-	if time.Since(p.asked) >= backlogFor {
-		all, err := p.store.Backlogs(ctx)
+	for _, err := range errs {
 		if err != nil {
-			return err
+			return &Failed{Errs: errs}
 		}
-		p.backlog, p.asked = 0, time.Now()
-		for _, b := range all {
-			p.backlog += b.Lag + b.Pending
-		}
-	}
-	if p.backlog > p.max {
-		return fmt.Errorf("%w: %d, allowed are %d", ErrBacklog, p.backlog, p.max)
 	}
 	return nil
+}
+
+// checked are the places of the events that may be sent; errs is told of the others.
+func checked(events []Event, errs []error, check func(i int) error) (places []int) {
+	for i := range events {
+		err := wire.CheckTarget(events[i].To)
+		if err == nil {
+			err = check(i)
+		}
+		if err == nil {
+			places = append(places, i)
+		}
+		errs[i] = err
+	}
+	return places
 }

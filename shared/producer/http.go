@@ -1,0 +1,195 @@
+package producer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"sluice/shared/wire"
+)
+
+const (
+	requestFor  = 20 * time.Second // a gateway answers within ten
+	maxBody     = 2 << 20          // of a request, unless one event is larger
+	maxResponse = 4 << 20
+	maxWait     = time.Hour // of Retry-After
+)
+
+// ErrBinary says that an event's data is neither JSON nor UTF-8, or its name or key is not, which goes over Redis only.
+var ErrBinary = errors.New("over HTTP data is JSON or UTF-8 text, and so are name, key and except")
+
+// Refused is a refusal of a gateway.
+type Refused struct {
+	Code       string // of the protocol: "forbidden", "rate_limited", ...; "": the answer was none of a gateway
+	Message    string
+	Status     int           // of the whole request; 0: it is about one event of several
+	RetryAfter time.Duration // as the gateway said
+}
+
+func (r *Refused) Error() string {
+	if r.Status == 0 {
+		return fmt.Sprintf("%s: %s", r.Code, r.Message)
+	}
+	return fmt.Sprintf("HTTP %d: %s: %s", r.Status, r.Code, r.Message)
+}
+
+// httpSink posts to /v1/events.
+type httpSink struct {
+	url    string
+	token  func(ctx context.Context) (string, error)
+	client *http.Client
+}
+
+func newHTTPSink(text string, o Options) (*httpSink, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if u.Host == "" || o.Token == nil {
+		return nil, errors.New("producer: over HTTP it needs the URL of a gateway, http(s)://host[:port], and Options.Token")
+	}
+	client := http.Client{}
+	if o.Client != nil {
+		client = *o.Client
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &httpSink{url: u.JoinPath("v1", "events").String(), token: o.Token, client: &client}, nil
+}
+
+func (s *httpSink) close() error {
+	s.client.CloseIdleConnections()
+	return nil
+}
+
+// posted is an event in a request's body.
+type posted struct {
+	To     string          `json:"to"`
+	Data   json.RawMessage `json:"data"`
+	Event  string          `json:"event,omitempty"`
+	ID     string          `json:"id,omitempty"`
+	Retain *int            `json:"retain,omitempty"`
+	Except string          `json:"except,omitempty"`
+}
+
+// body is the event as it is posted.
+func (e *Event) body() ([]byte, error) {
+	p := posted{To: e.To, Event: e.Name, ID: e.Key, Except: e.Except, Data: e.Data}
+	if e.LiveOnly {
+		p.Retain = new(int)
+	}
+	if !utf8.ValidString(e.Name + e.Key + e.Except) { // JSON would make one key of two
+		return nil, ErrBinary
+	}
+	switch wire.KindOf(string(e.Data)) {
+	case wire.Binary:
+		return nil, ErrBinary
+	case wire.Text:
+		text, err := json.Marshal(string(e.Data))
+		if err != nil {
+			return nil, err
+		}
+		p.Data = text
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // data is passed on as it is
+	err := enc.Encode(p)
+	return bytes.TrimSpace(b.Bytes()), err
+}
+
+func (s *httpSink) publish(ctx context.Context, events []Event) ([]error, error) {
+	errs := make([]error, len(events))
+	bodies := make([][]byte, len(events))
+	places := checked(events, errs, func(i int) (err error) {
+		bodies[i], err = events[i].body()
+		return err
+	})
+	for len(places) > 0 {
+		n, size := 0, 0
+		for n < len(places) && n < wire.MaxPosts && (n == 0 || size+len(bodies[places[n]]) < maxBody) {
+			size += len(bodies[places[n]]) + 1
+			n++
+		}
+		failed := s.post(ctx, places[:n], bodies, errs)
+		places = places[n:]
+		if failed != nil {
+			for _, place := range places {
+				errs[place] = fmt.Errorf("not sent, since those before it failed: %w", failed)
+			}
+			break
+		}
+	}
+	return errs, nil
+}
+
+// post sends one request, and notes what became of its events. The error is of the whole.
+func (s *httpSink) post(ctx context.Context, places []int, bodies [][]byte, errs []error) error {
+	list := make([][]byte, len(places))
+	for i, place := range places {
+		list[i] = bodies[place]
+	}
+	results, err := s.ask(ctx, append(append([]byte("["), bytes.Join(list, []byte(","))...), ']'))
+	if err == nil && len(results) != len(places) {
+		err = fmt.Errorf("the answer is about %d of %d events", len(results), len(places))
+	}
+	for i, place := range places {
+		if errs[place] = err; err == nil && results[i].Error != nil {
+			errs[place] = &Refused{Code: results[i].Error.Code, Message: results[i].Error.Message}
+		}
+	}
+	return err
+}
+
+// answer is what a gateway says of one event, or of the whole.
+type answer struct {
+	Error *struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	} `json:"error"`
+	Events []answer `json:"events"`
+}
+
+func (s *httpSink) ask(ctx context.Context, body []byte) ([]answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestFor)
+	defer cancel()
+	token, err := s.token(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("no token: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Content-Type", wire.FormJSON)
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
+	if err != nil {
+		return nil, err
+	}
+	var a answer
+	err = json.Unmarshal(text, &a)
+	if resp.StatusCode == http.StatusOK {
+		return a.Events, err
+	}
+	refused := &Refused{Status: resp.StatusCode, Message: resp.Status}
+	if err == nil && a.Error != nil {
+		refused.Code, refused.Message = a.Error.Code, a.Error.Message
+	}
+	if seconds, err := strconv.ParseInt(resp.Header.Get("Retry-After"), 10, 32); err == nil && seconds > 0 {
+		refused.RetryAfter = min(time.Duration(seconds)*time.Second, maxWait)
+	}
+	return nil, refused
+}

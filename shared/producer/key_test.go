@@ -1,0 +1,64 @@
+package producer
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// away is a sink that cannot be reached, or does not answer.
+type away struct{ err error }
+
+func (a away) publish(_ context.Context, events []Event) ([]error, error) {
+	errs := make([]error, len(events))
+	for i := range errs {
+		errs[i] = a.err
+	}
+	return errs, nil
+}
+
+func (away) close() error { return nil }
+
+// TestKeysAreForgotten: an event that may have been appended is not sent any more when its key may be forgotten; one that was never
+// sent waits as long as it takes.
+func TestKeysAreForgotten(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		lost bool
+	}{
+		{"no answer", errors.New("the link broke"), true},
+		{"nobody there", &net.OpError{Op: "dial", Err: errors.New("refused")}, false},
+		{"refused", &Refused{Status: 429, Code: "rate_limited", RetryAfter: time.Minute}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lost := make(chan error, 1)
+				begin := time.Now()
+				b := NewBuffer(&Producer{away{c.err}}, BufferOptions{
+					OnLost:  func(_ Event, err error) { lost <- err },
+					OnRetry: func(error, time.Duration) {},
+				})
+				if err := b.Add(t.Context(), Event{To: "all", Data: []byte("1")}); err != nil {
+					t.Fatal(err)
+				}
+				gone, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				err := b.Flush(gone)
+				if c.lost {
+					if took := time.Since(begin); !errors.Is(err, ErrUnknown) || !errors.Is(<-lost, ErrUnknown) || took < keyFor || took > keyFor+time.Minute {
+						t.Errorf("after %v: %v", took, err)
+					}
+				} else if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, c.err) {
+					t.Errorf("got %v", err)
+				}
+				if err := b.Close(gone); c.lost != (err == nil) {
+					t.Errorf("Close: %v", err)
+				}
+			})
+		})
+	}
+}
