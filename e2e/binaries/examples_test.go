@@ -55,4 +55,15 @@ func TestGoExamples(t *testing.T) {
 		}
 		return nil
 	})
+
+	writer := l.start(t, programs["producer"])
+	if code := writer.waitExit(t); code != 0 {
+		t.Fatalf("the producer exited with %d\n%s", code, writer.tail())
+	}
+	eventually(t, func() error {
+		if !strings.Contains(reader.out.String(), `{"text":"hi from Go"}`) {
+			return fmt.Errorf("the client printed %q", reader.out.String())
+		}
+		return nil
+	})
 }

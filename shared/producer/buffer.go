@@ -215,7 +215,7 @@ func (b *Buffer) run(life context.Context) {
 		if life.Err() != nil {
 			return
 		}
-		again, after := b.settle(batch, errs, err, began)
+		after, again := b.settle(batch, errs, err, began)
 		if again == nil {
 			attempts = 0
 			continue
@@ -271,9 +271,9 @@ func (b *Buffer) over(h held, lost error) {
 	}
 }
 
-// settle notes what became of a batch, the first of those that wait: what is to be tried again stays, in front. It returns why, and
-// how long to wait at least; nil: nothing is.
-func (b *Buffer) settle(batch []Event, errs []error, whole error, began time.Time) (again error, after time.Duration) {
+// settle notes what became of a batch, the first of those that wait: what is to be tried again stays, in front. It returns how
+// long to wait at least, and why; nil: nothing is tried again.
+func (b *Buffer) settle(batch []Event, errs []error, whole error, began time.Time) (after time.Duration, again error) {
 	type loss struct {
 		event Event
 		err   error
@@ -317,7 +317,7 @@ func (b *Buffer) settle(batch []Event, errs []error, whole error, began time.Tim
 	for _, l := range lost {
 		b.o.OnLost(l.event, l.err)
 	}
-	return again, after
+	return after, again
 }
 
 // isFinal reports whether there is no use in trying again.
