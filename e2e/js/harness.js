@@ -121,10 +121,11 @@ export class System {
 
   /** Starts one more. */
   async gateway() {
-    const port = await freePort();
+    const [port, admin] = [await freePort(), await freePort()];
     const p = start(this.t, process.env.SLUICE_LOCAL, [], {
-      ...this.env, SLUICE_ADDR: `127.0.0.1:${port}`, SLUICE_ADMIN_ADDR: `127.0.0.1:${await freePort()}`,
+      ...this.env, SLUICE_ADDR: `127.0.0.1:${port}`, SLUICE_ADMIN_ADDR: `127.0.0.1:${admin}`,
     });
+    p.admin = admin;
     p.port = port;
     p.url = `http://127.0.0.1:${port}`;
     await until("sluice-local runs", () => {
