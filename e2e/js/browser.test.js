@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { Browser, findChromium } from "./browser.js";
 import { examples } from "./examples.js";
@@ -134,6 +135,17 @@ test("a page whose network lets no WebSocket through takes a stream by itself", 
   assert.equal(await tab.eval("document.body.dataset.transport"), "sse");
   await system.add("topic:strict", 1);
   await tab.wait("got.length === 1");
+});
+
+test("the EventSource that the protocol's page prints", { skip }, async () => {
+  const [, example] = /^```js\n([^]*?new EventSource[^]*?)^```$/m.exec(readFileSync(new URL("../../docs/protocol.md", import.meta.url), "utf8"));
+  const tab = await browser.open(proxy.url + "/");
+  await tab.wait("document.readyState === 'complete' && location.protocol === 'http:'");
+  await tab.eval(`const token = "dev:alice"; const said = []; console.log = (...all) => said.push(all); ${example}`);
+  await until("it says what is added", async () => { // until it has subscribed, events come again
+    await system.add("topic:room-1", { text: "from Redis" });
+    return tab.eval(`said.some(([data]) => data?.text === "from Redis")`);
+  });
 });
 
 test("the page that README prints", { skip }, async () => {
