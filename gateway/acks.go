@@ -325,7 +325,7 @@ type asked struct {
 func (o *asked) ofDevice(device, resume string) {
 	switch {
 	case device != "" && !wire.ValidName(device):
-		o.refuse(wire.CodeBadRequest, "device is 1 to 128 characters of A-Z a-z 0-9 . _ - : @ / + =")
+		o.refuse(wire.CodeBadRequest, wire.ErrDevice)
 	case resume != "" && (resume != "device" || device == ""):
 		o.refuse(wire.CodeBadRequest, `resume is "device", and needs device`)
 	default:

@@ -21,6 +21,7 @@
 //	open.go        connect: sessions, welcome, the first subscriptions
 //	publish.go     events that clients publish, on their way to the partitions
 //	acks.go        what clients acknowledge, on its way to the acks streams
+//	postacks.go    the same by a request
 //	cursors.go     where devices begin and end
 //	subscriber.go  the gateway's Pub/Sub channel, heartbeat, what is lost on it
 //	lag.go         connections that take nothing: reported, asked about, closed

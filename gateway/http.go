@@ -21,6 +21,7 @@ import (
 
 const (
 	smallBody   = 64 << 10         // bytes of a request that has little to say
+	acksBody    = 512 << 10        // of one with wire.MaxAcks
 	bodyTimeout = 10 * time.Second // for a request's body to come
 	corsMaxAge  = time.Hour        // for which browsers may keep what a preflight said
 
@@ -53,6 +54,7 @@ type route struct {
 func (g *Gateway) routes() []route {
 	return []route{
 		{"POST /v1/events", g.postEvents, max(4<<20, 2*g.cfg.Store.MaxData+maxMessage)},
+		{"POST /v1/acks", g.postAcks, acksBody},
 		{"POST /v1/tickets", g.giveTicket, smallBody},
 		{"GET /v1/users/{id}", g.listUser, smallBody},
 		{"DELETE /v1/users/{id}/connections", g.endUser, smallBody},

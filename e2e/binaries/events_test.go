@@ -155,3 +155,43 @@ func TestPostWithoutWorker(t *testing.T) {
 		t.Errorf("again is answered by %+v", again)
 	}
 }
+
+// TestPostAcks: acks by HTTP move the cursors of a device, all of a request or none, and only up to what there was.
+func TestPostAcks(t *testing.T) {
+	t.Parallel()
+	c, g := startJWTGateway(t)
+	user, room := unique("acker"), "topic:"+unique("room")
+	token := jwtHS256(t, jwtSecret, claims(user, msg{"sluice": msg{"subscribe": []string{room}, "publish": []string{room, "user:*"}}}))
+	own := "user:" + user
+	first, second := g.post(t, token, `{"to":"`+room+`","data":1}`)[0].ID, g.post(t, token, `{"to":"`+room+`","data":2}`)[0].ID
+	mine := g.post(t, token, `{"to":"`+own+`","data":3}`)[0].ID
+	post := func(body string) answer {
+		return g.request(t, "POST", "/v1/acks", body, bearerHeader(token)...)
+	}
+	acks := func(pairs ...string) string {
+		var list []string
+		for i := 0; i < len(pairs); i += 2 {
+			list = append(list, fmt.Sprintf(`{"to":%q,"id":%q}`, pairs[i], pairs[i+1]))
+		}
+		return `{"device":"phone","acks":[` + strings.Join(list, ",") + `]}`
+	}
+	above := "9" + second // later by thousands of years
+	post(acks(own, mine, room, above)).mustRefuse(t, 400, "bad_request")
+	post(acks(own, mine, "topic:other", "0")).mustRefuse(t, 403, "forbidden")
+	post(acks(own, mine, "user:other", mine)).mustRefuse(t, 403, "forbidden")
+	post(acks(own, mine, room, "x")).mustRefuse(t, 400, "bad_request")
+	post(`{"device":"phone"}`).mustRefuse(t, 400, "bad_request")
+	post(acks(own, mine, "all", "999999999999999-0")).mustRefuse(t, 400, "bad_request") // whose history may be empty
+	if got := post(acks(room, first, room, "0", "all", "0")); got.status != 200 {
+		t.Fatalf("good acks are answered by %d %s", got.status, got.body)
+	}
+	c.waitCursor(t, user, "phone", room, first)
+	if ids := c.acksOf(t, user, own); len(ids) != 0 {
+		t.Errorf("a request that was refused has acknowledged %v", ids)
+	}
+	// The device comes back by another door, to what it has not acknowledged.
+	s := dial(t, g, withBearer(token), withQuery("device", "phone"), withQuery("resume", "device")).settle()
+	if got := s.waitEvents(room, 1); got[0].ID != second {
+		t.Errorf("a resume begins with %s, want %s", got[0], second)
+	}
+}

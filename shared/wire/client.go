@@ -26,6 +26,8 @@ const (
 	OnGapRetained = "retained"
 
 	ErrOnGap = `on_gap is "live" or "retained"`
+
+	ErrDevice = "device is 1 to 128 characters of A-Z a-z 0-9 . _ - : @ / + ="
 )
 
 // ClientFrame is a frame from a client, checked by ParseClientFrame: what its
@@ -237,7 +239,7 @@ func (f *ClientFrame) check() *FrameError {
 			return badRequest("the token is longer than %d bytes", MaxTokenBytes)
 		}
 		if f.Device != "" && !ValidName(f.Device) {
-			return badRequest("device is 1 to 128 characters of A-Z a-z 0-9 . _ - : @ / + =")
+			return badRequest(ErrDevice)
 		}
 		if f.Resume.Device && f.Device == "" {
 			return badRequest(`resume "device" needs device`)

@@ -134,38 +134,36 @@ type targets struct {
 
 // readPost reads an event of Sluice's own form: as the frame `publish`, but `to` may be a list.
 func readPost(object []byte) (*Publish, targets, *FrameError) {
+	fields, err := only(object, "to", "data", "event", "id", "retain", "except")
+	if err != nil {
+		return nil, targets{}, err
+	}
 	var to targets
-	f := ClientFrame{Type: "publish"}
-	e := &Publish{}
-	seen := make(map[string]bool, 6)
-	for quoted, value := range members(object) {
-		name, _ := unquote(quoted)
-		var err *FrameError
-		switch name {
-		case "to":
-			to, err = readTargets(value)
-		case "except":
-			e.Except, err = readText(name, value)
-		case "data", "event", "id", "retain":
-			if wrong := f.set(name, value, false); wrong != nil {
-				err = badRequest("%v", wrong.(*FrameError).Message) //nolint:errorlint // set has no other
-			}
-		default:
-			continue
-		}
-		if seen[name] {
-			err = badRequest("the field %q is there twice", name)
-		}
-		if err != nil {
+	if fields["to"] != nil {
+		if to, err = readTargets(fields["to"]); err != nil {
 			return nil, to, err
 		}
-		seen[name] = true
 	}
-	e.Data, e.Event, e.ID, e.Live = string(f.Data), f.Event, f.ID, f.Retain.Off
+	e := &Publish{Data: string(fields["data"])}
+	for name, text := range map[string]*string{"event": &e.Event, "id": &e.ID, "except": &e.Except} {
+		if *text, err = fields.text(name); err != nil {
+			return nil, to, err
+		}
+	}
+	if retain := fields["retain"]; retain != nil {
+		var r Retain
+		if err := r.UnmarshalJSON(retain); err != nil {
+			return nil, to, badRequest("%v", err)
+		}
+		e.Live = r.Off
+	}
+	if err := checkData(fields["data"]); err != nil {
+		return nil, to, badRequest("%v", err)
+	}
 	switch {
 	case len(to.names) == 0:
 		return nil, to, badRequest("an event needs to: a target, or a list of targets")
-	case !seen["data"]:
+	case fields["data"] == nil:
 		return nil, to, badRequest("an event needs data")
 	}
 	if len(e.Except) > maxField {
@@ -235,43 +233,31 @@ func readText(name string, value []byte) (string, *FrameError) {
 // readCloudEvent reads a CloudEvent 1.0 in JSON (CloudEvents JSON format 1.0.2): `subject` is the target, `type` the name, and
 // `source` and `id` together are the idempotency key.
 func readCloudEvent(object []byte) (*Publish, targets, *FrameError) {
-	text := map[string]string{"specversion": "", "id": "", "source": "", "type": "", "subject": "", "data_base64": ""}
-	var data []byte
-	seen := make(map[string]bool, 8)
-	for quoted, value := range members(object) {
-		name, _ := unquote(quoted)
-		_, known := text[name]
-		if !known && name != "data" {
-			continue
-		}
-		if seen[name] {
-			return nil, targets{}, badRequest("the field %q is there twice", name)
-		}
-		seen[name] = true
+	fields, err := only(object, "specversion", "id", "source", "type", "subject", "data", "data_base64")
+	if err != nil {
+		return nil, targets{}, err
+	}
+	text := make(map[string]string, len(fields))
+	for name := range fields {
 		if name == "data" {
-			if err := checkData(value); err != nil {
-				return nil, targets{}, badRequest("%v", err)
-			}
-			data = value
 			continue
 		}
-		var err *FrameError
-		if text[name], err = readText(name, value); err != nil {
+		if text[name], err = fields.text(name); err != nil {
 			return nil, targets{}, err
 		}
 	}
-	e := &Publish{Data: string(data), Event: text["type"], ID: text["source"] + " " + text["id"]} // a source has no space
+	e := &Publish{Event: text["type"], ID: text["source"] + " " + text["id"]} // a source has no space
 	if len(e.ID) > maxField {
 		e.ID = fmt.Sprintf("sha256 %x", sha256.Sum256([]byte(e.ID)))
 	}
-	if err := e.cloudEvent(text, seen["data"], seen["data_base64"]); err != nil {
+	if err := e.cloudEvent(text, fields); err != nil {
 		return nil, targets{}, err
 	}
 	return e, targets{names: []string{text["subject"]}}, checkNames(e.Event, e.ID)
 }
 
 // cloudEvent checks the attributes, and takes data_base64.
-func (e *Publish) cloudEvent(text map[string]string, hasData, hasBytes bool) *FrameError {
+func (e *Publish) cloudEvent(text map[string]string, fields object) *FrameError {
 	for _, name := range []string{"id", "source", "specversion", "type", "subject"} {
 		if text[name] == "" {
 			return badRequest("a CloudEvent needs %s; subject is the target", name)
@@ -286,17 +272,23 @@ func (e *Publish) cloudEvent(text map[string]string, hasData, hasBytes bool) *Fr
 	if _, err := url.Parse(text["source"]); err != nil {
 		return badRequest("source is a URI reference")
 	}
+	data, raw := fields["data"], fields["data_base64"]
 	switch {
-	case hasData && hasBytes:
+	case data != nil && raw != nil:
 		return badRequest("a CloudEvent has data or data_base64, not both")
-	case hasBytes:
+	case raw != nil:
 		raw, err := base64.StdEncoding.Strict().DecodeString(text["data_base64"])
 		if err != nil {
 			return badRequest("data_base64 is not base64")
 		}
 		e.Data, e.Base64 = string(raw), true
-	case !hasData:
+	case data == nil:
 		e.Data = "null"
+	default:
+		if err := checkData(data); err != nil {
+			return badRequest("%v", err)
+		}
+		e.Data = string(data)
 	}
 	return nil
 }
