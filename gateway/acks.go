@@ -295,7 +295,7 @@ func (a *acks) append(ctx context.Context, batch []wire.Ack) (again []wire.Ack, 
 func (g *Gateway) acked(a *wire.Ack) {
 	frame := wire.Frame(wire.Acked{To: a.To, ID: a.ID, Device: a.Device})
 	there := g.flow.Each(wire.UserTarget(a.User), func(client *live.Client) {
-		if c := client.Owner().(*conn); c.device != a.Device && c.isWelcomed() && !c.Send(frame) {
+		if c, ok := client.Owner().(*conn); ok && c.device != a.Device && c.isWelcomed() && !c.Send(frame) {
 			g.metrics.dropped(live.DropLiveOnly)
 		}
 	})

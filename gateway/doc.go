@@ -10,6 +10,8 @@
 //	sse.go         the same as an event stream
 //	http.go        requests that are no WebSocket: checks, answers and refusals as JSON
 //	events.go      what requests publish
+//	page.go        what requests read of histories
+//	waiter.go      requests that wait for an event
 //	tickets.go     what stands for a token once
 //	script.go      the JavaScript client for pages
 //	kicks.go       users whose connections are ended, and who are kept out

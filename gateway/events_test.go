@@ -79,13 +79,14 @@ func TestBodiesShareABudget(t *testing.T) {
 		metrics: newMetrics(prometheus.NewRegistry()), users: limits.NewParties(), log: slog.New(slog.DiscardHandler),
 		bodies: limits.NewSemaphore(limits.Bounds{Size: 300, KeySize: 100, Waiting: 10, KeyWaiting: 5}),
 	}
-	read := func(ctx context.Context, user string, body io.Reader, most int) (func(), error) {
+	read := func(ctx context.Context, user string, body io.Reader, most int) (*incoming, error) {
 		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/v1/events", body)
-		return g.readBody(httptest.NewRecorder(), &incoming{Request: r, id: auth.Identity{User: user}}, most)
+		in := &incoming{Request: r, id: auth.Identity{User: user}}
+		return in, g.readBody(httptest.NewRecorder(), in, most)
 	}
-	done, err := read(t.Context(), "anna", strings.NewReader(strings.Repeat("x", 90)), 1000)
-	if err != nil {
-		t.Fatal(err)
+	anna, err := read(t.Context(), "anna", strings.NewReader(strings.Repeat("x", 90)), 1000)
+	if err != nil || len(anna.body) != 90 {
+		t.Fatalf("%d bytes are read, %v", len(anna.body), err)
 	}
 	impatient, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
@@ -93,18 +94,22 @@ func TestBodiesShareABudget(t *testing.T) {
 	if _, err := read(impatient, "anna", strings.NewReader(strings.Repeat("x", 20)), 1000); !errors.As(err, &refused) || refused.Code != wire.CodeUnavailable {
 		t.Errorf("more than a user's share: %v", err)
 	}
-	other, err := read(t.Context(), "bob", strings.NewReader(strings.Repeat("x", 90)), 1000)
+	bob, err := read(t.Context(), "bob", strings.NewReader(strings.Repeat("x", 90)), 1000)
 	if err != nil {
 		t.Fatalf("another user: %v", err)
 	}
-	other()
-	done()
+	bob.end()
+	anna.end()
 	// A length that is not told counts as the most that there may be, and is no way around it.
-	if _, err := read(t.Context(), "anna", io.LimitReader(zeros{}, 1<<40), 50); !errors.As(err, &refused) || refused.Code != wire.CodeTooLarge {
+	endless, err := read(t.Context(), "anna", io.LimitReader(zeros{}, 1<<40), 50)
+	if !errors.As(err, &refused) || refused.Code != wire.CodeTooLarge {
 		t.Errorf("a body without end: %v", err)
 	}
-	if n := g.bodies.Taken(); n != 0 {
-		t.Errorf("%d bytes are still taken", n)
+	if n := g.bodies.Taken(); n != 50 {
+		t.Errorf("a body without end takes %d bytes, want 50", n)
+	}
+	if endless.end(); g.bodies.Taken() != 0 {
+		t.Errorf("%d bytes are still taken", g.bodies.Taken())
 	}
 }
 

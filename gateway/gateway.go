@@ -63,6 +63,7 @@ type Gateway struct {
 	headroom   *headroom
 	publisher  *publisher
 	askers     askers
+	waiters    waiters
 	bodies     *limits.Semaphore // of requests, in bytes, by user
 	acks       *acks
 	history    *history.Reader
@@ -182,6 +183,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		serve <- err
 	}
 	g.draining.Store(true)
+	g.waiters.end()
 	// Sockets are no longer the server's: this ends the listener, and waits for
 	// handshakes under way.
 	closing, done := context.WithTimeout(inner, time.Second)

@@ -41,6 +41,14 @@ type incoming struct {
 	id      auth.Identity
 	account *limits.Party
 	body    []byte
+	done    []func() // when it is answered
+}
+
+// end gives back what the request has taken.
+func (in *incoming) end() {
+	for _, f := range in.done {
+		f()
+	}
 }
 
 // route is where an endpoint is.
@@ -48,17 +56,20 @@ type route struct {
 	pattern string // of http.ServeMux
 	do      endpoint
 	maxBody int // bytes of the body
+	// open: also for those whom a kick keeps out.
+	open bool
 }
 
 // routes are all requests that are answered with JSON.
 func (g *Gateway) routes() []route {
 	return []route{
-		{"POST /v1/events", g.postEvents, max(4<<20, 2*g.cfg.Store.MaxData+maxMessage)},
-		{"POST /v1/acks", g.postAcks, acksBody},
-		{"POST /v1/tickets", g.giveTicket, smallBody},
-		{"GET /v1/users/{id}", g.listUser, smallBody},
-		{"DELETE /v1/users/{id}/connections", g.endUser, smallBody},
-		{"/v1/", nil, 0}, // preflights, too
+		{"POST /v1/events", g.postEvents, max(4<<20, 2*g.cfg.Store.MaxData+maxMessage), false},
+		{"GET /v1/events", g.getEvents, smallBody, false},
+		{"POST /v1/acks", g.postAcks, acksBody, false},
+		{"POST /v1/tickets", g.giveTicket, smallBody, true},
+		{"GET /v1/users/{id}", g.listUser, smallBody, true},
+		{"DELETE /v1/users/{id}/connections", g.endUser, smallBody, true},
+		{"/v1/", nil, 0, true}, // preflights, too
 	}
 }
 
@@ -90,7 +101,9 @@ func (g *Gateway) door(to route) http.HandlerFunc {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		answer, err := g.serveEndpoint(w, r, to)
+		in := &incoming{Request: r}
+		defer in.end()
+		answer, err := g.serveEndpoint(w, in, to)
 		// From now on: an endpoint may have waited for long.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.cfg.Listen.AnswerTimeout()))
 		if err != nil {
@@ -116,38 +129,60 @@ func allowOrigin(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (g *Gateway) serveEndpoint(w http.ResponseWriter, r *http.Request, to route) (any, error) {
+func (g *Gateway) serveEndpoint(w http.ResponseWriter, in *incoming, to route) (any, error) {
 	if to.do == nil {
 		return nil, &wire.FrameError{Code: wire.CodeNotFound, Message: "there is nothing at this path for this method"}
 	}
-	token, found := auth.Bearer(r)
-	if !found {
-		g.refused(r, refusedNoBearer)
-		return nil, refusedNoBearer.frameError()
-	}
-	id, refused := g.identify(r.Context(), token)
-	if refused != nil {
-		g.countStranger(r)
-		g.refused(r, refused)
+	if refused := g.admitRequest(in); refused != nil {
+		g.refused(in.Request, refused)
 		return nil, refused.frameError()
 	}
-	listen.Of(r).Known()
-	account, ok := g.users.Enter(id.User, g.limits.UserConnections) // a request under way is one of its user's connections
-	if !ok {
-		g.refused(r, refusedConnections)
-		return nil, refusedConnections.frameError()
-	}
-	defer g.users.Leave(account)
-	in := &incoming{Request: r, id: id, account: account}
 	if err := g.charge(in, cost{frames: plainCost}); err != nil {
 		return nil, err
 	}
-	done, err := g.readBody(w, in, to.maxBody)
-	if err != nil {
+	if !to.open {
+		if err := g.mayCome(in); err != nil {
+			return nil, err
+		}
+	}
+	if err := g.readBody(w, in, to.maxBody); err != nil {
 		return nil, err
 	}
-	defer done()
-	return to.do(r.Context(), in)
+	return to.do(in.Context(), in)
+}
+
+// admitRequest finds out whose request it is. While it is under way it is one of its user's connections.
+func (g *Gateway) admitRequest(in *incoming) *refusal {
+	token, found := auth.Bearer(in.Request)
+	if !found {
+		return refusedNoBearer
+	}
+	var refused *refusal
+	if in.id, refused = g.identify(in.Context(), token); refused != nil {
+		g.countStranger(in.Request)
+		return refused
+	}
+	listen.Of(in.Request).Known()
+	account, ok := g.users.Enter(in.id.User, g.limits.UserConnections)
+	if !ok {
+		return refusedConnections
+	}
+	in.account = account
+	in.done = append(in.done, func() { g.users.Leave(account) })
+	return nil
+}
+
+// mayCome refuses those whom a kick keeps out.
+func (g *Gateway) mayCome(in *incoming) error {
+	ctx, cancel := context.WithTimeout(in.Context(), live.RedisTimeout)
+	defer cancel()
+	reason, barred, err := g.store.Barred(ctx, in.id.User)
+	if err != nil || !barred {
+		return err
+	}
+	out := (&keptOut{reason}).refusal()
+	g.refused(in.Request, out)
+	return out.frameError()
 }
 
 // cost is what a request takes from the limits of its user.
@@ -177,34 +212,44 @@ func (g *Gateway) charge(in *incoming, c cost) error {
 	return nil
 }
 
-// readBody reads what comes with a request, within its bounds. done must be called when it is worked on no more.
-func (g *Gateway) readBody(w http.ResponseWriter, in *incoming, most int) (done func(), err error) {
+// takeRoom takes some of the budget for bodies of requests and large answers; give must be called when they are no more.
+func (g *Gateway) takeRoom(ctx context.Context, user string, bytes int64) (give func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, bodyTimeout)
+	defer cancel()
+	if err := g.bodies.Acquire(ctx, user, bytes); err != nil {
+		g.metrics.limited.WithLabelValues(limitBodies).Inc()
+		return nil, &wire.FrameError{Code: wire.CodeUnavailable, Message: "too many large requests at a time; try again"}
+	}
+	return func() { g.bodies.Release(user, bytes) }, nil
+}
+
+// readBody reads what comes with a request, within its bounds.
+func (g *Gateway) readBody(w http.ResponseWriter, in *incoming, most int) (err error) {
 	weight := int64(most)
 	if in.ContentLength >= 0 {
 		weight = min(weight, in.ContentLength)
 	}
-	link, end := http.NewResponseController(w), time.Now().Add(bodyTimeout)
-	ctx, cancel := context.WithDeadline(in.Context(), end)
-	defer cancel()
-	if err := g.bodies.Acquire(ctx, in.id.User, weight); err != nil {
-		g.metrics.limited.WithLabelValues(limitBodies).Inc()
-		return nil, &wire.FrameError{Code: wire.CodeUnavailable, Message: "too many bodies of requests are being read; try again"}
+	link := http.NewResponseController(w)
+	if weight > 0 {
+		give, err := g.takeRoom(in.Context(), in.id.User, weight)
+		if err != nil {
+			return err
+		}
+		in.done = append(in.done, give)
 	}
-	_ = link.SetReadDeadline(end) // a connection that refuses it is closed
+	_ = link.SetReadDeadline(time.Now().Add(bodyTimeout)) // a connection that refuses it is closed
 	in.body, err = readAll(http.MaxBytesReader(w, in.Body, int64(most)), int(weight))
 	_ = link.SetReadDeadline(time.Time{})
-	done = func() { g.bodies.Release(in.id.User, weight) }
 	if err == nil {
-		return done, nil
+		return nil
 	}
-	done()
 	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
-		return nil, &wire.FrameError{Code: wire.CodeTooLarge, Message: "the body is larger than " + strconv.Itoa(most) + " bytes"}
+		return &wire.FrameError{Code: wire.CodeTooLarge, Message: "the body is larger than " + strconv.Itoa(most) + " bytes"}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, &wire.FrameError{Code: wire.CodeBadRequest, Message: "the body did not come within " + bodyTimeout.String()}
+		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "the body did not come within " + bodyTimeout.String()}
 	}
-	return nil, &wire.FrameError{Code: wire.CodeBadRequest, Message: "the body cannot be read"}
+	return &wire.FrameError{Code: wire.CodeBadRequest, Message: "the body cannot be read"}
 }
 
 // readAll reads to the end what is said to have so many bytes.
@@ -249,7 +294,11 @@ type errorBody struct {
 func answerJSON(w http.ResponseWriter, status int, answer any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(answer) // a client that has gone hears nothing
+	if text, ok := answer.(json.RawMessage); ok {
+		_, _ = w.Write(text) // a client that has gone hears nothing
+		return
+	}
+	_ = json.NewEncoder(w).Encode(answer)
 }
 
 // forClients is what a client may know of an error; what it may not is logged, with where it happened.

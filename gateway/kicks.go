@@ -21,7 +21,11 @@ const kickSlack = 1000
 func (g *Gateway) kick(k *wire.Kick, slack int64) {
 	var meant []*conn
 	g.flow.Each(k.Target(), func(client *live.Client) {
-		c := client.Owner().(*conn)
+		c, ok := client.Owner().(*conn)
+		if !ok {
+			client.Owner().(*waiter).kick(k, slack)
+			return
+		}
 		if (k.Conn == "" || k.Conn == c.id) && (k.Device == "" || k.Device == c.device) && uint64(c.since-slack) <= k.At {
 			meant = append(meant, c)
 		}

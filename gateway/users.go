@@ -15,7 +15,7 @@ import (
 func (g *Gateway) about(conn string) string {
 	c := g.conn(conn)
 	if c == nil {
-		return "" // it has ended
+		return g.waiters.about(conn) // or it has ended
 	}
 	return strings.TrimSuffix(strconv.FormatInt(c.since, 10)+" "+c.transport()+" "+c.device, " ")
 }

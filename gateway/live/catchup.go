@@ -38,9 +38,8 @@ const (
 // portion is what one of the targets that are read for a connection together may have.
 type portion struct{ events, bytes int }
 
-// limit is how many events are read next.
-func (k *catchup) limit(p portion) int {
-	size := k.size
+// limit is how many events are read next, each of about size bytes; 0: that is not known.
+func (p portion) limit(size int) int {
 	if size == 0 {
 		size = pieceBytes / pieceEvents
 	}
@@ -56,7 +55,7 @@ func (k *catchup) limit(p portion) int {
 // everything up to its position. For a client that asks to begin somewhere only the ends of
 // the history are read at first: what follows is not, if the answer is a gap.
 func (k *catchup) query(p portion) *history.Reading {
-	q := &history.Reading{Query: store.Query{Target: k.s.target.name, After: k.s.last, Limit: k.limit(p)}, GoesOn: true, Expect: k.size}
+	q := &history.Reading{Query: store.Query{Target: k.s.target.name, After: k.s.last, Limit: p.limit(k.size)}, GoesOn: true, Expect: k.size}
 	if k.ask != nil {
 		q.GoesOn, q.Edges = false, true
 		if q.After, q.Limit = k.ask.Start.id, 0; k.ask.Start.kind == startNow {
@@ -211,17 +210,11 @@ func (k *catchup) place(got *piece) {
 
 // cross goes over a gap and tells the client. The shard's lock is held.
 func (k *catchup) cross(got *piece, reason string, m *Metrics) {
-	after, oldest := k.s.last, got.edges.Oldest
+	after := k.s.last
 	if k.ask != nil {
 		after = k.ask.Start.id
 	}
-	to := got.edges.Newest
-	switch {
-	case got.holeAfter(after): // what is behind it was not asked for to be left out
-		oldest, to = got.first().ID, got.first().Prev
-	case k.s.retained:
-		to = got.edges.OldestPrev
-	}
+	oldest, to := got.behindGap(after, k.s.retained)
 	k.s.back(to)
 	k.s.jump(to)
 	k.answer = append(k.answer, wire.Frame(wire.Gap{To: k.s.target.name, After: after, Oldest: oldest, Position: to, Reason: reason}))
@@ -229,6 +222,17 @@ func (k *catchup) cross(got *piece, reason string, m *Metrics) {
 	if len(k.records) == 0 || k.records[0].Prev != to {
 		k.records, k.ended = nil, to == got.edges.Newest
 	}
+}
+
+// behindGap is the oldest event that the reader is told of, and where it goes on, behind a gap after an id.
+func (p *piece) behindGap(after wire.ID, retained bool) (oldest, to wire.ID) {
+	switch {
+	case p.holeAfter(after): // what is behind it was not asked for to be left out
+		return p.first().ID, p.first().Prev
+	case retained:
+		return p.edges.Oldest, p.edges.OldestPrev
+	}
+	return p.edges.Oldest, p.edges.Newest
 }
 
 // holeAfter reports whether the gap is a hole in the middle: before it and behind it there

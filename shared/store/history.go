@@ -182,5 +182,26 @@ func (q *Query) read(entries []redis.XMessage) error {
 	return nil
 }
 
+// HistoryBack reads a history backwards: the events below an id (MaxID: all) and above another one, newest first, limit at most.
+func (s *Store) HistoryBack(ctx context.Context, target string, below, above wire.ID, limit int) ([]wire.Event, error) {
+	p := s.keys.partition(target)
+	entries, err := s.rdb.XRevRangeN(ctx, s.keys.history(p, target), below.Previous().String(), above.Next().String(), int64(limit)).Result()
+	switch {
+	case isWrongType(err):
+		return nil, nil // as an empty history
+	case err != nil:
+		return nil, fmt.Errorf("cannot read the history of %s: %w", target, err)
+	}
+	events := make([]wire.Event, len(entries))
+	before := above // the event before this one, as far as it is known
+	for i := len(entries) - 1; i >= 0; i-- {
+		if events[i], err = historyEvent(target, entries[i], before); err != nil {
+			return nil, err
+		}
+		before = events[i].ID
+	}
+	return events, nil
+}
+
 // HistoryTTLMs is the time to live of events, in ms.
 func (s *Store) HistoryTTLMs() int64 { return s.cfg.HistoryTTL.Milliseconds() }

@@ -85,6 +85,17 @@ func (a ID) Next() ID {
 	return ID{a.Ms, a.Seq + 1}
 }
 
+// Previous is the largest id below a; the zero ID has none and stays.
+func (a ID) Previous() ID {
+	switch {
+	case a.IsZero():
+		return a
+	case a.Seq == 0:
+		return ID{a.Ms - 1, 1<<64 - 1}
+	}
+	return ID{a.Ms, a.Seq - 1}
+}
+
 // Back is a moved ms milliseconds into the past, not below zero.
 func (a ID) Back(ms uint64) ID {
 	if a.Ms <= ms {

@@ -1,0 +1,215 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"sluice/gateway/live"
+	"sluice/shared/wire"
+)
+
+// waiters are the requests that wait for an event, by id.
+type waiters struct {
+	mu    sync.Mutex
+	byID  map[string]*waiter
+	ended bool
+}
+
+func (x *waiters) add(w *waiter) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.byID == nil {
+		x.byID = make(map[string]*waiter)
+	}
+	x.byID[w.id] = w
+	if x.ended {
+		w.stop(nil)
+	}
+}
+
+func (x *waiters) remove(w *waiter) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.byID, w.id)
+}
+
+// end lets all of them be answered, and those that come: the gateway ends.
+func (x *waiters) end() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.ended = true
+	for _, w := range x.byID {
+		w.stop(nil)
+	}
+}
+
+// about is what is kept in Redis of one that waits for events of its user, for who lists that user's connections; "": there is none.
+func (x *waiters) about(id string) string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if w := x.byID[id]; w != nil {
+		return strconv.FormatInt(w.since, 10) + " http"
+	}
+	return ""
+}
+
+// waiter is a request that waits for an event of a target. It subscribes as a connection does, and has a sink that only says that
+// something has come: what that is the request reads from the history.
+type waiter struct {
+	live.Client
+
+	g     *Gateway
+	in    *incoming
+	id    string
+	since int64 // Redis's clock in Unix ms
+	ctx   context.Context
+	wake  chan struct{}
+
+	mu      sync.Mutex
+	stopped chan struct{} // closed when it is over before its time
+	why     error         // then; nil: as if the time were over
+	isOver  bool
+}
+
+func newWaiter(ctx context.Context, g *Gateway, in *incoming) *waiter {
+	x := &waiter{
+		g: g, in: in, id: strings.Clone(rand.Text()[:16]), since: g.store.NowMs(), ctx: ctx,
+		wake: make(chan struct{}, 1), stopped: make(chan struct{}),
+	}
+	x.Attach(g.flow, x.id, x, x)
+	x.Keeps(in.id.User, false, false)
+	g.waiters.add(x)
+	return x
+}
+
+// end ends the subscription.
+func (x *waiter) end() {
+	x.Leave()
+	x.g.waiters.remove(x)
+}
+
+// subscribe returns when every event that is added from now on wakes it.
+func (x *waiter) subscribe(target string) error {
+	var refused error
+	err := x.Subscribe(x.ctx, []live.Request{{Target: target}}, func(all []live.Refusal) {
+		if len(all) > 0 {
+			refused = &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain}
+		}
+	})
+	if out, kicked := errors.AsType[*keptOut](err); kicked {
+		return out.refusal().frameError()
+	}
+	if err != nil {
+		return err
+	}
+	select { // its begin is nothing new
+	case <-x.wake:
+	default:
+	}
+	return refused
+}
+
+// sleep waits until there may be something. over: the request is answered, with what it has or with the error.
+func (x *waiter) sleep(renew <-chan time.Time) (over bool, err error) {
+	for {
+		select {
+		case <-x.wake:
+			return false, nil
+		case <-x.ctx.Done():
+			return true, nil
+		case <-x.stopped:
+			return true, x.over()
+		case <-renew: // a user's sessions are renewed by each connection
+			x.g.sessions.Renew(wire.UserTarget(x.in.id.User), x.id)
+		}
+	}
+}
+
+// stop ends the wait, with an error or as if the time were over.
+func (x *waiter) stop(why error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.isOver {
+		x.isOver, x.why = true, why
+		close(x.stopped)
+	}
+}
+
+// over is why it was stopped.
+func (x *waiter) over() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.why
+}
+
+// kick ends it if it is meant.
+func (x *waiter) kick(k *wire.Kick, slack int64) {
+	if (k.Conn == "" || k.Conn == x.id) && k.Device == "" && uint64(x.since-slack) <= k.At {
+		x.g.metrics.kicked.Inc()
+		x.stop(forbidden(kickText(k.Reason)))
+	}
+}
+
+func (x *waiter) signal() {
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Send is called with events. Those that are live only are not in the history.
+func (x *waiter) Send(frame []byte) bool {
+	if h, _ := wire.ReadStreamHead(frame); h.Moves {
+		x.signal()
+	}
+	return true
+}
+
+// Answer is called with what a gap or the begin of the subscription says.
+func (x *waiter) Answer([]byte) bool {
+	x.signal()
+	return true
+}
+
+// Room there is always.
+func (x *waiter) Room() bool { return true }
+
+// Work ends with the request.
+func (x *waiter) Work() (ctx context.Context, done func()) { return x.ctx, func() {} }
+
+// Go runs a goroutine that the gateway waits for.
+func (x *waiter) Go(f func()) { x.g.wg.Go(f) }
+
+// Tell is called with answers that a connection would get.
+func (x *waiter) Tell(wire.ServerFrame) {}
+
+// Refuse says that the subscription is not possible now.
+func (x *waiter) Refuse(_, message string) {
+	x.stop(&wire.FrameError{Code: wire.CodeUnavailable, Message: message})
+}
+
+// CannotOpen is for connections.
+func (x *waiter) CannotOpen() {}
+
+// BeginCursors is for devices.
+func (x *waiter) BeginCursors(context.Context, map[string]wire.ID) error { return nil }
+
+// LedBack is for acks.
+func (x *waiter) LedBack(string, wire.ID) {}
+
+// Joined counts the subscription as the user's, until Left.
+func (x *waiter) Joined() { x.in.account.Targets.Add(1) }
+
+// Left follows Joined.
+func (x *waiter) Left(subs ...*live.Sub) { x.in.account.Targets.Add(-int64(len(subs))) }
+
+// Lags is for slow clients.
+func (x *waiter) Lags(*live.Sub, wire.ID) {}
+
+// CaughtUp is for slow clients.
+func (x *waiter) CaughtUp(*live.Sub) {}
