@@ -177,8 +177,12 @@ func (g *Gateway) mayCome(in *incoming) error {
 	ctx, cancel := context.WithTimeout(in.Context(), live.RedisTimeout)
 	defer cancel()
 	reason, barred, err := g.store.Barred(ctx, in.id.User)
-	if err != nil || !barred {
-		return err
+	switch {
+	case err != nil: // Redis is away, which the log says once and not for each request
+		g.log.Debug("could not ask whether a user is kept out; the request is refused", "err", err)
+		return &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain}
+	case !barred:
+		return nil
 	}
 	out := (&keptOut{reason}).refusal()
 	g.refused(in.Request, out)

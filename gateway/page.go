@@ -202,7 +202,7 @@ func (g *Gateway) await(ctx context.Context, in *incoming, w *pageWanted, page *
 	defer x.end()
 	if err := x.subscribe(w.Target); err != nil {
 		if ctx.Err() != nil { // the time is over
-			return page, nil //nolint:nilerr // so that is no error
+			return page, nil
 		}
 		return nil, err
 	}
