@@ -2,6 +2,7 @@
 // The gateway is a process of its own, built as it is shipped, with a bounded memory; worker and redis-server are real.
 // An attack is a child process of the test, so that the test's own clients do not compete with it for a scheduler.
 //
+//	idle_test.go        what a client costs that does nothing
 //	hostile_test.go     what must hold of each attack
 //	attacks_test.go     the table of attacks
 //	strangers_test.go   those that need no token
@@ -29,7 +30,11 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if dir, _ := binaries(); dir != "" {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
 }
 
 // eventually waits until check returns nil, or says what it said last.

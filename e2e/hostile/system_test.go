@@ -39,14 +39,26 @@ type system struct {
 	admin   string // for operators
 }
 
+// binaries builds the programs once, and returns the directory that holds them.
+var binaries = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "sluice-hostile-")
+	if err != nil {
+		return "", err
+	}
+	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "sluice/gateway/cmd/gateway", "sluice/worker/cmd/worker")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as shipped: the race detector takes many times the memory
+	if out, err := build.CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("%s: %w\n%s", build, err, out)
+	}
+	return dir, nil
+})
+
 // start starts a system, and ends it with the test.
 func start(t *testing.T) *system {
 	t.Helper()
-	bin := t.TempDir()
-	build := exec.Command("go", "build", "-o", bin+string(filepath.Separator), "sluice/gateway/cmd/gateway", "sluice/worker/cmd/worker")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as shipped: the race detector takes many times the memory
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", build, err, out)
+	bin, err := binaries()
+	if err != nil {
+		t.Fatal(err)
 	}
 	store, s := freeAddr(t), &system{t: t, addr: freeAddr(t), admin: freeAddr(t)}
 	_, port, _ := net.SplitHostPort(store)
