@@ -139,6 +139,9 @@ func (l *ledger) added(key string, args [][]byte) {
 		}
 	case key == deadStream:
 		if letters, err := deadLetters([]redis.XMessage{m}); err == nil {
+			for i := range letters {
+				letters[i].Era = len(l.flushes)
+			}
 			l.dead = append(l.dead, letters...)
 		}
 	case isIngress(key):

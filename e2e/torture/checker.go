@@ -254,6 +254,8 @@ func (c *checker) lanes() {
 // dead checks that every dead letter is of an entry that deserved it, and that each of these is there once.
 func (c *checker) dead() {
 	letters := map[int]int{}
+	type era struct{ n, era int }
+	inEra := map[era]int{} // a flush takes the letter with it, and what keeps it from being added again
 	for _, d := range c.log.Dead {
 		e := c.events[d.N]
 		switch {
@@ -268,16 +270,19 @@ func (c *checker) dead() {
 			c.violation(Wrong, d.To, d.Entry, d.N, "a dead letter names this entry, its producer was told %v", e.tries[0].ID)
 		}
 		letters[d.N]++
+		inEra[era{d.N, d.Era}]++
+	}
+	for of, n := range inEra {
+		if e := c.events[of.n]; n > 1 && e != nil && e.poison() != "" {
+			c.violation(Repeated, e.to(), e.tries[0].ID, of.n, "there are %d dead letters of it", n)
+		}
 	}
 	for n, e := range c.events {
 		if e.poison() == "" {
 			continue
 		}
-		switch {
-		case letters[n] == 0 && e.has(Acked) && !c.log.Flushed[n]:
+		if letters[n] == 0 && e.has(Acked) && !c.log.Flushed[n] {
 			c.violation(Lost, e.to(), e.acked().ID, n, "it deserved to be a dead letter (%s) and vanished", e.poison())
-		case letters[n] > 1:
-			c.violation(Repeated, e.to(), e.tries[0].ID, n, "there are %d dead letters of it", letters[n])
 		}
 	}
 }

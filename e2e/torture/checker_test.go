@@ -80,6 +80,7 @@ func TestCheck(t *testing.T) {
 		{"a dead letter for another reason", func(l *Log) { l.poison(Acked, wire.ReasonTooLarge, 1) }, "otherwise wrong: want no_data"},
 		{"a dead letter of another entry", func(l *Log) { l.poison(Acked, wire.ReasonNoData, 1); l.Dead[0].Entry = id(19) }, "otherwise wrong: its producer was told"},
 		{"a dead letter twice", func(l *Log) { l.poison(Acked, wire.ReasonNoData, 2) }, "repeated: 2 dead letters"},
+		{"a dead letter again when all was flushed", func(l *Log) { l.poison(Acked, wire.ReasonNoData, 2); l.Dead[1].Era = 1 }, ""},
 		{"no dead letter", func(l *Log) { l.poison(Acked, "", 0) }, "lost: deserved to be a dead letter"},
 		{"no dead letter, nor an answer", func(l *Log) { l.poison(Open, "", 0) }, ""},
 		{"a good event is a dead letter", func(l *Log) {

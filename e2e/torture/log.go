@@ -90,7 +90,8 @@ type DeadLetter struct {
 	Stream string  `json:"stream"`
 	Entry  wire.ID `json:"entry"`
 	To     string  `json:"to"`
-	N      int     `json:"n"` // -1 if it carries none
+	N      int     `json:"n"`            // -1 if it carries none
+	Era    int     `json:"era,omitzero"` // how often FLUSHALL came before it
 }
 
 // Kind is what a Frame is.
