@@ -44,7 +44,11 @@ func TestOneAtATime(t *testing.T) {
 		}
 		_ = p.ws.Close()
 		p = s.welcome(1)
+		begin := time.Now()
 		p.wait("publish", 2)
+		if d := time.Since(begin); d > time.Second {
+			t.Errorf("they were repeated after %v", d)
+		}
 		for _, f := range p.sent("publish") {
 			if f.ID != first[f.To] {
 				t.Errorf("%s was repeated as %s, it was %s", f.To, f.ID, first[f.To])
