@@ -16,8 +16,11 @@ const MaxRef = 64
 // MaxTokenBytes bounds a token in a frame.
 const MaxTokenBytes = 8 << 10
 
-// Earliest in the place of an id asks for all that is retained; Now, in a resume or a cursor, for what comes from now on.
-const Earliest, Now = "earliest", "now"
+// Earliest in the place of an id asks for all that is retained.
+const Earliest = "earliest"
+
+// Now in a resume or a cursor asks for what comes from now on.
+const Now = "now"
 
 // What follows a gap: OnGapLive goes on live from its position, OnGapRetained gives what
 // is retained first.
