@@ -417,3 +417,23 @@ func TestOwnEvents(t *testing.T) {
 		got.want(t, "1", "2")
 	})
 }
+
+// TestAckWaits: what was handled before a break is acknowledged when the server has said that the target flows again, not before: it
+// would not know that it was sent.
+func TestAckWaits(t *testing.T) {
+	bubble(t, func(t *testing.T, s *server) {
+		_, p, got := standing(t, s, func(o *client.Options) { o.Device = "phone-1" })
+		p.event(to, 2, 1)
+		got.want(t, "2")
+		_ = p.ws.Close()
+		p = s.welcome(1)
+		time.Sleep(time.Second)
+		if acks := p.sent("ack"); len(acks) > 0 {
+			t.Errorf("too early: %+v", acks)
+		}
+		p.say(msg{"type": "subscribed", "to": to, "position": "2-0", "recovered": true})
+		if f := p.wait("ack", 1); f.To != to || f.ID != "2-0" {
+			t.Errorf("%+v", f)
+		}
+	})
+}
