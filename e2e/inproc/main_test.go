@@ -9,6 +9,7 @@
 //	proxy_test.go   the proxy and its faults
 //	rig_test.go     gateways and workers
 //	client_test.go  a WebSocket client that can stop reading
+//	goroad_test.go  Go clients, and links of theirs that can be broken
 //	check_test.go   producers, and what every subscriber must have got
 //
 // The other files are the tests, by what they are about.
