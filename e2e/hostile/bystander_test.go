@@ -268,18 +268,46 @@ func (b *bystanders) talk(who string) {
 	b.fail(who, err)
 }
 
+// starved measures until the call of p99 how late this process gets a processor.
+func starved() (p99 func() time.Duration) {
+	stop, found := make(chan struct{}), make(chan []time.Duration)
+	go func() {
+		const nap = 2 * time.Millisecond
+		var late []time.Duration
+		for {
+			began := time.Now()
+			time.Sleep(nap)
+			late = append(late, time.Since(began)-nap)
+			select {
+			case <-stop:
+				found <- late
+				return
+			default:
+			}
+		}
+	}()
+	return func() time.Duration {
+		close(stop)
+		late := <-found
+		slices.Sort(late)
+		return late[len(late)*99/100]
+	}
+}
+
 // spend forgets what was measured, and measures until the function returns. It waits until
 // everybody has what was appended meanwhile, and says what went wrong.
 func (b *bystanders) spend(f func()) (p99 time.Duration, note string, err error) {
 	b.mu.Lock()
 	b.delays, b.slowest = nil, map[string]time.Duration{}
 	b.mu.Unlock()
+	machine := starved()
 	f()
+	late := machine()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	goal := b.news
 	b.mu.Unlock()
-	late := eventually(patience/2, func() error {
+	missing := eventually(patience/2, func() error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		for who, n := range b.seen {
@@ -292,12 +320,14 @@ func (b *bystanders) spend(f func()) (p99 time.Duration, note string, err error)
 	b.mu.Lock()
 	delays := slices.Sorted(slices.Values(b.delays))
 	if len(delays) == 0 {
-		return 0, "", errors.Join(append(b.wrong, late, errors.New("no event has come"))...)
+		return 0, "", errors.Join(append(b.wrong, missing, errors.New("no event has come"))...)
 	}
 	var rest strings.Builder
 	for what, d := range b.slowest {
 		fmt.Fprintf(&rest, ", slowest to %s %v", what, d.Round(time.Millisecond))
 	}
 	p99 = delays[len(delays)*99/100]
-	return p99, fmt.Sprintf("p50 %v, p99 %v of %d%s", delays[len(delays)/2].Round(time.Millisecond/10), p99.Round(time.Millisecond/10), len(delays), &rest), errors.Join(append(b.wrong, late)...)
+	note = fmt.Sprintf("p50 %v, p99 %v of %d, a processor is late by %v%s", delays[len(delays)/2].Round(time.Millisecond/10), p99.Round(time.Millisecond/10),
+		len(delays), late.Round(time.Millisecond/10), &rest)
+	return p99, note, errors.Join(append(b.wrong, missing)...)
 }
