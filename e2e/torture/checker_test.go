@@ -220,6 +220,16 @@ func TestCheck(t *testing.T) {
 		{"a device resumes from a cursor that went on", func(l *Log) { l.device(2, 0) }, ""},
 		{"a device resumes from a cursor beyond what it acknowledged", func(l *Log) { l.device(0, 0) }, "lost: the cursor was"},
 		{"a device resumes from a cursor that went back", func(l *Log) { l.device(2, 2) }, "otherwise wrong: the cursor went back"},
+		{"a device resumes, and is told of two gaps", func(l *Log) {
+			l.trim(4, at(40))
+			l.alice().insert(12, slices.Concat([]Frame{{Kind: Ack, To: room, ID: id(1)}, {Kind: Closed}, connected("a3"),
+				{Kind: Asked, To: room, Device: true, ID: id(1)}}, gap(1, 2), []Frame{got(3), gap(3, 4)[0], got(5)})...)
+		}, ""},
+		{"a device resumes, and is told of a gap where nothing is missing", func(l *Log) {
+			l.trim(2, at(40))
+			l.alice().insert(12, slices.Concat([]Frame{{Kind: Ack, To: room, ID: id(1)}, {Kind: Closed}, connected("a3"),
+				{Kind: Asked, To: room, Device: true, ID: id(1)}}, gap(1, 2), []Frame{got(3), gap(3, 4)[0], got(5)})...)
+		}, "unexplained gaps: what follows was retained"},
 		{"a device resumes, and something is left out", func(l *Log) {
 			l.device(2, 1)
 			l.alice().drop(18, 19)

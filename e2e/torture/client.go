@@ -53,6 +53,7 @@ type view struct {
 	since  time.Time // it asked
 	again  bool      // they do, and have come to
 	back   wire.ID
+	had    wire.ID // its position when a gap among them led it back: what comes up to there comes again, too
 }
 
 func (c *checker) client(client *Client) {

@@ -28,16 +28,20 @@ func (v *viewer) gap(w *view, f *Frame) {
 	if v.cursorUnknown(w, f) {
 		w.told, w.before = true, true
 		v.restart(w, f.At)
+		if f.ID.Less(w.pos) {
+			w.had = wire.Later(w.had, w.pos)
+		}
 		w.moveTo(f.ID)
 		return
 	}
 	if w.has && f.Prev != w.pos && !inReplay {
 		v.violation(Wrong, f.To, f.Prev, -1, "a gap after %v, but the client is at %v", f.Prev, w.pos)
 	}
-	if from, to := w.covered(f); !w.missed(from, to, f, inReplay) && !v.unknowable(w, f) {
+	asked := inReplay || f.Prev.Less(w.had) // for what it has, since nobody knows that it has it
+	if from, to := w.covered(f); !w.missed(from, to, f, asked) && !v.unknowable(w, f) {
 		v.violation(UnexplainedGap, f.To, f.ID, -1, "a gap (%s) after %v, but what follows was retained", f.Text, f.Prev)
 		for i := from; i < to && !f.ID.IsZero(); i++ {
-			if s := w.history[i]; s.heldAt(f.At) && (w.got[i] != settled || inReplay) {
+			if s := w.history[i]; s.heldAt(f.At) && (w.got[i] != settled || asked) {
 				v.violation(Lost, f.To, s.ID, s.N, "a gap after %v came in its place, and it was retained", f.Prev)
 			}
 		}
@@ -50,6 +54,7 @@ func (v *viewer) gap(w *view, f *Frame) {
 	}
 	switch {
 	case inReplay && f.ID.Less(w.pos): // what comes again goes on from there
+		w.had = wire.Later(w.had, w.pos)
 		w.again, w.pos = false, f.ID
 	case !f.ID.Less(w.pos):
 		w.moveTo(f.ID)
@@ -75,10 +80,10 @@ func (w *view) covered(f *Frame) (from, to int) {
 }
 
 // missed reports whether one of the events that a gap covers may have gone, with a claim of the client to it.
-func (w *view) missed(from, to int, f *Frame, inReplay bool) bool {
+func (w *view) missed(from, to int, f *Frame, asked bool) bool {
 	for i := from; i < to; i++ {
 		s := &w.history[i]
-		if (w.got[i] != settled || inReplay) && !s.heldAt(f.At) && !(w.before && s.goneBy(w.since)) {
+		if (w.got[i] != settled || asked) && !s.heldAt(f.At) && !(w.before && s.goneBy(w.since)) {
 			return true
 		}
 	}
