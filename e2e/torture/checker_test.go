@@ -220,6 +220,8 @@ func TestCheck(t *testing.T) {
 		{"a device resumes from a cursor that went on", func(l *Log) { l.device(2, 0) }, ""},
 		{"a device resumes from a cursor beyond what it acknowledged", func(l *Log) { l.device(0, 0) }, "lost: the cursor was"},
 		{"a device resumes from a cursor that went back", func(l *Log) { l.device(2, 2) }, "otherwise wrong: the cursor went back"},
+		{"a device that was not answered asks from its own position, which is older than its cursor", func(l *Log) { l.unanswered(2) }, ""},
+		{"it asks from another one", func(l *Log) { l.unanswered(1) }, "otherwise wrong: the recorder asked"},
 		{"a device resumes, and is told of two gaps", func(l *Log) {
 			l.trim(4, at(40))
 			l.alice().insert(12, slices.Concat([]Frame{{Kind: Ack, To: room, ID: id(1)}, {Kind: Closed}, connected("a3"),

@@ -53,6 +53,7 @@ type view struct {
 	since  time.Time // it asked
 	again  bool      // they do, and have come to
 	back   wire.ID
+	older  wire.ID // where it was before its device's cursor took it on: it may ask from there
 	had    wire.ID // its position when a gap among them led it back: what comes up to there comes again, too
 }
 
@@ -145,6 +146,8 @@ func (v *viewer) frame(f *Frame) {
 		switch {
 		case f.After && !w.has:
 			w.has, w.pos = true, f.ID
+		case f.After && f.ID != w.pos && f.ID == w.older:
+			w.pos = f.ID
 		case f.After && f.ID != w.pos:
 			v.violation(Wrong, f.To, f.ID, -1, "the recorder asked for what follows it, but its position is %v", w.pos)
 		}
@@ -269,6 +272,7 @@ func (v *viewer) stands(w *view, f *Frame) {
 		if w.device && w.unheard {
 			w.unheard = false
 			if w.pos.Less(f.ID) {
+				w.older = w.pos
 				w.moveTo(f.ID)
 			}
 		}

@@ -154,6 +154,21 @@ func (l *Log) deviceTwice() {
 	})
 }
 
+// unanswered has carol, a device, subscribe again from now on without an answer, resume from its cursor, and then ask for
+// what follows event n.
+func (l *Log) unanswered(n int) {
+	l.Config.Rules = Rules{Positions: true, Devices: true}
+	l.alice().Frames[8] = subscribed(room, 2)
+	l.Clients = append(l.Clients, &Client{
+		Name: "carol", Device: true, At: map[string]bool{room: true}, Cursors: map[string]wire.ID{room: id(3)}, Frames: []Frame{
+			connected("c1"), {Kind: Asked, To: room, At: at(0)}, {Kind: Subscribed, To: room, OK: true, At: at(1)}, got(1), got(2),
+			{Kind: Unsubscribed, To: room, At: at(3)}, {Kind: Asked, To: room, At: at(4)}, {Kind: Closed},
+			connected("c2"), {Kind: Asked, To: room, Device: true, At: at(5)}, {Kind: Subscribed, To: room, ID: id(3), OK: true, At: at(6)}, {Kind: Closed},
+			connected("c3"), {Kind: Asked, To: room, After: true, ID: id(n), At: at(7)}, {Kind: Subscribed, To: room, ID: id(n), OK: true, At: at(8)}, got(3), got(4), got(5),
+		},
+	})
+}
+
 // anew is the fifth event after a wipe.
 var anew = Frame{Kind: Event, To: room, ID: id(5), N: 5, At: at(61)}
 
