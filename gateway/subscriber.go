@@ -211,9 +211,11 @@ func (g *Gateway) answer(r *wire.Record) {
 		g.kick(r.Kick, kickSlack)
 		return
 	}
-	a := g.askers.get(r.Conn)
+	var a asker
 	if c := g.conn(r.Conn); c != nil {
 		a = c
+	} else {
+		a = g.askers.get(r.Conn)
 	}
 	switch {
 	case a == nil:

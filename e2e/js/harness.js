@@ -1,4 +1,5 @@
 // What the tests of the JavaScript client need: an installation of real processes, and links that can be broken.
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
@@ -6,6 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { after, before } from "node:test";
 import { Sluice } from "../../shared/client/js/src/sluice.js";
 
 const PATIENCE_MS = 60_000; // far above what a healthy system needs on two busy cores
@@ -224,3 +226,31 @@ export function collect(s, to, options) {
 }
 
 export const numbers = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+
+/** An installation that all tests of a file share: use is called with it before the first one. */
+export function shared(env, gateways, use) {
+  const cleanups = [];
+  before(async () => use(await System.start({ after: (f) => cleanups.push(f) }, env, gateways)));
+  after(async () => {
+    for (const f of cleanups.reverse()) await f();
+  });
+}
+
+/** A client of open(url) gets sixty events in order and once, while its link is cut again and again and leads to another gateway. */
+export async function throughCuts(t, system, to, open) {
+  const proxy = await Proxy.to(t, system.gateways[0].port);
+  const s = open(proxy.url);
+  const got = collect(s, to);
+  await got.subscription.ready;
+  for (let n = 0; n < 60; n += 10) {
+    await Promise.all(numbers(n + 1, n + 5).map((n) => system.add(to, n)));
+    proxy.port = system.gateways[(n / 10) % 2].port;
+    proxy.cut();
+    await Promise.all(numbers(n + 6, n + 10).map((n) => system.add(to, n)));
+    await until("it caught up", () => got.length === n + 10);
+  }
+  assert.deepEqual([...got], numbers(1, 60));
+  assert.ok(s.told.resumed.length >= 5 && s.told.resumed.every((r) => r.recovered), "it resumed");
+  assert.deepEqual([s.told.gaps, s.told.errors, s.stats.holes], [[], [], 0]);
+  return s;
+}

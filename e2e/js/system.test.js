@@ -1,34 +1,15 @@
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { websocket } from "../../shared/client/js/src/sluice.js";
-import { client, collect, numbers, Proxy, System, token, until } from "./harness.js";
+import { client, collect, numbers, Proxy, shared, throughCuts, token, until } from "./harness.js";
 
 let system;
-const cleanups = [];
-before(async () => {
-  system = await System.start({ after: (f) => cleanups.push(f) }, { SLUICE_HISTORY_SIZE: "20" }, 2);
-});
-after(async () => {
-  for (const f of cleanups.reverse()) await f();
-});
+shared({ SLUICE_HISTORY_SIZE: "20" }, 2, (started) => (system = started));
 
 const gateway = () => system.gateways[0];
 
 test("events arrive in order and once, whatever happens to the link", async (t) => {
-  const proxy = await Proxy.to(t, gateway().port);
-  const s = client(t, proxy.url);
-  const got = collect(s, "topic:links");
-  await got.subscription.ready;
-  for (let n = 0; n < 60; n += 10) {
-    await Promise.all(numbers(n + 1, n + 5).map((n) => system.add("topic:links", n)));
-    proxy.port = system.gateways[(n / 10) % 2].port;
-    proxy.cut();
-    await Promise.all(numbers(n + 6, n + 10).map((n) => system.add("topic:links", n)));
-    await until("it caught up", () => got.length === n + 10);
-  }
-  assert.deepEqual([...got], numbers(1, 60));
-  assert.ok(s.told.resumed.length >= 5 && s.told.resumed.every((r) => r.recovered), "it resumed");
-  assert.deepEqual([s.told.gaps, s.told.errors, s.stats.holes], [[], [], 0]);
+  await throughCuts(t, system, "topic:links", (url) => client(t, url));
 });
 
 test("a link that gives nothing is found dead", async (t) => {

@@ -244,7 +244,7 @@ func (f *Flow) join(s *Sub) bool {
 	if faults.noBuffer && s.last.Less(waiting.lost) {
 		s.advance(waiting.lost)
 	}
-	if first := waiting.lacks; first.ID != (wire.ID{}) {
+	if first := waiting.lacks; !first.ID.IsZero() {
 		s.catchup.known.miss(s.position, &first)
 	}
 	if waiting.missed || len(s.catchup.next) > 0 {

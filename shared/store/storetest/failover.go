@@ -122,17 +122,24 @@ func (o *owner) retake(tenure string) error {
 	return nil
 }
 
+// halfDone is an owner of partition 0 that has read two events of a target, and has appended and acknowledged the first one.
+func (x *suite) halfDone(t *testing.T) (a *owner, to string, ids []wire.ID) {
+	t.Helper()
+	a, to = x.own(t, x.open(t, nil), "a", 0), targetIn(0, 0)
+	ids = x.add(t, 0, to, 2)
+	a.next()
+	a.append(to, wire.ID{}, ids[0])
+	a.ack(ids[0])
+	return a, to, ids
+}
+
 // known reign: the new master has heard of the reign, and has not what its owner has read and
 // written since. What that one knows of histories is void, so it may append nothing more,
 // however often it tries: an event would name as its prev one that is lost.
 func (x *suite) failoverKnownReign(t *testing.T) {
 	x.failovers(t, func(t *testing.T, shard *Shard, lose func()) {
-		s, to := x.open(t, nil), targetIn(0, 0)
-		a := x.own(t, s, "a", 0)
-		kept := x.add(t, 0, to, 2)
-		a.next()
-		a.append(to, wire.ID{}, kept[0])
-		a.ack(kept[0])
+		a, to, kept := x.halfDone(t)
+		s := a.s
 		shard.Lag()
 		lost := x.add(t, 0, to, 2)
 		a.next()
@@ -158,12 +165,8 @@ func (x *suite) failoverKnownReign(t *testing.T) {
 // tries, and the next one has what the new master has.
 func (x *suite) failoverLostTail(t *testing.T) {
 	x.failovers(t, func(t *testing.T, shard *Shard, lose func()) {
-		s, to := x.open(t, nil), targetIn(0, 0)
-		a := x.own(t, s, "a", 0)
-		kept := x.add(t, 0, to, 2)
-		a.next()
-		a.append(to, wire.ID{}, kept[0])
-		a.ack(kept[0])
+		a, to, kept := x.halfDone(t)
+		s := a.s
 		shard.Lag()
 		must(t, a.retake("lost"))
 		lost := x.add(t, 0, to, 2)
