@@ -36,7 +36,9 @@ func (s *server) request(t testing.TB, method, path, body string, header ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer{got.StatusCode, got.Header, string(text)}
+	a := answer{got.StatusCode, got.Header, string(text)}
+	a.mustBeDescribed(t, req, body)
+	return a
 }
 
 // mustRefuse fails unless the answer is an error with a status and a code.

@@ -1,4 +1,4 @@
-// Package js holds the JavaScript client as gateways serve it to pages: src, in files without comments and spaces.
+// Package js holds the JavaScript client as gateways serve it to pages: src, in files without comments and spaces, compressed.
 //
 //	src/sluice.js        what is called: subscribe, publish, ack, close
 //	src/link.js          the connection: token, backoff, dead links
@@ -11,17 +11,17 @@
 //	src/websocket.js     the transport
 //	src/stream.js        the other one, over event streams and HTTP, and the client with both
 //	src/react.js         hooks
-//	*.min.js             made of these by `npm run build`; a test in e2e/js tells when they are not, and how large they are
+//	*.min.js.gz          made of these by `npm run build`; a test in e2e/js tells when they are not, and how large they are
 package js
 
 import _ "embed"
 
 var (
-	//go:embed sluice.min.js
+	//go:embed sluice.min.js.gz
 	client []byte
-	//go:embed stream.min.js
+	//go:embed stream.min.js.gz
 	stream []byte
 )
 
-// Files are the JavaScript modules by the paths at which they expect each other.
+// Files are the JavaScript modules, compressed by gzip, by the paths at which they expect each other.
 var Files = map[string][]byte{"/sluice.js": client, "/sluice-stream.js": stream}
