@@ -38,8 +38,8 @@ func (c *conn) writeCursors(ctx context.Context, at map[string]wire.ID) error {
 }
 
 // endCursor ends the device's cursor of a target whose subscription has ended, also
-// earlier: it shall not come back with it, nor with acks of what was sent on this
-// connection, which may be on their way. After a failure the client may unsubscribe again.
+// earlier: it shall not come back with it, nor with acks that may be on their way. After a
+// failure the client may unsubscribe again.
 func (c *conn) endCursor(target string) error {
 	c.mu.Lock()
 	k := c.ackState()

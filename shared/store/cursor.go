@@ -98,11 +98,12 @@ func (s *Store) BeginCursors(ctx context.Context, user, device string, at map[st
 	return full, nil
 }
 
-// EndCursor ends a device's cursor of a target that it has unsubscribed. sent is up to
-// where it may still acknowledge something that is on its way: that does not bring the
-// cursor back. Repeatable.
+// EndCursor ends a device's cursor of a target that it has unsubscribed. No ack that is on
+// its way brings the cursor back: neither of what was sent, nor of anything else that is
+// older than this moment, as from an earlier connection. Repeatable.
 func (s *Store) EndCursor(ctx context.Context, user, device, to string, sent wire.ID, ttl time.Duration) error {
-	args := append(cursorArgs("end", ttl, 1), device+" "+to, sent.String())
+	now := wire.ID{Ms: uint64(max(s.NowMs(), 0))}
+	args := append(cursorArgs("end", ttl, 1), device+" "+to, wire.Later(sent, now).String())
 	if _, err := s.changeCursors(ctx, user, args); err != nil {
 		return fmt.Errorf("cannot end a cursor of user %s: %w", user, err)
 	}

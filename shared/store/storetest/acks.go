@@ -341,6 +341,17 @@ func (x *suite) cursors(t *testing.T) {
 	_, failed, err = s.MoveCursors(ctx, nil, time.Hour)
 	must(t, err)
 	want(t, "failed of nothing", len(failed), 0)
+
+	// One that was ended stays so, whatever acknowledges what is older; a new one moves.
+	late := wire.ID{Ms: uint64(s.NowMs()) - 1000}
+	must(t, s.EndCursor(ctx, "u", "new", to, wire.ID{}, time.Hour))
+	want(t, "moved after its end", move(t, s, cursorOf("u", "new", to, late)), []bool{false})
+	_, err = s.BeginCursors(ctx, "u", "new", map[string]wire.ID{to: late}, time.Hour)
+	must(t, err)
+	late.Seq++
+	want(t, "moved after it began again", move(t, s, cursorOf("u", "new", to, late)), []bool{true})
+	must(t, s.EndCursor(ctx, "u", "new", to, wire.MaxID, time.Hour))
+	want(t, "moved after the end of what was sent in advance", move(t, s, cursorOf("u", "new", to, id(9e18, 0))), []bool{false})
 }
 
 // at once: whoever comes last, the highest stays.
