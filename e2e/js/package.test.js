@@ -77,3 +77,7 @@ test("its types allow what is right, and nothing else", { skip }, async () => {
 test("the hooks keep one subscription while a component is there", { skip }, async () => {
   await run(process.execPath, ["hooks.mjs"], { cwd: project }).catch((error) => assert.fail(error.stderr));
 });
+
+test("docs/asyncapi.json is what AsyncAPI's own schema wants", { skip }, async () => {
+  await run(process.execPath, ["asyncapi.mjs", join(here, "../../docs/asyncapi.json")], { cwd: project }).catch((error) => assert.fail(error.stderr));
+});
