@@ -94,7 +94,8 @@ func page(t *testing.T, s *system) {
 	for balancer, addr := range map[string]string{"haproxy": s.haproxy, "nginx": s.nginx} {
 		for path, want := range map[string]string{
 			"/":        "Sluice playground",
-			"/page.js": "/v1/ws",
+			"/page.js": "/v1/users",
+			"/pane.js": "/sluice-stream.js",
 			"/v1/ws":   "Bad Request", // of a gateway: it is no WebSocket handshake
 		} {
 			answer, err := http.Get("http://" + addr + path)

@@ -1,4 +1,4 @@
-// Package local is a whole installation in one process, for development: a gateway,
+// Package local is a whole installation in one process, for development: two gateways,
 // a worker, the playground, and a Redis inside unless another one is given.
 package local
 
@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sluice/gateway"
+	"sluice/gateway/auth"
 	"sluice/infra/local/page"
 	"sluice/shared/ops"
 	"sluice/shared/settings"
@@ -94,13 +95,22 @@ func Run(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error
 	return g.Wait()
 }
 
-// tiers runs the gateway and the worker. The worker ends last, so that the gateway's
+// tiers runs the gateways and the worker. The worker ends last, so that the gateway's
 // clients get what is on its way.
 func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listener, clientTLS *tls.Config, out io.Writer,
 	log *slog.Logger, reg *prometheus.Registry, admin *ops.Admin) error {
-	redisURL := cfg.Gateway.Store.RedisURL
+	redisURL, addr := cfg.Gateway.Store.RedisURL, clients.Addr().String()
+	shown := page.Options{RedisURL: redisURL}
+	other := func(context.Context) error { return nil }
+	if cfg.Gateway.Auth.Mode == auth.ModeDev { // else a page has no token
+		s, err := newSecond(cfg.Gateway, addr, st, clientTLS, log)
+		if err != nil {
+			return err
+		}
+		shown.Second, shown.Control, other = s.addr, s.handler(), s.run
+	}
 	gw, err := gateway.New(gateway.Options{
-		Config: cfg.Gateway, Store: st, Listener: clients, TLS: clientTLS, Log: log, Registry: reg, Page: page.Handler(redisURL),
+		Config: cfg.Gateway, Store: st, Listener: clients, TLS: clientTLS, Log: log, Registry: reg, Page: page.Handler(shown),
 	})
 	if err != nil {
 		return err
@@ -110,7 +120,7 @@ func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listene
 		Store: st, Config: worker.Config{Store: cfg.Gateway.Store, Acks: cfg.Acks, Slow: cfg.Slow, ServerID: cfg.Gateway.ServerID}, Log: log, Registry: reg,
 	})
 	admin.AddReadyCheck("worker", w.Ready)
-	introduce(out, clients.Addr().String(), clientTLS != nil, redisURL, cfg.Gateway.Store.Prefix, cfg.Gateway.Auth.Mode)
+	introduce(out, addr, clientTLS != nil, redisURL, cfg.Gateway.Store.Prefix, cfg.Gateway.Auth.Mode)
 
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
@@ -121,7 +131,10 @@ func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listene
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(working, cancel)()
-		return gw.Run(ctx)
+		gateways, ctx := errgroup.WithContext(ctx)
+		gateways.Go(func() error { return gw.Run(ctx) })
+		gateways.Go(func() error { return other(ctx) })
+		return gateways.Wait()
 	})
 	return g.Wait()
 }

@@ -85,40 +85,6 @@ func word(t *testing.T, out *output, after string) string {
 	return ""
 }
 
-// TestNewcomer does what README.md says, in a browser: an event that was added
-// arrives; three that were added while away arrive on the return, exactly these.
-func TestNewcomer(t *testing.T) {
-	out := start(t, map[string]string{"SLUICE_ADDR": "127.0.0.1:0", "SLUICE_ADMIN_ADDR": "127.0.0.1:0"})
-	opts, err := redis.ParseURL(word(t, out, "redis-cli -u "))
-	if err != nil {
-		t.Fatal(err)
-	}
-	rdb := redis.NewClient(opts)
-	defer func() { _ = rdb.Close() }()
-	add := func(n int) {
-		t.Helper()
-		err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "sluice:events", Values: []any{"to", "user:alice", "data", n}}).Err()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	v := pagetest.New(t)
-	v.Open(word(t, out, "page "))
-	v.Click("#toggle")
-	v.State("connected")
-	add(1)
-	v.WaitRows("user:alice", "1")
-	v.Click("#toggle")
-	v.State("away")
-	add(2)
-	add(3)
-	add(4)
-	v.Click("#toggle")
-	v.State("connected")
-	v.WaitRows("user:alice", "1, 2 missed, 3 missed, 4 missed")
-}
-
 func TestTakenPort(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

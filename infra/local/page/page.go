@@ -1,15 +1,18 @@
-// Package page is the playground of sluice-local: one HTML page that connects, shows every frame as it
-// arrives, subscribes, publishes, disconnects and resumes. It has no build step and loads nothing from elsewhere.
+// Package page is the playground: one HTML page with two clients, which shows every frame as it arrives, cuts links, kills a
+// gateway, and marks what comes again after that. It uses the client that gateways serve, has no build step and loads nothing
+// from elsewhere.
 //
 //	page.go     the handler and its headers
 //	index.html  the page; a template only for the address of Redis
-//	page.js     the client: connection, positions, frames
+//	page.js     gateways, sessions, the line for a terminal
+//	pane.js     one client, and what is done with it
+//	frames.js   the list of frames
 //	page.css    light and dark, laptop and phone
 package page
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -21,10 +24,8 @@ import (
 var (
 	//go:embed index.html
 	indexHTML string
-	//go:embed page.js
-	pageJS []byte
-	//go:embed page.css
-	pageCSS []byte
+	//go:embed page.js pane.js frames.js page.css
+	files embed.FS
 
 	index = template.Must(template.New("index").Parse(indexHTML))
 
@@ -33,22 +34,42 @@ var (
 	plainHost = regexp.MustCompile(`^[A-Za-z0-9._\-\[\]:]+$`)
 )
 
-// Handler serves the playground at / and answers 404 to every other path but its script and its style sheet.
-// The page opens its WebSocket at /v1/ws on the host that it came from, so the gateway belongs on the same listener.
-// redisURL is what the page's redis-cli lines name: a password in it is masked, options after "?" are left
-// out, and of several addresses the first is shown. If none can be read, the lines name no address.
-func Handler(redisURL string) http.Handler {
+// Options say what the page finds.
+type Options struct {
+	// RedisURL is what the page's redis-cli line names: a password in it is masked, options after "?" are left out, and of
+	// several addresses the first is shown. If none can be read, the line names no address.
+	RedisURL string
+	// Second is the host and port of a second gateway, or "".
+	Second string
+	// Control answers what is below /playground/; nil: gateways are not the page's to kill.
+	Control http.Handler
+}
+
+// Handler serves the playground at / and answers 404 to every other path but its files. The page finds a gateway on the host
+// that it came from, so one belongs on the same listener.
+func Handler(o Options) http.Handler {
 	var html bytes.Buffer
-	if err := index.Execute(&html, shownAddress(redisURL)); err != nil {
+	if err := index.Execute(&html, shownAddress(o.RedisURL)); err != nil {
 		panic(fmt.Sprintf("page: index.html, which is part of this program, cannot be rendered: %v", err))
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", static("text/html; charset=utf-8", html.Bytes()))
-	mux.HandleFunc("GET /page.js", static("text/javascript; charset=utf-8", pageJS))
-	mux.HandleFunc("GET /page.css", static("text/css; charset=utf-8", pageCSS))
+	for name, contentType := range map[string]string{
+		"page.js": "text/javascript; charset=utf-8", "pane.js": "text/javascript; charset=utf-8", "frames.js": "text/javascript; charset=utf-8",
+		"page.css": "text/css; charset=utf-8",
+	} {
+		text, err := files.ReadFile(name)
+		if err != nil {
+			panic(fmt.Sprintf("page: %s, which is part of this program, cannot be read: %v", name, err))
+		}
+		mux.HandleFunc("GET /"+name, static(contentType, text))
+	}
+	if o.Control != nil {
+		mux.Handle("/playground/", o.Control)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", policy(r.Host))
+		h.Set("Content-Security-Policy", policy(r.Host, o.Second))
 		h.Set("Cache-Control", "no-store") // the next build's page must not speak with this build's script
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
@@ -57,13 +78,16 @@ func Handler(redisURL string) http.Handler {
 	})
 }
 
-// policy allows the page's own files and its own WebSocket, nothing else. Trusted Types make the browser refuse
+// policy allows the page's own files and its gateways, nothing else. Trusted Types make the browser refuse
 // innerHTML, so data from an event can only ever become text.
-func policy(host string) string {
+func policy(host, second string) string {
 	connect := "'self'"
 	// By CSP level 3 'self' covers ws: on the same host; not all browsers follow, so it is said once more.
 	if plainHost.MatchString(host) {
 		connect += " ws://" + host + " wss://" + host
+	}
+	if second != "" {
+		connect += " http://" + second + " https://" + second + " ws://" + second + " wss://" + second
 	}
 	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src " + connect +
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'" +

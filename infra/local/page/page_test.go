@@ -15,7 +15,7 @@ func get(method, host, path string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
 	r.Host = host
 	w := httptest.NewRecorder()
-	Handler("redis://127.0.0.1:6380").ServeHTTP(w, r)
+	Handler(Options{RedisURL: "redis://127.0.0.1:6380"}).ServeHTTP(w, r)
 	return w
 }
 
@@ -28,7 +28,11 @@ func TestPaths(t *testing.T) {
 		{"GET", "/", 200, "text/html; charset=utf-8"},
 		{"HEAD", "/", 200, "text/html; charset=utf-8"},
 		{"GET", "/page.js", 200, "text/javascript; charset=utf-8"},
+		{"GET", "/pane.js", 200, "text/javascript; charset=utf-8"},
+		{"GET", "/frames.js", 200, "text/javascript; charset=utf-8"},
 		{"GET", "/page.css", 200, "text/css; charset=utf-8"},
+		{"GET", "/playground/gateways", 404, ""}, // nobody's to kill
+		{"POST", "/playground/gateways/kill", 404, ""},
 		{"GET", "/index.html", 404, ""},
 		{"GET", "/page.go", 404, ""},
 		{"GET", "/v1/ws", 404, ""},
@@ -84,7 +88,7 @@ func TestShownAddress(t *testing.T) {
 
 func TestAddressIsEscaped(t *testing.T) {
 	w := httptest.NewRecorder()
-	Handler(`redis://h"><script>alert(1)</script>`).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	Handler(Options{RedisURL: `redis://h"><script>alert(1)</script>`}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	if strings.Contains(w.Body.String(), "<script>alert") || !strings.Contains(w.Body.String(), `name="sluice-redis" content="redis://h&`) {
 		t.Errorf("the address is not escaped, or not there:\n%.600s", w.Body.String())
 	}

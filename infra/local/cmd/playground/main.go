@@ -45,7 +45,7 @@ func run(ctx context.Context, log *slog.Logger, cfg config) error {
 		return err
 	}
 	server := &http.Server{
-		Handler: page.Handler(cfg.RedisURL), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+		Handler: page.Handler(page.Options{RedisURL: cfg.RedisURL}), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
 		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	g, ctx := errgroup.WithContext(ctx)

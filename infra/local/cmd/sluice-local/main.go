@@ -15,7 +15,7 @@ func main() {
 	var cfg local.Config
 	ops.Program{
 		Name:     "sluice-local",
-		Summary:  "Runs a whole installation in one process, for development: gateway, worker, playground and an embedded Redis, or the Redis of SLUICE_REDIS_URL.",
+		Summary:  "Runs a whole installation in one process, for development: two gateways, worker, playground and an embedded Redis, or the Redis of SLUICE_REDIS_URL.",
 		Config:   &cfg,
 		UseLog:   store.UseLog,
 		Defaults: local.Defaults,

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,7 +18,7 @@ import (
 
 const (
 	testDeadline = 2 * time.Minute  // for the whole test; half of it may be the browser's cold start on a loaded machine
-	waitDeadline = 10 * time.Second // for one condition
+	waitDeadline = 20 * time.Second // for one condition
 )
 
 // Visitor drives the page in a real browser.
@@ -25,8 +27,9 @@ type Visitor struct {
 	ctx context.Context
 }
 
-// New starts Chromium; everything that it started has ended when the test has.
-func New(t *testing.T) *Visitor {
+// New starts Chromium; everything that it started has ended when the test has. What the browser's console says fails the test,
+// but for messages that contain one of expected.
+func New(t *testing.T, expected ...string) *Visitor {
 	t.Helper()
 	var path string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"} {
@@ -57,12 +60,12 @@ func New(t *testing.T) *Visitor {
 			t.Errorf("chromium did not end in order: %v", err)
 		}
 	})
-	failOnConsole(t, ctx)
+	failOnConsole(t, ctx, expected)
 	return &Visitor{t, ctx}
 }
 
 // failOnConsole makes script errors and refusals of the content security policy fail the test.
-func failOnConsole(t *testing.T, ctx context.Context) {
+func failOnConsole(t *testing.T, ctx context.Context, expected []string) {
 	var mu sync.Mutex
 	var complaints []string
 	chromedp.ListenTarget(ctx, func(ev any) {
@@ -81,7 +84,9 @@ func failOnConsole(t *testing.T, ctx context.Context) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, c := range complaints {
-			t.Errorf("the browser's console: %s", c)
+			if !slices.ContainsFunc(expected, func(part string) bool { return strings.Contains(c, part) }) {
+				t.Errorf("the browser's console: %s", c)
+			}
 		}
 	})
 }
@@ -100,10 +105,11 @@ func (v *Visitor) Open(url string) {
 	v.Run(chromedp.Navigate(url))
 }
 
-// Click clicks what can be clicked.
+// Click clicks what can be clicked, wherever on the page it is.
 func (v *Visitor) Click(selector string) {
 	v.T.Helper()
-	v.Run(chromedp.Click(selector, chromedp.ByQuery, chromedp.NodeEnabled))
+	v.Wait(fmt.Sprintf("document.querySelector(%q)?.disabled === false", selector))
+	v.Eval(fmt.Sprintf("document.querySelector(%q).click()", selector))
 }
 
 // Fill replaces what is in a field.
@@ -126,36 +132,50 @@ func (v *Visitor) Wait(expression string) {
 	ctx, cancel := context.WithTimeout(v.ctx, waitDeadline)
 	defer cancel()
 	if err := chromedp.Run(ctx, chromedp.Poll(expression, nil)); err != nil {
-		v.T.Fatalf("waited for: %s: %v\nstatus: %s\nnewest frames:\n%s", expression, err,
-			v.Eval(`document.getElementById("status").innerText`),
-			v.Eval(`[...document.querySelectorAll("#frames li")].slice(0, 20).map(li => li.innerText.replaceAll("\n", " ")).join("\n")`))
+		v.T.Fatalf("waited for: %s: %v\nthe page:\n%s", expression, err, v.Eval(`document.body.innerText.slice(0, 6000)`))
 	}
 }
 
-// State waits for the state of the connection.
-func (v *Visitor) State(name string) {
-	v.T.Helper()
-	v.Wait(fmt.Sprintf("document.body.dataset.state === %q", name))
+// Pane is one of the page's two clients.
+type Pane struct {
+	*Visitor
+	Name string // A or B
 }
 
-// Rows gives the data of the events shown for a target, oldest first, with what is noted beside their type.
-func (v *Visitor) Rows(to string) string {
-	v.T.Helper()
-	return v.Eval(fmt.Sprintf(`[...document.querySelectorAll("#frames li[data-type=event]")].reverse()
-		.filter(li => li.querySelector(".to").textContent === %q)
-		.map(li => [li.querySelector(".data").textContent, ...[...li.querySelectorAll("em")].map(e => e.textContent)].join(" ")).join(", ")`, to))
+// Part is the selector of one of its parts, by data-part.
+func (p Pane) Part(name string) string { return fmt.Sprintf("#pane-%s [data-part=%s]", p.Name, name) }
+
+// Select chooses an option of a select by its value.
+func (p Pane) Select(part, value string) {
+	p.T.Helper()
+	p.Eval(fmt.Sprintf(`(() => { const e = document.querySelector(%q); e.value = %q; e.dispatchEvent(new Event("change")); })()`, p.Part(part), value))
+}
+
+// Await waits for the state of the connection, and for words in what is said about it.
+func (p Pane) Await(state, words string) {
+	p.T.Helper()
+	p.Wait(fmt.Sprintf(`document.querySelector("#pane-%s").dataset.state === %q && document.querySelector(%q).textContent.includes(%q)`,
+		p.Name, state, p.Part("why"), words))
+}
+
+// Rows gives the data of the events shown for a target, oldest first, with the mark behind it.
+func (p Pane) Rows(to string) string {
+	p.T.Helper()
+	return p.Eval(fmt.Sprintf(`[...document.querySelectorAll("#pane-%s .frames li[data-type=event]")].reverse().filter((li) => li.dataset.to === %q)
+		.map((li) => [li.querySelector(".data").textContent, li.dataset.mark].filter(Boolean).join(" ")).join(", ")`, p.Name, to))
 }
 
 // WaitRows waits until Rows are these.
-func (v *Visitor) WaitRows(to, want string) {
-	v.T.Helper()
+func (p Pane) WaitRows(to, want string) {
+	p.T.Helper()
 	deadline := time.Now().Add(waitDeadline)
-	got := v.Rows(to)
+	got := p.Rows(to)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for ; got != want; got = v.Rows(to) {
+	for ; got != want; got = p.Rows(to) {
 		if time.Now().After(deadline) {
-			v.T.Fatalf("events of %s: %s\nwant: %s", to, got, want)
+			p.T.Fatalf("events of %s: %s\nwant: %s\n%s: %s", to, got, want, p.Eval(fmt.Sprintf("document.querySelector(%q).innerText", "#pane-"+p.Name+" .status")),
+				p.Eval(fmt.Sprintf("document.querySelector(%q).innerText", p.Part("frames"))))
 		}
 		<-tick.C
 	}
