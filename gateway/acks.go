@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"sluice/gateway/live"
+	"sluice/gateway/lock"
 	"sluice/shared/ops"
 	"sluice/shared/store"
 	"sluice/shared/wire"
@@ -31,7 +31,7 @@ type acks struct {
 	log        *slog.Logger
 	wake       chan struct{}
 
-	mu   sync.Mutex
+	mu   lock.Mutex[lock.Acks]
 	held map[*conn]map[string]*heldAck // by connection and target
 	due  []wire.Ack                    // to be written next
 	// size counts those held, due, and being written.
@@ -137,6 +137,7 @@ func (c *conn) LedBack(target string, sent wire.ID) {
 
 // add holds an ack until it is due; false: there is no room.
 func (a *acks) add(c *conn, to string, id wire.ID) bool {
+	user := c.user()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	h := a.held[c][to]
@@ -145,7 +146,7 @@ func (a *acks) add(c *conn, to string, id wire.ID) bool {
 			a.metrics.ackDrops.WithLabelValues(ackDropFull).Inc()
 			return false
 		}
-		h = &heldAck{Ack: wire.Ack{User: c.user(), Device: c.device, To: to}}
+		h = &heldAck{Ack: wire.Ack{User: user, Device: c.device, To: to}}
 		if a.held[c] == nil {
 			a.held[c] = make(map[string]*heldAck)
 		}

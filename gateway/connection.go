@@ -5,12 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"strings"
-	"sync"
 	"time"
 
 	"sluice/gateway/auth"
 	"sluice/gateway/limits"
 	"sluice/gateway/live"
+	"sluice/gateway/lock"
 	"sluice/gateway/socket"
 	"sluice/shared/wire"
 )
@@ -42,7 +42,7 @@ type conn struct {
 
 	spending spending // the reader's
 
-	mu       sync.Mutex
+	mu       lock.Mutex[lock.Conn]
 	bad      uint8 // refused frames in a row; only the reader uses it
 	badAuths uint8 // the same of refused frames `auth`
 	opened   bool

@@ -22,6 +22,7 @@ import (
 	"sluice/gateway/limits"
 	"sluice/gateway/listen"
 	"sluice/gateway/live"
+	"sluice/gateway/lock"
 	"sluice/gateway/sessions"
 	"sluice/gateway/socket"
 	"sluice/shared/ops"
@@ -78,7 +79,7 @@ type Gateway struct {
 	draining atomic.Bool
 	heard    atomic.Int64 // when the last heartbeat came back, Redis's clock in ms
 
-	mu    sync.Mutex
+	mu    lock.Mutex[lock.Conns]
 	conns map[string]*conn
 }
 
@@ -93,6 +94,9 @@ func New(o Options) (*Gateway, error) {
 	}
 	if o.TLS != nil {
 		o.Listener = socket.TLSListener(o.Listener, o.TLS)
+	}
+	if lock.Checked {
+		o.Store.Before(func() { lock.None("asks Redis") })
 	}
 	id := o.Config.ServerID
 	if id == "" {

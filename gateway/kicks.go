@@ -3,10 +3,10 @@ package gateway
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"sluice/gateway/live"
+	"sluice/gateway/lock"
 	"sluice/gateway/sessions"
 	"sluice/shared/ops"
 	"sluice/shared/store"
@@ -53,7 +53,7 @@ type kicks struct {
 	gw   *Gateway
 	wake chan struct{}
 
-	mu  sync.Mutex // may be taken while a shard's lock is held
+	mu  lock.Mutex[lock.Kicks]
 	due map[int]bool
 }
 

@@ -3,10 +3,10 @@ package gateway
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"sluice/gateway/live"
+	"sluice/gateway/lock"
 	"sluice/shared/ops"
 	"sluice/shared/store"
 	"sluice/shared/wire"
@@ -38,7 +38,7 @@ type lags struct {
 	metrics *metrics
 	log     *slog.Logger
 
-	mu    sync.Mutex
+	mu    lock.Mutex[lock.Lags]
 	conns map[*conn]*lag
 	over  []wire.SlowReport // of chains that may end
 }

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"sync"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/lock"
 	"sluice/gateway/socket"
 	"sluice/shared/wire"
 )
@@ -17,7 +17,7 @@ import (
 type stream struct {
 	sock *socket.Conn
 
-	mu    sync.Mutex // before the socket's
+	mu    lock.Mutex[lock.Stream]
 	stand []standing // in the order in which the targets came
 }
 

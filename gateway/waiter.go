@@ -6,16 +6,16 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"sluice/gateway/live"
+	"sluice/gateway/lock"
 	"sluice/shared/wire"
 )
 
 // waiters are the requests that wait for an event, by id.
 type waiters struct {
-	mu    sync.Mutex
+	mu    lock.Mutex[lock.Waiters]
 	byID  map[string]*waiter
 	ended bool
 }
@@ -70,7 +70,7 @@ type waiter struct {
 	ctx   context.Context
 	wake  chan struct{}
 
-	mu      sync.Mutex
+	mu      lock.Mutex[lock.Waiter]
 	stopped chan struct{} // closed when it is over before its time
 	why     error         // then; nil: as if the time were over
 	isOver  bool

@@ -27,6 +27,7 @@
 //	journal_test.go   what is noted beside the clients, and the names of targets and keys
 //	recorder_test.go  a client that writes down what it sees
 //	habits_test.go    what it does: subscribes, unsubscribes, acknowledges, dozes, leaves
+//	stream_test.go    it comes by an event stream
 //	device_test.go    its device: acknowledgements and cursors
 //	publish_test.go   and publishes
 //	life_test.go      what is ordinary: quiet topics, many topics, crowds

@@ -174,6 +174,10 @@ func (c *recorder) visit(ctx context.Context, gateway int) string {
 	cursors := c.cursors(ctx)
 	c.mu.Lock()
 	c.gateway = int8(gateway)
+	if c.byStream() {
+		c.mu.Unlock()
+		return c.stream(ctx, gateway)
+	}
 	first, q, header := c.opening(cursors)
 	c.mu.Unlock()
 

@@ -58,6 +58,7 @@ type plan struct {
 	hosts    int              // of rendezvous
 	life     bool             // what is ordinary: see life_test.go
 	devices  bool             // half of the clients acknowledge
+	streams  bool             // others come by event streams, too
 	ttl      time.Duration    // of histories
 	rules    Rules            // that it is held to besides the others
 	delay    [2]time.Duration // on the links to Redis of gateways and of workers
@@ -74,7 +75,7 @@ func usual() plan {
 	return plan{
 		seed: usualSeed, duration: 50 * time.Second, redis: alone, every: every,
 		clients: 10, rate: 25, stay: 4 * time.Second, away: 2 * time.Second,
-		hosts: 1, life: true, devices: true, ttl: 8 * time.Second, rules: Rules{Positions: true, Devices: true, Keys: true}, patience: patience,
+		hosts: 1, life: true, devices: true, streams: true, ttl: 8 * time.Second, rules: Rules{Positions: true, Devices: true, Keys: true}, patience: patience,
 	}
 }
 

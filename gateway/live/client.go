@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
+	"sluice/gateway/lock"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -63,8 +63,7 @@ type Client struct {
 	byTime  bool   // the client keeps a single id for all its targets
 	user    string // for whom histories are read
 
-	// A shard's lock comes before this one.
-	mu      sync.Mutex
+	mu      lock.Mutex[lock.Client]
 	over    bool // it has left
 	feeding bool // somebody brings its subscriptions what they lack (feed.go)
 	subs    subList

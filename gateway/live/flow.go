@@ -3,8 +3,8 @@ package live
 import (
 	"bytes"
 	"strings"
-	"sync"
 
+	"sluice/gateway/lock"
 	"sluice/shared/wire"
 )
 
@@ -12,7 +12,7 @@ import (
 type shard struct {
 	number int // of the partition
 
-	mu      sync.Mutex
+	mu      lock.Mutex[lock.Shard]
 	targets map[string]*target
 	epoch   uint64 // of the owner's latest reign that was heard of
 	seq     uint64 // the last message of that reign

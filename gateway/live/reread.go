@@ -3,10 +3,10 @@ package live
 import (
 	"context"
 	"math"
-	"sync"
 	"time"
 
 	"sluice/gateway/history"
+	"sluice/gateway/lock"
 	"sluice/shared/ops"
 	"sluice/shared/store"
 	"sluice/shared/wire"
@@ -24,7 +24,7 @@ const (
 // so it is bounded by the targets that there are. The live flow goes on beside it.
 type rereads struct {
 	flow *Flow
-	mu   sync.Mutex
+	mu   lock.Mutex[lock.Rereads]
 	list []*target
 	wake chan struct{}
 }

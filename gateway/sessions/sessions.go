@@ -6,9 +6,9 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
+	"sluice/gateway/lock"
 	"sluice/shared/ops"
 	"sluice/shared/store"
 	"sluice/shared/wire"
@@ -47,7 +47,7 @@ type Sessions struct {
 	o    Options
 	wake chan struct{}
 
-	mu      sync.Mutex
+	mu      lock.Mutex[lock.Wanted]
 	entries map[store.Session]*session
 	changed []store.Session // wanted or dropped since the last write
 	lost    []bool          // partitions of which Redis may have lost fields

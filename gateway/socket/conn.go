@@ -1,9 +1,9 @@
 package socket
 
 import (
-	"sync"
-
 	"github.com/gorilla/websocket"
+
+	"sluice/gateway/lock"
 )
 
 // maxQueued bounds the frames in a queue, whatever their size.
@@ -27,8 +27,8 @@ type Conn struct {
 
 	timer timer // its sections say who owns them
 
-	// Guarded by mu, which is taken before the locks of poller, turns, writers and wheel.
-	mu      sync.Mutex
+	// Guarded by mu.
+	mu      lock.Mutex[lock.Socket]
 	known   bool   // whose it is
 	key     string // whose turns it takes
 	started bool
@@ -59,6 +59,7 @@ type inbound struct {
 	hungup bool // the end of the stream came, behind what has not been read
 	eof    bool // nothing more will come
 	missed int8 // pings without pong
+	busy   bool // the handler has a message: pongs may wait behind it
 	wake   chan struct{}
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"sluice/gateway/lock"
 )
 
 // Options are the same for all sockets of a Group.
@@ -129,7 +131,7 @@ func (g *Group) Wait() { g.tally.wait() }
 // tally counts what Wait waits for: started sockets, and goroutines. A WaitGroup must
 // not grow from zero while it is waited for, and sockets come when they want.
 type tally struct {
-	mu   sync.Mutex
+	mu   lock.Mutex[lock.Tally]
 	n    int
 	zero sync.Cond
 }

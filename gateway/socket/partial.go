@@ -1,8 +1,9 @@
 package socket
 
 import (
-	"sync"
 	"time"
+
+	"sluice/gateway/lock"
 )
 
 const (
@@ -25,7 +26,7 @@ type partials struct {
 	max     map[bool]int // of sockets that are known, and of those that are not
 	timeout int64        // in ticks of the wheel
 
-	mu          sync.Mutex
+	mu          lock.Mutex[lock.Parts]
 	n           map[bool]int
 	now         int64
 	first, last *reader

@@ -41,6 +41,28 @@ func TestPongsKeepASocket(t *testing.T) {
 	})
 }
 
+// TestPongsBehindMessages: a client is not closed for pongs that wait behind its messages, while these wait for
+// something slow.
+func TestPongsBehindMessages(t *testing.T) {
+	each(t, func(t *testing.T, o Options) {
+		o.PingInterval = 200 * time.Millisecond
+		slow := make(chan struct{}, 1)
+		s := serve(t, o, func(*peer, []byte) { <-slow })
+		c, p := s.connect(0)
+		message := frame(opText|final, []byte("x"))
+		c.write(append(message, message...))
+		for i := range 8 {
+			c.expect(opPing, nil)
+			c.write(frame(opPong|final, nil))
+			if i == 3 {
+				slow <- struct{}{}
+			}
+		}
+		slow <- struct{}{}
+		until(t, "eight pongs", func() bool { return p.pongs.Load() >= 8 })
+	})
+}
+
 func TestStuckWriter(t *testing.T) {
 	each(t, func(t *testing.T, o Options) {
 		o.PingInterval, o.CloseTimeout = 100*time.Millisecond, 100*time.Millisecond

@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/gateway/lock"
 )
 
 // poller knows by epoll which sockets are ready. Go's own poller waits for epoll's
@@ -29,7 +31,7 @@ type poller struct {
 	turns   turns
 	writers writers
 
-	mu         sync.Mutex
+	mu         lock.Mutex[lock.Poller]
 	fd         int // -1: closed
 	generation int32
 	links      []*pollLink // by descriptor

@@ -41,10 +41,11 @@ func TestIdleSocketsHaveNoGoroutine(t *testing.T) {
 		poller := s.group.poller
 		until(t, "no writers and no turns", func() bool {
 			poller.writers.mu.Lock()
-			defer poller.writers.mu.Unlock()
+			running := poller.writers.running
+			poller.writers.mu.Unlock()
 			poller.turns.mu.Lock()
 			defer poller.turns.mu.Unlock()
-			return poller.writers.running == 0 && poller.turns.queue.Taken() == 0
+			return running == 0 && poller.turns.queue.Taken() == 0
 		})
 		// net/http still has some for connections that it gave away a moment ago.
 		until(t, "no goroutines", func() bool { return runtime.NumGoroutine() <= before+2 })

@@ -3,10 +3,10 @@
 package socket
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"sluice/gateway/limits"
+	"sluice/gateway/lock"
 )
 
 const (
@@ -24,7 +24,7 @@ type turns struct {
 	group *Group
 	crowd atomic.Bool // somebody waits
 
-	mu    sync.Mutex
+	mu    lock.Mutex[lock.Turns]
 	queue *limits.Queue[*Conn]
 }
 

@@ -5,7 +5,8 @@ package socket
 import (
 	"math"
 	"runtime"
-	"sync"
+
+	"sluice/gateway/lock"
 )
 
 const (
@@ -24,7 +25,7 @@ type writers struct {
 	group *Group
 	max   int
 
-	mu      sync.Mutex
+	mu      lock.Mutex[lock.Writers]
 	list    fifo[*Conn] // each socket at most once
 	held    int         // calls of Together
 	running int

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/gateway/lock"
 )
 
 // maxCipher bounds the encrypted bytes that wait for room in the kernel: a record, and what crypto/tls answers by itself.
@@ -29,8 +31,8 @@ type tlsLink struct {
 	waits bool // whether the read under way may wait
 	plain int  // bytes of frames that have been encrypted and are not yet all in the kernel
 
-	mu     sync.Mutex // after the socket's lock. The reader writes, too: when the client wants new keys
-	cipher []byte     // for which the kernel had no room
+	mu     lock.Mutex[lock.Cipher] // the reader writes, too: when the client wants new keys
+	cipher []byte                  // for which the kernel had no room
 }
 
 // tlsLink takes the descriptor of a connection over, as link does.

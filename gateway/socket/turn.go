@@ -83,9 +83,17 @@ func (c *Conn) isHeld() bool {
 }
 
 func (c *Conn) message(data []byte) {
-	if !c.past(closing) {
-		c.handler.Message(data)
+	c.mu.Lock()
+	heard := c.phase < closing
+	c.in.busy = heard
+	c.mu.Unlock()
+	if !heard {
+		return
 	}
+	c.handler.Message(data)
+	c.mu.Lock()
+	c.in.busy = false
+	c.mu.Unlock()
 }
 
 func (c *Conn) early(begin []byte) bool { return !c.past(closing) && c.handler.Early(begin) }

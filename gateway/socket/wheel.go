@@ -3,8 +3,9 @@ package socket
 import (
 	"context"
 	"math"
-	"sync"
 	"time"
+
+	"sluice/gateway/lock"
 )
 
 const (
@@ -27,7 +28,7 @@ type wheel struct {
 	close int64 // ticks for a close
 	begin time.Time
 
-	mu    sync.Mutex
+	mu    lock.Mutex[lock.Wheel]
 	now   int64
 	phase int64 // of the next socket's pings: they are spread evenly
 	over  bool
@@ -253,6 +254,9 @@ func (c *Conn) round() (lives bool) {
 		o.stuck++
 	}
 	lives = !c.framing.hears && c.phase < closing && o.stuck == 0
+	if c.in.busy {
+		c.in.missed = 0
+	}
 	o.wrote = false
 	switch {
 	case c.phase >= closing:
@@ -261,7 +265,7 @@ func (c *Conn) round() (lives bool) {
 	case c.in.missed >= maxMissed && empty:
 		c.close(CloseNoPong, "no pong")
 	case o.stuck == 0 && o.bytes < c.group.opts.QueueBytes:
-		if c.framing.hears && c.in.turn != waiting && !c.in.held { // else its pong may wait, too
+		if c.framing.hears && c.in.turn != waiting && !c.in.held && !c.in.busy { // else its pong may wait, too
 			c.in.missed++
 		}
 		c.push(c.framing.ping)

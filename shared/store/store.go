@@ -57,6 +57,27 @@ func Open(cfg Config) (*Store, error) {
 	return s, nil
 }
 
+// Before lets f be called in the caller's goroutine before each command; for checks in tests, before the first command.
+func (s *Store) Before(f func()) { s.rdb.AddHook(before(f)) }
+
+type before func()
+
+func (before) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (f before) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		f()
+		return next(ctx, cmd)
+	}
+}
+
+func (f before) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		f()
+		return next(ctx, cmds)
+	}
+}
+
 // Close ends all connections; commands under way fail.
 func (s *Store) Close() error { return s.rdb.Close() }
 
