@@ -25,6 +25,9 @@ func (v *viewer) gap(w *view, f *Frame) {
 	if w.again {
 		inReplay = w.device && f.Prev == w.back
 	}
+	if f.ID.Less(w.stand) { // it goes back: what is retained from there on comes
+		w.stand = f.ID
+	}
 	if v.cursorUnknown(w, f) {
 		w.told, w.before = true, true
 		v.restart(w, f.At)
@@ -49,9 +52,6 @@ func (v *viewer) gap(w *view, f *Frame) {
 	v.belied(w, f)
 	v.keeps(w, f)
 	w.told, w.before = true, true
-	if f.ID.Less(w.stand) { // it went back: what is retained from there on comes
-		w.stand = f.ID
-	}
 	switch {
 	case inReplay && f.ID.Less(w.pos): // what comes again goes on from there
 		w.had = wire.Later(w.had, w.pos)
