@@ -46,11 +46,12 @@ func TestPostsWaitForRoom(t *testing.T) {
 		if waiting*size > userBytes {
 			t.Fatalf("%d events of a user wait", waiting)
 		}
-		batch, _ := p.take(nil)
+		batch, _, _ := p.take(nil)
 		for _, one := range batch {
 			if one.ref != fmt.Sprint(next) {
 				t.Fatalf("event %s comes as number %d", one.ref, next)
 			}
+			p.answer(one.flight)
 			next++
 		}
 	}

@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
+	"time"
 
 	"sluice/gateway/auth"
 	"sluice/gateway/limits"
@@ -21,10 +23,15 @@ const (
 	waitingBytes, userBytes         = 32 << 20, 4 << 20
 	// besides is what a publish takes besides its data: fields, and their headers.
 	besides = 512
+	// inFlightFor is how long an event without an answer counts as in flight: the answer may
+	// have been lost, and while no worker is there the streams are where events wait.
+	inFlightFor = time.Second
 )
 
 // publisher appends what clients publish to the partitions' streams, many at once: each
-// user's in order, and users in turn, so that who publishes much holds up nobody else.
+// user's in order, and users in turn, so that who publishes much holds up nobody else. In
+// the streams there are no turns: so no more than publishBytes are in flight, appended and
+// not yet answered by a worker, and what is more waits here.
 type publisher struct {
 	store    *store.Store
 	headroom *headroom
@@ -34,7 +41,9 @@ type publisher struct {
 	wake chan struct{}
 
 	mu    sync.Mutex
-	queue *limits.Queue[*publication] // by user; its weights are bytes
+	queue *limits.Queue[*publication] // by user; its weights are bytes; what is taken is in flight
+	byRef map[flight][]*publication   // in flight, in order
+	sent  []*publication              // since they were taken, in order; some have been answered
 	room  chan struct{}               // closed when something was taken; nil: nobody waits for that
 }
 
@@ -42,11 +51,16 @@ type publisher struct {
 // worker sends `published` to.
 type publication struct {
 	asker asker
-	ref   string
-	user  string
-	size  int // in bytes
+	flight
+	user     string
+	size     int // in bytes
+	sent     time.Time
+	answered bool
 	store.Publication
 }
+
+// flight is where an answer goes: the asker's address on this gateway, and its ref, which need not be unique.
+type flight struct{ by, ref string }
 
 // asker is who publishes: a connection, or a request over HTTP.
 type asker interface {
@@ -56,7 +70,7 @@ type asker interface {
 
 func newPublisher(st *store.Store, h *headroom, m *metrics, log *slog.Logger) *publisher {
 	return &publisher{
-		store: st, headroom: h, metrics: m, log: log, wake: make(chan struct{}, 1),
+		store: st, headroom: h, metrics: m, log: log, wake: make(chan struct{}, 1), byRef: make(map[flight][]*publication),
 		queue: limits.NewQueue[*publication](limits.Bounds{
 			Size: int64(max(publishBytes, st.Config().MaxData+besides)), Waiting: waitingPublishes, KeyWaiting: userPublishes,
 			WaitingWeight: waitingBytes, KeyWaitingWeight: userBytes,
@@ -109,7 +123,9 @@ func (g *Gateway) publication(a asker, by, ref string, id auth.Identity, e *wire
 	if e.Base64 {
 		fields = append(fields, "enc", wire.EncBase64)
 	}
-	return &publication{a, ref, id.User, len(e.Data) + besides, store.Publication{To: e.To, Fields: fields}}, nil
+	return &publication{
+		asker: a, flight: flight{by, ref}, user: id.User, size: len(e.Data) + besides, Publication: store.Publication{To: e.To, Fields: fields},
+	}, nil
 }
 
 // refused counts a publish that is refused for now, and is the answer to it.
@@ -156,46 +172,101 @@ func (p *publisher) push(one *publication) bool {
 		return false
 	}
 	p.metrics.publishes.Inc()
+	p.signal()
+	return true
+}
+
+func (p *publisher) signal() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
 	}
-	return true
 }
 
-// take is the next batch.
-func (p *publisher) take(batch []*publication) (_ []*publication, size int) {
+// take is the next batch. wait is when to look again though nothing comes: 0, when something does.
+func (p *publisher) take(batch []*publication) (_ []*publication, size int, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(batch) < publishBatch {
+	now := time.Now()
+	p.expire(now)
+	for len(batch) < publishBatch && size < publishBytes {
 		one, _, _, ok := p.queue.Pop()
 		if !ok {
 			break
 		}
 		batch = append(batch, one)
 		size += one.size
-	}
-	for _, one := range batch { // a batch is the room that there is
-		p.queue.Done(one.user, int64(one.size))
+		one.sent = now
+		p.sent = append(p.sent, one)
+		p.byRef[one.flight] = append(p.byRef[one.flight], one)
 	}
 	if p.room != nil && len(batch) > 0 {
 		close(p.room)
 		p.room = nil
 	}
-	return batch, size
+	if len(batch) == 0 && p.queue.Waiting() > 0 && len(p.sent) > 0 {
+		wait = max(time.Millisecond, p.sent[0].sent.Add(inFlightFor).Sub(now))
+	}
+	return batch, size, wait
+}
+
+// expire forgets those in flight that have had their answer, or were long enough without; p.mu is held.
+func (p *publisher) expire(now time.Time) {
+	for len(p.sent) > 0 && (p.sent[0].answered || now.Sub(p.sent[0].sent) >= inFlightFor) {
+		p.land(p.sent[0])
+		p.sent[0] = nil
+		p.sent = p.sent[1:]
+	}
+}
+
+// land gives back the room of one that was in flight; p.mu is held.
+func (p *publisher) land(one *publication) {
+	if one.answered {
+		return
+	}
+	one.answered = true
+	p.queue.Done(one.user, int64(one.size))
+	of := p.byRef[one.flight]
+	if i := slices.Index(of, one); i >= 0 {
+		of = slices.Delete(of, i, i+1)
+	}
+	if len(of) == 0 {
+		delete(p.byRef, one.flight)
+	} else {
+		p.byRef[one.flight] = of
+	}
+	if p.queue.Ready() {
+		p.signal()
+	}
+}
+
+// answer says that a worker has answered the first one in flight of an address and ref.
+func (p *publisher) answer(to flight) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if of := p.byRef[to]; len(of) > 0 {
+		p.land(of[0])
+	}
 }
 
 // run appends until ctx ends.
 func (p *publisher) run(ctx context.Context) error {
 	batch := make([]*publication, 0, publishBatch)
+	again := time.NewTimer(0)
+	defer again.Stop()
 	for ctx.Err() == nil {
 		var size int
+		var wait time.Duration
 		clear(batch)
-		if batch, size = p.take(batch[:0]); len(batch) == 0 {
+		if batch, size, wait = p.take(batch[:0]); len(batch) == 0 {
+			if again.Stop(); wait > 0 {
+				again.Reset(wait)
+			}
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-p.wake:
+			case <-again.C:
 			}
 			continue
 		}
@@ -211,7 +282,7 @@ func (p *publisher) append(ctx context.Context, batch []*publication) {
 	of := make([]*publication, 0, len(batch))
 	for _, one := range batch {
 		if why := p.headroom.refuses(p.store.Partition(one.To)); why != "" {
-			one.asker.fail(one.ref, p.refused(why))
+			p.fail(one, why)
 			continue
 		}
 		events, of = append(events, one.Publication), append(of, one)
@@ -228,8 +299,16 @@ func (p *publisher) append(ctx context.Context, batch []*publication) {
 			p.log.Error("cannot append what clients publish; they get an error and can try again", "err", err)
 		}
 		// The outcome may be open: the client repeats with its idempotency key.
-		of[i].asker.fail(of[i].ref, p.refused(refusedRedis))
+		p.fail(of[i], refusedRedis)
 	}
+}
+
+// fail answers one that was taken.
+func (p *publisher) fail(one *publication, why string) {
+	p.mu.Lock()
+	p.land(one)
+	p.mu.Unlock()
+	one.asker.fail(one.ref, p.refused(why))
 }
 
 // unavailable is what clients are told, by the reason.

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,7 +32,7 @@ func testPublisher(t *testing.T) *publisher {
 }
 
 func of(user string, n, size int) *publication {
-	return &publication{user: user, ref: fmt.Sprint(n), size: size}
+	return &publication{user: user, flight: flight{user, fmt.Sprint(n)}, size: size}
 }
 
 // TestPublishersInTurn: a user that publishes much is refused its own surplus, and the events
@@ -65,7 +67,7 @@ func TestPublishersInTurn(t *testing.T) {
 			t.Fatalf("another user is refused: %v", err)
 		}
 	}
-	batch, _ := p.take(nil)
+	batch, _, _ := p.take(nil)
 	bobs := 0
 	for _, one := range batch {
 		if one.user == "bob" {
@@ -79,10 +81,67 @@ func TestPublishersInTurn(t *testing.T) {
 		t.Errorf("%d events of bob are in the next batch of %d, want all 3", bobs, len(batch))
 	}
 	for got := len(batch); got < taken+3; got += len(batch) {
-		if batch, _ = p.take(nil); len(batch) == 0 {
+		for _, one := range batch {
+			p.answer(one.flight)
+		}
+		if batch, _, _ = p.take(nil); len(batch) == 0 {
 			t.Fatalf("%d of %d events came", got, taken+3)
 		}
 	}
+}
+
+// TestInFlight: no more than a batch is in flight until it is answered, or the time for that is over; the next one goes
+// when there is room, and who comes then has its turn.
+func TestInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := testPublisher(t)
+		const size = publishBytes / 4
+		add := func(user string, n int) {
+			t.Helper()
+			if err := p.add(of(user, n, size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		take := func(want string) {
+			t.Helper()
+			var got []string
+			batch, _, _ := p.take(nil)
+			for _, one := range batch {
+				got = append(got, one.by+one.ref)
+			}
+			if strings.Join(got, " ") != want {
+				t.Fatalf("the batch is %v, want %v", got, want)
+			}
+		}
+		for n := range 8 {
+			add("flood", n)
+		}
+		take("flood0 flood1 flood2 flood3")
+		add("bob", 0)
+		take("")
+		p.answer(flight{"flood", "1"})
+		p.answer(flight{"flood", "1"}) // once more
+		p.answer(flight{"nobody", "1"})
+		take("bob0")
+		take("")
+		time.Sleep(inFlightFor - time.Millisecond)
+		take("")
+		time.Sleep(time.Millisecond)
+		take("flood4 flood5 flood6 flood7")
+		if p.queue.Taken() != publishBytes || len(p.byRef) != 4 || len(p.sent) != 4 {
+			t.Errorf("%d bytes are in flight, of %d and %d", p.queue.Taken(), len(p.byRef), len(p.sent))
+		}
+		// The same ref twice: the first answer is the first one's.
+		p.answer(flight{"flood", "4"})
+		p.answer(flight{"flood", "5"})
+		for range 2 {
+			add("carol", 0)
+		}
+		take("carol0 carol0")
+		p.answer(flight{"carol", "0"})
+		add("carol", 1)
+		take("carol1")
+	})
 }
 
 // TestNoRoomForPublishes: what may be published follows from Redis's memory, of each node by

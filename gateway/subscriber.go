@@ -211,6 +211,7 @@ func (g *Gateway) answer(r *wire.Record) {
 		g.kick(r.Kick, kickSlack)
 		return
 	}
+	g.publisher.answer(flight{r.Conn, r.Ref})
 	var a asker
 	if c := g.conn(r.Conn); c != nil {
 		a = c
