@@ -198,9 +198,9 @@ func renderPage(target string, p *live.Page) json.RawMessage {
 func (g *Gateway) await(ctx context.Context, in *incoming, w *pageWanted, page *live.Page) (*live.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, g.patience(in, w.wait))
 	defer cancel()
-	x := newWaiter(ctx, g, in)
+	x := newWaiter(ctx, g, in, w.Target)
 	defer x.end()
-	if err := x.subscribe(w.Target); err != nil {
+	if err := x.subscribe(); err != nil {
 		if ctx.Err() != nil { // the time is over
 			return page, nil
 		}

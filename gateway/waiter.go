@@ -58,17 +58,18 @@ func (x *waiters) about(id string) string {
 	return ""
 }
 
-// waiter is a request that waits for an event of a target. It subscribes as a connection does, and has a sink that only says that
-// something has come: what that is the request reads from the history.
+// waiter is a request that waits for an event of a target. It subscribes as a connection does, to its user, too, whose kicks are
+// told so; and it has a sink that only says that something has come of the target: what that is the request reads from the history.
 type waiter struct {
 	live.Client
 
-	g     *Gateway
-	in    *incoming
-	id    string
-	since int64 // Redis's clock in Unix ms
-	ctx   context.Context
-	wake  chan struct{}
+	g      *Gateway
+	in     *incoming
+	id     string
+	target string
+	since  int64 // Redis's clock in Unix ms
+	ctx    context.Context
+	wake   chan struct{}
 
 	mu      lock.Mutex[lock.Waiter]
 	stopped chan struct{} // closed when it is over before its time
@@ -76,9 +77,9 @@ type waiter struct {
 	isOver  bool
 }
 
-func newWaiter(ctx context.Context, g *Gateway, in *incoming) *waiter {
+func newWaiter(ctx context.Context, g *Gateway, in *incoming, target string) *waiter {
 	x := &waiter{
-		g: g, in: in, id: strings.Clone(rand.Text()[:16]), since: g.store.NowMs(), ctx: ctx,
+		g: g, in: in, target: target, id: strings.Clone(rand.Text()[:16]), since: g.store.NowMs(), ctx: ctx,
 		wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	x.Attach(g.flow, x.id, x, x)
@@ -94,9 +95,13 @@ func (x *waiter) end() {
 }
 
 // subscribe returns when every event that is added from now on wakes it.
-func (x *waiter) subscribe(target string) error {
+func (x *waiter) subscribe() error {
 	var refused error
-	err := x.Subscribe(x.ctx, []live.Request{{Target: target}}, func(all []live.Refusal) {
+	all := []live.Request{{Target: x.target}}
+	if user := wire.UserTarget(x.in.id.User); user != x.target {
+		all = append(all, live.Request{Target: user})
+	}
+	err := x.Subscribe(x.ctx, all, func(all []live.Refusal) {
 		if len(all) > 0 {
 			refused = &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain}
 		}
@@ -164,15 +169,14 @@ func (x *waiter) signal() {
 
 // Send is called with events. Those that are live only are not in the history.
 func (x *waiter) Send(frame []byte) bool {
-	if h, _ := wire.ReadStreamHead(frame); h.Moves {
-		x.signal()
-	}
-	return true
+	return x.Answer(frame)
 }
 
 // Answer is called with what a gap or the begin of the subscription says.
-func (x *waiter) Answer([]byte) bool {
-	x.signal()
+func (x *waiter) Answer(frame []byte) bool {
+	if h, _ := wire.ReadStreamHead(frame); h.Moves && h.To == x.target {
+		x.signal()
+	}
 	return true
 }
 

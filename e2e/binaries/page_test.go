@@ -159,10 +159,11 @@ func TestWaitingRequestsEnd(t *testing.T) {
 	t.Parallel()
 	_, g := startJWTGateway(t)
 	user := unique("waiter")
-	token := jwtHS256(t, jwtSecret, claims(user, nil))
-	wait := func() chan answer {
+	room := "topic:" + user
+	token := jwtHS256(t, jwtSecret, claims(user, msg{"sluice": msg{"subscribe": []string{room}}}))
+	wait := func(to string) chan answer {
 		done := make(chan answer, 1)
-		go func() { done <- g.request(t, "GET", "/v1/events?wait=15s&to=user:"+user, "", bearerHeader(token)...) }()
+		go func() { done <- g.request(t, "GET", "/v1/events?wait=15s&to="+to, "", bearerHeader(token)...) }()
 		eventually(t, func() error {
 			if list := g.user(t, token, user); len(list.Connections) != 1 || list.Connections[0].Transport != "http" || list.Connections[0].Since.Before(time.Now().Add(-time.Minute)) {
 				return fmt.Errorf("listed are %+v", list)
@@ -171,22 +172,24 @@ func TestWaitingRequestsEnd(t *testing.T) {
 		})
 		return done
 	}
-	kicked := wait()
-	if got := g.request(t, "DELETE", "/v1/users/"+user+"/connections?reason=enough", "", bearerHeader(token)...); got.status != 200 {
-		t.Fatalf("asked for a kick, got %d %s", got.status, got.body)
-	}
-	got := <-kicked
-	got.mustRefuse(t, 403, "forbidden")
-	if !strings.Contains(got.body, "enough") {
-		t.Errorf("the reason is missing: %s", got.body)
-	}
-	eventually(t, func() error {
-		if list := g.user(t, token, user); list.Online {
-			return fmt.Errorf("listed are %+v", list)
+	for _, to := range []string{"user:" + user, room} {
+		kicked := wait(to)
+		if got := g.request(t, "DELETE", "/v1/users/"+user+"/connections?reason=enough", "", bearerHeader(token)...); got.status != 200 {
+			t.Fatalf("asked for a kick, got %d %s", got.status, got.body)
 		}
-		return nil
-	})
-	left := wait()
+		got := <-kicked
+		got.mustRefuse(t, 403, "forbidden")
+		if !strings.Contains(got.body, "enough") {
+			t.Errorf("%s: the reason is missing: %s", to, got.body)
+		}
+		eventually(t, func() error {
+			if list := g.user(t, token, user); list.Online {
+				return fmt.Errorf("listed are %+v", list)
+			}
+			return nil
+		})
+	}
+	left := wait("user:" + user)
 	g.signal(t, syscall.SIGTERM)
 	if got := <-left; got.status != 200 || !strings.Contains(got.body, `"events":[]`) {
 		t.Errorf("at the end of the gateway the answer is %d %s", got.status, got.body)
