@@ -7,7 +7,7 @@ import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { gunzipSync, gzipSync } from "node:zlib";
-import { directory } from "./harness.js";
+import { directory, start, System, until } from "./harness.js";
 import { examples } from "./examples.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -80,4 +80,21 @@ test("the hooks keep one subscription while a component is there", { skip }, asy
 
 test("docs/asyncapi.json is what AsyncAPI's own schema wants", { skip }, async () => {
   await run(process.execPath, ["asyncapi.mjs", join(here, "../../docs/asyncapi.json")], { cwd: project }).catch((error) => assert.fail(error.stderr));
+});
+
+test("the wscat lines of README print what is added, and what was missed", { skip }, async (t) => {
+  const lines = [...readFileSync(join(here, "../../README.md"), "utf8").matchAll(/^ +npx wscat -c '([^']+)'$/gm)].map(([, url]) => url);
+  assert.equal(lines.length, 2);
+  const system = await System.start(t, { SLUICE_AUTH: "dev" });
+  const wscat = (url) => start(t, join(project, "node_modules/.bin/wscat"), ["-c", url.replace("ws://127.0.0.1:8080", system.gateways[0].url.replace("http", "ws"))]);
+  const first = wscat(lines[0]);
+  await until("it is subscribed", () => /"subscribed","to":"user:alice"/.test(first.said));
+  const id = await system.add("user:alice", { hello: 1 });
+  await until("the event is printed", () => first.said.includes('"data":{"hello":1}'));
+  first.kill();
+  await first.over;
+  for (const n of [2, 3, 4]) await system.add("user:alice", { hello: n });
+  const second = wscat(lines[1].replace("<id>", id));
+  await until("the last one is printed", () => second.said.includes('"data":{"hello":4}'));
+  assert.deepEqual([...second.said.matchAll(/"hello":(\d)/g)].map(([, n]) => n), ["2", "3", "4"]);
 });
