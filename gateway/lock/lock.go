@@ -4,27 +4,48 @@ package lock
 
 // Locks that are held while others are taken, or taken while others are held. Any other mutex of a gateway is held for
 // itself alone.
+
 type (
-	Shard   struct{} // live/flow.go: the targets of a partition, their positions, their subscriptions
-	Client  struct{} // live/client.go: which subscriptions it has, what is behind
-	Rereads struct{} // live/reread.go: targets to be read again
-	Kicks   struct{} // kicks.go: partitions of which kicks are to be read
-	Lags    struct{} // lag.go: connections that lag
-	Conn    struct{} // connection.go: who it is, what it acknowledged
-	Conns   struct{} // gateway.go: the connections
-	Waiters struct{} // waiter.go: the requests that wait
-	Waiter  struct{} // waiter.go: one of them
-	Acks    struct{} // acks.go: what is to be written
-	Wanted  struct{} // sessions/sessions.go: the sessions that there should be
-	Stream  struct{} // sse.go: the positions of an event stream
-	Parts   struct{} // socket/partial.go: messages that have come in part
-	Socket  struct{} // socket/conn.go: phase, what has come and what is to go
-	Cipher  struct{} // socket/tls_linux.go: what the kernel had no room for
-	Poller  struct{} // socket/poll_linux.go: the sockets by descriptor
-	Turns   struct{} // socket/poll_turns.go: who is read next
-	Writers struct{} // socket/poll_writers.go: who is written next
-	Wheel   struct{} // socket/wheel.go: what is due
-	Tally   struct{} // socket/group.go: what is waited for at the end
+	// Shard is in live/flow.go: the targets of a partition, their positions, their subscriptions
+	Shard struct{}
+	// Client is in live/client.go: which subscriptions it has, what is behind
+	Client struct{}
+	// Rereads is in live/reread.go: targets to be read again
+	Rereads struct{}
+	// Kicks is in kicks.go: partitions of which kicks are to be read
+	Kicks struct{}
+	// Lags is in lag.go: connections that lag
+	Lags struct{}
+	// Conn is in connection.go: who it is, what it acknowledged
+	Conn struct{}
+	// Conns is in gateway.go: the connections
+	Conns struct{}
+	// Waiters is in waiter.go: the requests that wait
+	Waiters struct{}
+	// Waiter is in waiter.go: one of them
+	Waiter struct{}
+	// Acks is in acks.go: what is to be written
+	Acks struct{}
+	// Wanted is in sessions/sessions.go: the sessions that there should be
+	Wanted struct{}
+	// Stream is in sse.go: the positions of an event stream
+	Stream struct{}
+	// Parts is in socket/partial.go: messages that have come in part
+	Parts struct{}
+	// Socket is in socket/conn.go: phase, what has come and what is to go
+	Socket struct{}
+	// Cipher is in socket/tls_linux.go: what the kernel had no room for
+	Cipher struct{}
+	// Poller is in socket/poll_linux.go: the sockets by descriptor
+	Poller struct{}
+	// Turns is in socket/poll_turns.go: who is read next
+	Turns struct{}
+	// Writers is in socket/poll_writers.go: who is written next
+	Writers struct{}
+	// Wheel is in socket/wheel.go: what is due
+	Wheel struct{}
+	// Tally is in socket/group.go: what is waited for at the end
+	Tally struct{}
 )
 
 // Order has each lock once: while it is held, only locks of later rows may be taken. While Redis is asked, or a client
