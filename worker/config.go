@@ -18,9 +18,14 @@ type Config struct {
 	Roles []string `env:"SLUICE_ROLES" envDefault:"all" allow:"all, or some of events, acks, slow, separated by commas" help:"What this worker does: events (brings them to the gateways, and owns partitions), acks (moves cursors), slow (looks after slow clients). Each role needs a worker that has it."`
 	// TargetCache: 0 is the default, for those who make a Config by hand.
 	TargetCache int `env:"SLUICE_TARGET_CACHE" envDefault:"32768" min:"2" max:"10000000" help:"For how many targets of each partition a worker remembers the newest event; for others it asks Redis."`
+	// DrainIdle: 0 is the default, for those who make a Config by hand.
+	DrainIdle time.Duration `env:"SLUICE_DRAIN_IDLE" envDefault:"5s" min:"100ms" max:"1h" help:"How long nothing must have waited until a worker that was started with -drain ends."`
 }
 
-const defaultTargetCache = 32 << 10
+const (
+	defaultTargetCache = 32 << 10
+	defaultDrainIdle   = 5 * time.Second
+)
 
 // AckConfig says what becomes of acknowledgements.
 type AckConfig struct {

@@ -27,7 +27,7 @@ const (
 )
 
 // acksRole brings acknowledgements from the streams into cursors.
-var acksRole = role{name: "acks", parts: ackParts}
+var acksRole = role{name: "acks", reads: store.Acks, parts: ackParts}
 
 func ackParts(w *Worker) ([]part, error) {
 	return groupLoops(w, w.store.NewAckReader, func(partitions []int) *groupLoop {

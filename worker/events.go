@@ -8,7 +8,7 @@ import (
 
 // eventsRole brings events to the gateways. Who has it owns partitions, and so counts when
 // they are shared.
-var eventsRole = role{name: "events", owns: true, parts: lanes}
+var eventsRole = role{name: "events", owns: true, reads: store.Events, parts: lanes}
 
 // lanes are one for the intake, and one for all partitions; on a Cluster, where a
 // command cannot name keys of several partitions, one for each.

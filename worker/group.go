@@ -111,6 +111,7 @@ func (l *groupLoop) work(ctx context.Context, entries []store.Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
+	l.w.activity.note()
 	done, again, err := l.follow(ctx, entries)
 	l.again = again
 	return errors.Join(err, l.reader.Done(ctx, done))

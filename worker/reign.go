@@ -126,6 +126,9 @@ func (l *lane) run(ctx context.Context) error {
 		var piece []store.Entry
 		piece, l.rest = cut(l.rest, batchBytes)
 		l.untrimmed += sizeOf(piece)
+		if len(piece) > 0 {
+			l.w.activity.note()
+		}
 		if _, due := l.batch.holds(); len(piece) == 0 && !due {
 			continue
 		}
@@ -324,8 +327,10 @@ func (l *lane) forget() {
 	l.entrySize = l.w.store.Config().MaxData // not known: a large read may have been what failed
 }
 
-// stop finishes: publish and acknowledge what is done, then let others go on.
+// stop finishes: publish and acknowledge what is done, then let others go on. Nobody may come for long: so gateways are
+// told a last time how far it came, as by each upkeep.
 func (l *lane) stop(ctx context.Context, out []store.Outgoing, acks []store.Ack) {
+	out = append(out, l.batch.upkeep(ctx)...)
 	if len(out) > 0 || len(acks) > 0 {
 		if _, err := l.conn.Commit(ctx, out, acks, store.Read{Tenure: l.tenure}, nil); err != nil {
 			l.log.Warn("stopping with a batch that is not acknowledged; the next owner processes it again", "err", err)

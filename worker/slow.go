@@ -27,7 +27,7 @@ const (
 // the gateways report begins, restarts and ends chains. Every part may be done twice or get
 // lost: gateways report again (gateway/lag.go), and the answer to a question for a client
 // that is not slow any more ends its chain.
-var slowRole = role{name: "slow", tasks: []*taskType{redeliver}, parts: slowParts}
+var slowRole = role{name: "slow", reads: store.SlowReports, tasks: []*taskType{redeliver}, parts: slowParts}
 
 func slowParts(w *Worker) ([]part, error) {
 	s := &slowReports{w: w, slots: make(chan struct{}, slowAtOnce)}

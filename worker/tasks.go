@@ -97,6 +97,7 @@ func (t *tasks) handle(ctx context.Context, task *asynq.Task) error {
 	if of == nil {
 		return fmt.Errorf("there is no type of tasks %q: %w", task.Type(), asynq.SkipRetry)
 	}
+	t.w.activity.note()
 	err := of.handle(ctx, t.w, task)
 	if err != nil && !errors.Is(err, asynq.SkipRetry) {
 		tried, _ := asynq.GetRetryCount(ctx)

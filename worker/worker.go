@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -31,6 +32,7 @@ func (f partFunc) run(ctx context.Context) error { return f(ctx) }
 type role struct {
 	name  string
 	owns  bool        // partitions
+	reads store.Work  // what waits for it, besides tasks
 	tasks []*taskType // that it works on; another type is a file, and its name here
 	parts func(w *Worker) ([]part, error)
 }
@@ -54,6 +56,9 @@ func (w *Worker) parts() ([][]part, error) {
 		partFunc(w.announce), // leaves at once: others take what the roles are still letting go
 		partFunc(w.upkeep),
 	}
+	if w.drains {
+		always = append(always, partFunc(w.leaveWhenIdle))
+	}
 	return [][]part{
 		{w.tasks}, // roles begin tasks and end them
 		append(always, work...),
@@ -69,6 +74,8 @@ type Options struct {
 	// OwnThreads lets the loops of the worker hold a thread each while they wait for
 	// Redis: for a process that does little else.
 	OwnThreads bool
+	// Drain lets Run end by itself when nothing has waited for Config.DrainIdle.
+	Drain bool
 }
 
 // Worker is one worker of an installation.
@@ -86,6 +93,11 @@ type Worker struct {
 	slow    SlowConfig
 	roles   []role
 	tasks   *tasks // of its roles
+
+	activity  *activity
+	drains    bool
+	drainIdle time.Duration
+	leave     context.CancelFunc // ends Run; set by it
 	// misfit says why it cannot run.
 	misfit error
 	// remembered: targets of a partition whose newest event is known without a look.
@@ -110,6 +122,7 @@ func New(o Options) *Worker {
 		share:   &share{partitions: o.Store.Config().Partitions},
 		slow:    o.Config.Slow,
 
+		activity: &activity{begin: time.Now()}, drains: o.Drain, drainIdle: cmp.Or(o.Config.DrainIdle, defaultDrainIdle),
 		remembered: cmp.Or(o.Config.TargetCache, defaultTargetCache),
 	}
 	w.roles, w.misfit = chosen(o.Config.Roles)
@@ -124,12 +137,14 @@ func (w *Worker) owns() bool {
 	return slices.ContainsFunc(w.roles, func(r role) bool { return r.owns })
 }
 
-// Run works until ctx ends, then finishes the batches that it has, gives its
+// Run works until ctx ends, or, with Options.Drain, nothing is left to do; then it finishes the batches that it has, gives its
 // leases up and returns nil. It survives Redis being away.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.misfit != nil {
 		return w.misfit
 	}
+	ctx, w.leave = context.WithCancel(ctx)
+	defer w.leave()
 	rows, err := w.parts()
 	if err == nil {
 		err = inTurn(ctx, rows)

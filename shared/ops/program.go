@@ -41,9 +41,18 @@ type Program struct {
 	// the arguments after it and Config loaded.
 	Commands map[string]Command
 
+	// Switches are what Run can be told on the command line besides the settings, by their names without the dash.
+	Switches map[string]Switch
+
 	// UseLog, if it is set, gets the log before anything else does: what libraries log
 	// by themselves can so be sent there.
 	UseLog func(log *slog.Logger)
+}
+
+// Switch is one that is off unless it is given.
+type Switch struct {
+	Summary string // for -h
+	On      *bool
 }
 
 // Command is a sub-command of a Program.
@@ -72,6 +81,9 @@ func (p Program) Exec(args []string, environ map[string]string, stdout, stderr i
 	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // the sentences are ours
 	version := flags.Bool("version", false, "")
+	for name, s := range p.Switches {
+		flags.BoolVar(s.On, name, false, "")
+	}
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -87,6 +99,8 @@ func (p Program) Exec(args []string, environ map[string]string, stdout, stderr i
 	switch {
 	case flags.NArg() > 0 && !isCommand:
 		return p.refuse(stderr, fmt.Sprintf("the argument %q is unknown", flags.Arg(0))+p.hint())
+	case isCommand && p.switched() != "":
+		return p.refuse(stderr, fmt.Sprintf("-%s does not go with the command %q", p.switched(), flags.Arg(0))+p.hint())
 	case !isCommand && p.Run == nil:
 		return p.refuse(stderr, "a command is missing"+p.hint())
 	}
@@ -189,6 +203,14 @@ func (p Program) complain(stderr io.Writer, sentences string) {
 	}
 }
 
-func commandNames(commands map[string]Command) []string {
-	return slices.Sorted(maps.Keys(commands))
+// switched is a switch that is on, "" if none is.
+func (p Program) switched() string {
+	for name, s := range p.Switches {
+		if *s.On {
+			return name
+		}
+	}
+	return ""
 }
+
+func namesOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

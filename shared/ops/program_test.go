@@ -385,3 +385,30 @@ func TestUsage(t *testing.T) {
 		t.Errorf("without commands:\n%s", got.out)
 	}
 }
+
+// A switch is one of Run's: it is off unless it is given, -h lists it, and a command does not take it.
+func TestSwitches(t *testing.T) {
+	var on bool
+	p := example(func(context.Context, *slog.Logger) error { return nil })
+	p.Switches = map[string]Switch{"once": {Summary: "ends after one turn", On: &on}}
+	p.Commands = map[string]Command{"dead": {Run: func(context.Context, []string, io.Writer) error { return nil }}}
+	for _, tc := range []struct {
+		args []string
+		code int
+		on   bool
+	}{
+		{[]string{"-once"}, ExitOK, true},
+		{nil, ExitOK, false},
+		{[]string{"dead"}, ExitOK, false},
+		{[]string{"-once", "dead"}, ExitUsage, true},
+		{[]string{"-twice"}, ExitUsage, false},
+	} {
+		if got := execute(p, nil, nil, tc.args...); got.code != tc.code || on != tc.on {
+			t.Errorf("%v: the switch is %v, %+v", tc.args, on, got)
+		}
+	}
+	want := "Usage: example [-h] [-version] [-once] [command]\n\nSwitches:\n\n  -once  ends after one turn\n\nCommands:\n"
+	if got := execute(p, nil, nil, "-h"); !strings.Contains(got.out, want) {
+		t.Errorf("-h says:\n%s", got.out)
+	}
+}

@@ -13,20 +13,30 @@ func writeUsage(w io.Writer, p Program) {
 	var b strings.Builder
 	settings.Column(&b, "", p.Name+": "+p.Summary, 0)
 	fmt.Fprintf(&b, "\nUsage: %s [-h] [-version]", p.Name)
-	if len(p.Commands) > 0 {
-		fmt.Fprint(&b, " [command]\n\nCommands:\n\n")
-		names := commandNames(p.Commands)
-		at := 0
-		for _, n := range names {
-			at = max(at, 2+len(n)+2)
-		}
-		for _, n := range names {
-			settings.Column(&b, "  "+n, p.Commands[n].Summary, at)
-		}
-	} else {
-		b.WriteByte('\n')
+	for _, name := range namesOf(p.Switches) {
+		fmt.Fprintf(&b, " [-%s]", name)
 	}
+	if len(p.Commands) > 0 {
+		b.WriteString(" [command]")
+	}
+	b.WriteByte('\n')
+	writeList(&b, "Switches", "  -", p.Switches, func(s Switch) string { return s.Summary })
+	writeList(&b, "Commands", "  ", p.Commands, func(c Command) string { return c.Summary })
 	p.writeSettings(w, b.String())
+}
+
+func writeList[V any](b *strings.Builder, title, before string, all map[string]V, summary func(V) string) {
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%s:\n\n", title)
+	at := 0
+	for name := range all {
+		at = max(at, len(before)+len(name)+2)
+	}
+	for _, name := range namesOf(all) {
+		settings.Column(b, before+name, summary(all[name]), at)
+	}
 }
 
 // writeCommandUsage writes the page behind "command -h".

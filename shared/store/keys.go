@@ -115,6 +115,7 @@ func (k *keys) channel(server string) string { return k.prefix + "server:" + ser
 func (k *keys) members(kind Kind) string     { return k.prefix + string(kind) }
 func (k *keys) dead() string                 { return k.prefix + "dead" }
 func (k *keys) meta() string                 { return k.prefix + "meta" }
+func (k *keys) wake() string                 { return k.prefix + "wake" }
 func (k *keys) ticket(ticket string) string  { return k.prefix + "ticket:" + ticket }
 
 // deadMark says that an entry has become a dead letter; it lies on the node of the

@@ -44,6 +44,26 @@ func (s *Store) AddQueue(ctx context.Context, name string) error {
 	return nil
 }
 
+// TasksWait reports whether these queues have tasks that are being worked on, or will be.
+func (s *Store) TasksWait(ctx context.Context, queues ...string) (bool, error) {
+	pipe := s.rdb.Pipeline()
+	var counts []*redis.IntCmd
+	for _, queue := range queues {
+		at := "asynq:{" + s.Tasks().Queue(queue) + "}:"
+		for _, list := range []string{"pending", "active"} {
+			counts = append(counts, pipe.LLen(ctx, at+list))
+		}
+		for _, set := range []string{"scheduled", "retry"} {
+			counts = append(counts, pipe.ZCard(ctx, at+set))
+		}
+	}
+	cmds, err := exec(ctx, pipe)
+	if err := firstFailure(cmds, err); err != nil {
+		return false, fmt.Errorf("cannot read which tasks wait: %w", err)
+	}
+	return slices.ContainsFunc(counts, func(c *redis.IntCmd) bool { return c.Val() > 0 }), nil
+}
+
 // DropLostTask deletes a task of which Redis has lost a part: its message, or the place
 // where it waits. asynq never works on one, and takes no other of its id. It reports
 // whether it was so. The keys are asynq's own, as of v0.26 (internal/base).

@@ -92,6 +92,10 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Backlogs", everywhere, (*suite).backlogs},
 		{"Backlogs/refused", realOnly, (*suite).backlogsRefused},
 
+		{"Waits", everywhere, (*suite).waits},
+		{"Waits/arrivals", everywhere, (*suite).arrivals},
+		{"Waits/turn", everywhere, (*suite).wakeTurn},
+
 		{"Bury", everywhere, (*suite).bury},
 		{"Bury/many fields", everywhere, (*suite).buryManyFields},
 		{"Bury/failure", everywhere, (*suite).buryFailure},
