@@ -1,9 +1,9 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -25,9 +25,9 @@ type want struct {
 // positions are the wants of a resume or a cursor, in a fixed order.
 func positions(p map[string]string) []want {
 	wants := make([]want, 0, len(p))
-	for target, text := range p {
+	for _, target := range slices.Sorted(maps.Keys(p)) {
 		w := want{target: strings.Clone(target)}
-		switch text {
+		switch text := p[target]; text {
 		case wire.Now:
 		case wire.Earliest:
 			w.start = live.Earliest()
@@ -43,7 +43,6 @@ func positions(p map[string]string) []want {
 		}
 		wants = append(wants, w)
 	}
-	slices.SortFunc(wants, func(a, b want) int { return cmp.Compare(a.target, b.target) })
 	return wants
 }
 

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -115,12 +115,11 @@ func (s *Store) Connections(ctx context.Context, user string) ([]Connection, err
 	}
 	var list []Connection
 	now := s.NowMs()
-	for id, value := range sessions.Val() {
-		servers, _ := liveServers([]string{value}, now, nil)
+	for _, id := range slices.Sorted(maps.Keys(sessions.Val())) {
+		servers, _ := liveServers([]string{sessions.Val()[id]}, now, nil)
 		if len(servers) > 0 {
 			list = append(list, Connection{id, servers[0], about.Val()[id]})
 		}
 	}
-	slices.SortFunc(list, func(a, b Connection) int { return strings.Compare(a.ID, b.ID) })
 	return list, nil
 }
