@@ -71,6 +71,7 @@ type Gateway struct {
 	lags       *lags
 	cursors    *cursors
 	kicks      *kicks
+	waker      *waker
 
 	cursorReads chan struct{} // bounds the reads of cursors under way
 
@@ -140,7 +141,8 @@ func New(o Options) (*Gateway, error) {
 	g.acks = newAcks(o.Store, o.Config.AcksSize, g.metrics, g.log)
 	g.cursors = newCursors(g.all, g.log)
 	g.kicks = newKicks(g)
-	return g, nil
+	g.waker, err = newWaker(&o.Config, o.Store, g.metrics, g.log)
+	return g, err
 }
 
 // ID is the gateway's name in sessions and channels.
@@ -173,6 +175,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.lags.run(inner2) })
 	work.Go(func() error { return g.cursors.run(inner2) })
 	work.Go(func() error { return g.kicks.run(inner2) })
+	work.Go(func() error { return g.waker.run(inner2) })
 	work.Go(func() error { return g.flow.Run(inner2) })
 	work.Go(func() error { return g.verifier.Run(inner2, g.log, g.metrics.keyFailures.Inc) })
 	serve := make(chan error, 1)

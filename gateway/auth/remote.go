@@ -8,11 +8,12 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
 	"github.com/MicahParks/jwkset"
+
+	"sluice/shared/outbound"
 )
 
 const (
@@ -48,10 +49,7 @@ type fetch struct {
 func newFetch() *fetch { return &fetch{done: make(chan struct{})} }
 
 func newRemote(address string) *remote {
-	return &remote{url: address, next: newFetch(), client: &http.Client{
-		Timeout:       fetchTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	return &remote{url: address, next: newFetch(), client: outbound.NewClient(fetchTimeout)}
 }
 
 // known are the keys as of the last fetch that succeeded. The list is never changed.
@@ -140,15 +138,12 @@ func (r *remote) run(ctx context.Context, log *slog.Logger, failed func()) {
 func (r *remote) get(ctx context.Context) ([]key, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, nil)
 	if err != nil {
-		return nil, errors.New("the address cannot be asked") // the error holds it, and a password in it
+		return nil, outbound.Reason(err)
 	}
 	req.Header.Set("Accept", "application/jwk-set+json, application/json")
 	answer, err := r.client.Do(req)
 	if err != nil {
-		if inner, ok := errors.AsType[*url.Error](err); ok {
-			err = inner.Err // without the address
-		}
-		return nil, err
+		return nil, outbound.Reason(err)
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {

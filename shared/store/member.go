@@ -42,13 +42,11 @@ func (s *Store) Announce(ctx context.Context, kind Kind, id string, ttl time.Dur
 
 // Live are the living members of a kind.
 func (s *Store) Live(ctx context.Context, kind Kind) ([]string, error) {
-	live, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
-		Key: s.keys.members(kind), ByScore: true, Start: s.NowMs(), Stop: "+inf",
-	}).Result()
-	if err != nil {
+	live := redis.NewStringSliceCmd(ctx, "zrange", s.keys.members(kind), s.NowMs(), "+inf", "byscore")
+	if err := s.rdb.Process(ctx, live); err != nil {
 		return nil, fmt.Errorf("cannot read the list of living %s: %w", kind, err)
 	}
-	return live, nil
+	return live.Val(), nil
 }
 
 // Leave takes a process that ends off the list of the living. It takes a second at

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"sluice/shared/wire"
 )
 
 // Work is a kind of streams that workers read.
@@ -22,85 +20,75 @@ const (
 	SlowReports             // about slow clients
 )
 
-// progressOf is how far workers have come in a stream.
-type progressOf struct {
-	stream string
-	read   wire.ID // the last entry that was given to a worker
+// streams are those of a kind.
+func (s *Store) streams(of Work) (names []string) {
+	key := s.keys.events
+	switch of {
+	case Events:
+		names = append(names, s.keys.intake())
+	case Acks:
+		key = s.keys.acks
+	case SlowReports:
+		key = s.keys.slow
+	}
+	for p := range s.cfg.Partitions {
+		names = append(names, key(p))
+	}
+	return names
 }
 
 // Waits reports whether an entry of these streams waits: no worker has read it, or who did has not finished it.
 // It does not depend on Redis's lag, which is not known after an XDEL.
 func (s *Store) Waits(ctx context.Context, of ...Work) (bool, error) {
-	progress, pending, err := s.progress(ctx, of)
-	if err != nil || pending {
-		return pending, err
+	for _, work := range of {
+		streams, read, pending, err := s.progress(ctx, work)
+		if err == nil && !pending {
+			pending, err = s.beyond(ctx, streams, read)
+		}
+		if err != nil || pending {
+			return pending, err
+		}
 	}
-	return s.beyond(ctx, progress)
+	return false, nil
 }
 
-// progress leaves out keys that hold no stream: whoever owns them says so.
-func (s *Store) progress(ctx context.Context, of []Work) (progress []progressOf, pending bool, err error) {
+// progress is how far workers have come: streams, the id of the last entry of each that a worker got, and whether one is
+// not finished. Keys that hold no stream are left out: whoever owns them says so.
+func (s *Store) progress(ctx context.Context, of Work) (streams, read []string, pending bool, err error) {
+	all := s.streams(of)
 	pipe := s.rdb.Pipeline()
-	var groups []*redis.XInfoGroupsCmd
-	var isOurs []func(group string) bool
-	ask := func(stream string, ours func(string) bool) {
-		progress = append(progress, progressOf{stream: stream})
-		groups = append(groups, pipe.XInfoGroups(ctx, stream))
-		isOurs = append(isOurs, ours)
-	}
-	for _, work := range of {
-		if work == Events {
-			ask(s.keys.events(Intake), isTenure)
-		}
-		for p := range s.cfg.Partitions {
-			switch work {
-			case Events:
-				ask(s.keys.events(p), isTenure)
-			case Acks:
-				ask(s.keys.acks(p), isAnyWorker)
-			case SlowReports:
-				ask(s.keys.slow(p), isAnyWorker)
-			}
-		}
+	groups := make([]*redis.XInfoGroupsCmd, len(all))
+	for i, stream := range all {
+		groups[i] = pipe.XInfoGroups(ctx, stream)
 	}
 	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err, isNoKey, isWrongType); err != nil {
-		return nil, false, fmt.Errorf("cannot read what waits for workers: %w", err)
+		return nil, nil, false, fmt.Errorf("cannot read what waits for workers: %w", err)
 	}
-	streams := progress[:0]
 	for i, g := range groups {
 		if isWrongType(g.Err()) {
 			continue
 		}
-		m := progress[i]
+		last := "0-0"
 		for _, info := range g.Val() {
-			if !isOurs[i](info.Name) {
-				continue
+			if info.Name == anyWorker || of == Events && strings.HasPrefix(info.Name, groupPrefix) {
+				last, pending = info.LastDeliveredID, pending || info.Pending > 0
 			}
-			pending = pending || info.Pending > 0
-			read, err := parseRedisID(info.LastDeliveredID)
-			if err != nil {
-				return nil, false, fmt.Errorf("the group %s of %s stands at %q: %w", info.Name, m.stream, info.LastDeliveredID, err)
-			}
-			m.read = wire.Later(m.read, read)
 		}
-		streams = append(streams, m)
+		streams, read = append(streams, all[i]), append(read, last)
 	}
-	return streams, pending, nil
+	return streams, read, pending, nil
 }
 
-func isTenure(group string) bool    { return strings.HasPrefix(group, groupPrefix) }
-func isAnyWorker(group string) bool { return group == anyWorker }
-
-// beyond reports whether a stream has an entry that no worker has read.
-func (s *Store) beyond(ctx context.Context, progress []progressOf) (bool, error) {
+// beyond reports whether a stream has an entry behind what was read.
+func (s *Store) beyond(ctx context.Context, streams, read []string) (bool, error) {
 	pipe := s.rdb.Pipeline()
-	next := make([]*redis.XMessageSliceCmd, len(progress))
-	for i, m := range progress {
-		next[i] = pipe.XRangeN(ctx, m.stream, m.read.Next().String(), "+", 1)
+	next := make([]*redis.XMessageSliceCmd, len(streams))
+	for i, stream := range streams {
+		next[i] = pipe.XRangeN(ctx, stream, "("+read[i], "+", 1)
 	}
 	cmds, err := exec(ctx, pipe)
-	if err := firstFailure(cmds, err, isWrongType); err != nil {
+	if err := firstFailure(cmds, err, isWrongType, isLastID); err != nil {
 		return false, fmt.Errorf("cannot look for entries that no worker has read: %w", err)
 	}
 	for _, n := range next {
@@ -109,6 +97,11 @@ func (s *Store) beyond(ctx context.Context, progress []progressOf) (bool, error)
 		}
 	}
 	return false, nil
+}
+
+// isLastID: nothing can be behind it.
+func isLastID(err error) bool {
+	return strings.Contains(err.Error(), "invalid start ID for the interval")
 }
 
 // Arrivals waits for events that no worker reads, over a connection of its own: it blocks. One goroutine uses it.
@@ -134,33 +127,35 @@ func (a *Arrivals) Close() error { return a.rdb.Close() }
 
 // Await waits until an event waits for workers, or so long, and reports which. It takes nothing from the workers.
 func (a *Arrivals) Await(ctx context.Context, most time.Duration) (bool, error) {
-	progress, pending, err := a.s.progress(ctx, []Work{Events})
-	if err != nil || pending || len(progress) == 0 {
+	streams, read, pending, err := a.s.progress(ctx, Events)
+	if err != nil || pending {
 		return pending, err
 	}
-	if a.s.PerPartition() {
-		return a.poll(ctx, progress, most)
+	if a.s.PerPartition() || len(streams) == 0 {
+		return a.poll(ctx, streams, read, most)
 	}
 	if a.s.maxBlock > 0 { // else the link has no time limit
 		most = min(most, a.s.maxBlock)
 	}
-	streams := make([]string, 2*len(progress))
-	for i, m := range progress {
-		streams[i], streams[len(progress)+i] = m.stream, m.read.String()
+	words := []any{"xread", "count", 1, "block", max(most, time.Millisecond).Milliseconds(), "streams"}
+	for _, list := range [][]string{streams, read} {
+		for _, word := range list {
+			words = append(words, word)
+		}
 	}
-	err = a.rdb.XRead(ctx, &redis.XReadArgs{Streams: streams, Count: 1, Block: max(most, time.Millisecond)}).Err()
+	err = a.rdb.Process(ctx, redis.NewXStreamSliceCmd(ctx, words...))
 	switch {
-	case errors.Is(err, redis.Nil):
+	case errors.Is(err, redis.Nil), isWrongType(err): // since a moment ago: the next call leaves it out
 		return false, nil
-	case err != nil && !isWrongType(err): // since a moment ago: the next call leaves it out
+	case err != nil:
 		return false, fmt.Errorf("cannot wait for events: %w", err)
 	}
-	return err == nil, nil
+	return true, nil
 }
 
-func (a *Arrivals) poll(ctx context.Context, progress []progressOf, most time.Duration) (bool, error) {
+func (a *Arrivals) poll(ctx context.Context, streams, read []string, most time.Duration) (bool, error) {
 	for end := time.Now().Add(most); ; {
-		some, err := a.s.beyond(ctx, progress)
+		some, err := a.s.beyond(ctx, streams, read)
 		if err != nil || some || !time.Now().Before(end) {
 			return some, err
 		}
@@ -175,7 +170,7 @@ func (a *Arrivals) poll(ctx context.Context, progress []progressOf, most time.Du
 // WakeTurn reports whether it is this process's turn to wake workers: that of one process of the installation, and then
 // of nobody for a time.
 func (s *Store) WakeTurn(ctx context.Context, every time.Duration) (bool, error) {
-	err := s.rdb.SetArgs(ctx, s.keys.wake(), "1", redis.SetArgs{Mode: "NX", TTL: every}).Err()
+	err := s.rdb.Process(ctx, redis.NewStatusCmd(ctx, "set", s.keys.wake(), "1", "nx", "px", every.Milliseconds()))
 	if errors.Is(err, redis.Nil) {
 		return false, nil
 	}

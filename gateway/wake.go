@@ -1,0 +1,183 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sluice/shared/ops"
+	"sluice/shared/outbound"
+	"sluice/shared/settings"
+	"sluice/shared/store"
+)
+
+const (
+	// wakeEvery is the least time between two requests for workers, of all gateways together; one takes no longer.
+	wakeEvery = 5 * time.Second
+	// livesEvery is how often it is looked whether a worker lives.
+	livesEvery = 200 * time.Millisecond
+	// arrivalsFor is how long a gateway waits for events before it looks again.
+	arrivalsFor = time.Second
+)
+
+// Outcomes of requests for workers.
+const (
+	wakeOK     = "ok"
+	wakeFailed = "failed"
+)
+
+// waker asks for workers (SLUICE_WAKE_URL) when something waits for them and none lives. While none does it waits for
+// what is appended, so it knows at once; the rest of the time it costs a command every livesEvery. Nothing waits for it.
+type waker struct {
+	url     string
+	keys    outbound.Keys
+	store   *store.Store
+	client  *http.Client
+	wakes   *prometheus.CounterVec // by outcome
+	log     *slog.Logger
+	blind   bool // the log says that Redis does not answer
+	failing bool // the log says that the address does not work
+}
+
+func newWaker(cfg *Config, st *store.Store, m *metrics, log *slog.Logger) (*waker, error) {
+	keys, err := outbound.ParseKeys(cfg.FunctionSecret)
+	if err != nil {
+		return nil, fmt.Errorf("SLUICE_FUNCTION_SECRET: %w", err)
+	}
+	return &waker{url: cfg.WakeURL, keys: keys, store: st, client: outbound.NewClient(wakeEvery), wakes: m.wakes, log: log}, nil
+}
+
+// checkWake looks at the address and the keys.
+func (c *Config) checkWake() error {
+	var address error
+	u, err := url.Parse(c.WakeURL)
+	if c.WakeURL != "" && (err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http")) {
+		address = settings.Invalid{Name: "SLUICE_WAKE_URL", Value: c.WakeURL, Allowed: "an address such as https://wake.example.com/sluice"}
+	}
+	_, err = outbound.ParseKeys(c.FunctionSecret)
+	if err != nil {
+		err = fmt.Errorf("SLUICE_FUNCTION_SECRET: %w", err)
+	}
+	return errors.Join(address, err)
+}
+
+// run looks, and asks for workers, until ctx ends.
+func (w *waker) run(ctx context.Context) error {
+	if w.url == "" {
+		return nil
+	}
+	arrivals, err := w.store.NewArrivals()
+	if err != nil {
+		return fmt.Errorf("cannot wait for events without a worker: %w", err)
+	}
+	defer func() { _ = arrivals.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = arrivals.Close() })() // ends a wait under way
+	for ctx.Err() == nil {
+		needed, pause, err := w.look(ctx, arrivals)
+		if err != nil {
+			pause = time.Second
+			if !w.blind && ctx.Err() == nil {
+				w.log.Warn("cannot see whether workers are needed; retrying", "err", err)
+			}
+		}
+		w.blind = err != nil
+		if needed {
+			w.ask(ctx)
+		}
+		ops.Pause(ctx, pause)
+	}
+	return nil
+}
+
+// look reports whether it is this gateway's turn to ask for workers, and after what pause to look again. While no worker
+// lives and nothing waits it takes a while.
+func (w *waker) look(ctx context.Context, arrivals *store.Arrivals) (needed bool, pause time.Duration, err error) {
+	if lives, err := w.lives(ctx, store.Workers); err != nil || lives {
+		return false, livesEvery, err
+	}
+	waits, err := w.leftBehind(ctx)
+	if err == nil && !waits {
+		waits, err = arrivals.Await(ctx, arrivalsFor)
+	}
+	if err != nil || !waits {
+		return false, 0, err
+	}
+	if lives, err := w.lives(ctx, store.Workers); err != nil || lives { // it came meanwhile
+		return false, livesEvery, err
+	}
+	needed, err = w.store.WakeTurn(ctx, wakeEvery)
+	return needed, livesEvery, err
+}
+
+func (w *waker) lives(ctx context.Context, kind store.Kind) (bool, error) {
+	live, err := w.store.Live(ctx, kind)
+	return len(live) > 0, err
+}
+
+// leftBehind reports whether something waits that is no event: acks, and reports about slow clients. Workers that own no
+// partitions look after these.
+func (w *waker) leftBehind(ctx context.Context) (bool, error) {
+	if lives, err := w.lives(ctx, store.Helpers); err != nil || lives {
+		return false, err
+	}
+	return w.store.Waits(ctx, store.Acks, store.SlowReports)
+}
+
+// ask sends the request: an event (CloudEvents 1.0) that says no more than that it is time.
+func (w *waker) ask(ctx context.Context) {
+	id := rand.Text()
+	now := time.UnixMilli(w.store.NowMs()).UTC()
+	err := w.post(ctx, id, now)
+	if ctx.Err() != nil {
+		return
+	}
+	outcome := wakeOK
+	if err != nil {
+		outcome = wakeFailed
+	}
+	w.wakes.WithLabelValues(outcome).Inc()
+	switch {
+	case err == nil:
+		w.log.Info("asked for a worker: something waits, and none lives", "id", id)
+	case !w.failing:
+		w.log.Error("cannot ask for a worker, and none lives: events wait until one is started; retrying every 5 s", "at", "SLUICE_WAKE_URL", "id", id, "err", err)
+	}
+	w.failing = err != nil
+}
+
+func (w *waker) post(ctx context.Context, id string, now time.Time) error {
+	body, err := json.Marshal(struct {
+		SpecVersion string    `json:"specversion"`
+		ID          string    `json:"id"`
+		Source      string    `json:"source"`
+		Type        string    `json:"type"`
+		Time        time.Time `json:"time"`
+	}{"1.0", id, w.store.Config().Prefix, "sluice.wake", now})
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
+	if err != nil {
+		return outbound.Reason(err)
+	}
+	req.Header.Set("Content-Type", "application/cloudevents+json")
+	w.keys.Sign(req.Header, id, now, body)
+	answer, err := w.client.Do(req)
+	if err != nil {
+		return outbound.Reason(err)
+	}
+	_ = answer.Body.Close() // it says nothing that matters
+	if answer.StatusCode/100 != 2 {
+		return fmt.Errorf("it answered %d (redirects are not followed)", answer.StatusCode)
+	}
+	return nil
+}
