@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
 
 	"sluice/shared/store"
 	"sluice/shared/store/storetest"
@@ -50,8 +49,8 @@ func TestDrain(t *testing.T) {
 	const events = 700 // more than a batch
 	pipe := rdb.Pipeline()
 	for range events {
-		pipe.XAdd(ctx, &redis.XAddArgs{Stream: "sluice:events", Values: []string{"to", "topic:a", "data", "1"}})
-		pipe.XAdd(ctx, &redis.XAddArgs{Stream: storetest.Key(st.Partition("topic:b"), "events"), Values: []string{"to", "topic:b", "data", "1"}})
+		pipe.Do(ctx, "XADD", "sluice:events", "*", "to", "topic:a", "data", "1")
+		pipe.Do(ctx, "XADD", storetest.Key(st.Partition("topic:b"), "events"), "*", "to", "topic:b", "data", "1")
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		t.Fatal(err)
@@ -107,7 +106,7 @@ func TestDrainStays(t *testing.T) {
 		}
 	}
 	add := func() {
-		if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: "sluice:events", Values: []string{"to", "topic:a", "data", "1"}}).Err(); err != nil {
+		if err := rdb.Do(ctx, "XADD", "sluice:events", "*", "to", "topic:a", "data", "1").Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -17,12 +17,12 @@ var documented = map[string][]string{
 		"SLUICE_HISTORY_TTL", "SLUICE_MAX_FRAME_BYTES", "SLUICE_SEND_QUEUE_BYTES", "SLUICE_PING_INTERVAL", "SLUICE_SESSION_TTL",
 		"SLUICE_DRAIN_TIMEOUT", "SLUICE_AUTH", "SLUICE_AUTH_DEV_ANYWHERE", "SLUICE_JWT_SECRET", "SLUICE_JWT_AUDIENCE",
 		"SLUICE_JWT_KEY_FILE", "SLUICE_JWKS_URL", "SLUICE_JWT_MAX_LIFE",
-		"SLUICE_JWT_ISSUER", "SLUICE_ALLOWED_ORIGINS", "SLUICE_ACKS_SIZE", "SLUICE_MAX_MEMORY_PERCENT", "SLUICE_MAX_BACKLOG_BYTES"},
+		"SLUICE_JWT_ISSUER", "SLUICE_ALLOWED_ORIGINS", "SLUICE_ACKS_SIZE", "SLUICE_MAX_MEMORY_PERCENT", "SLUICE_MAX_BACKLOG_BYTES", "SLUICE_WAKE_URL", "SLUICE_FUNCTION_SECRET"},
 	"worker": {"SLUICE_REDIS_URL", "SLUICE_PREFIX", "SLUICE_PARTITIONS", "SLUICE_ADMIN_ADDR", "SLUICE_HISTORY_SIZE",
 		"SLUICE_ADMIN_TOKEN", "SLUICE_ADMIN_PPROF", "SLUICE_REDIS_CA_FILE", "SLUICE_REDIS_CERT_FILE", "SLUICE_REDIS_KEY_FILE",
 		"SLUICE_REDIS_SENTINEL_USER", "SLUICE_REDIS_SENTINEL_PASSWORD",
 		"SLUICE_HISTORY_BYTES", "SLUICE_MAX_MEMORY_PERCENT", "SLUICE_HISTORY_TTL", "SLUICE_MAX_FRAME_BYTES", "SLUICE_CURSOR_TTL", "SLUICE_ACK_SYNC",
-		"SLUICE_TARGET_CACHE", "SLUICE_ROLES"},
+		"SLUICE_TARGET_CACHE", "SLUICE_ROLES", "SLUICE_DRAIN_IDLE"},
 }
 
 func TestHelp(t *testing.T) {
@@ -93,6 +93,7 @@ func TestBadSettings(t *testing.T) {
 		{"worker", "SLUICE_CURSOR_TTL", "0s", duration},
 		{"worker", "SLUICE_ACK_SYNC", "maybe", `true|false`},
 		{"worker", "SLUICE_TARGET_CACHE", "1", number},
+		{"worker", "SLUICE_DRAIN_IDLE", "0s", duration},
 		{"worker", "SLUICE_ROLES", "events,lanes", `all.*events.*acks.*slow`},
 		{"worker", "SLUICE_ROLES", ",", `all.*events.*acks.*slow`},
 		{"gateway", "SLUICE_ACKS_SIZE", "10", number},
@@ -140,6 +141,8 @@ func TestSettingsThatDoNotGoTogether(t *testing.T) {
 		{"jwt with a key file that is not there", "gateway", []string{"SLUICE_AUTH=jwt", "SLUICE_JWT_KEY_FILE=/none.pem"}, []string{"SLUICE_JWT_KEY_FILE", "no such file"}},
 		// The value itself may be kept back: nobody can tell where a password is in it.
 		{"a Redis URL that is none", "worker", []string{"SLUICE_REDIS_URL=localhost"}, []string{"SLUICE_REDIS_URL", "redis://"}},
+		{"an address to wake workers that is none", "gateway", []string{"SLUICE_WAKE_URL=wake.example"}, []string{"SLUICE_WAKE_URL", "https://"}},
+		{"a secret that is none", "gateway", []string{"SLUICE_FUNCTION_SECRET=sesame"}, []string{"SLUICE_FUNCTION_SECRET", "whsec_"}},
 		{"dev on all addresses", "gateway", []string{fmt.Sprintf("SLUICE_ADDR=0.0.0.0:%d", freePort(t))}, []string{"SLUICE_AUTH_DEV_ANYWHERE"}},
 		{"dev on all addresses, short", "gateway", []string{fmt.Sprintf("SLUICE_ADDR=:%d", freePort(t))}, []string{"SLUICE_AUTH_DEV_ANYWHERE"}},
 		{"a gateway with another P", "gateway", []string{"SLUICE_PARTITIONS=8"}, []string{"SLUICE_PARTITIONS", "8", "16"}},
