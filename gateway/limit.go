@@ -91,8 +91,11 @@ func (g *Gateway) strangerWaits(r *http.Request) (wait time.Duration) {
 	return wait
 }
 
-// countStranger counts a request whose token was refused.
+// countStranger counts a request that was refused although it has a token: one without was counted already.
 func (g *Gateway) countStranger(r *http.Request) {
+	if _, found := auth.Bearer(r); !found {
+		return
+	}
 	_ = g.addresses.Handshake(listen.Share(listen.Of(r).Client(r)), g.limits.HandshakeRate) // the next one waits
 }
 
