@@ -1,6 +1,8 @@
 package binaries_test
 
 import (
+	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,6 +13,8 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -132,6 +136,7 @@ func TestTLS(t *testing.T) {
 	requireNoGap(t, s)
 
 	t.Run("a slow client", func(t *testing.T) { slowOverTLS(t, c, g, a) })
+	t.Run("an event stream", func(t *testing.T) { streamOverTLS(t, c, g, a) })
 	t.Run("without TLS", func(t *testing.T) {
 		if _, err := tryDial(t, g.addr, withBearer("dev:anna")); err == nil {
 			t.Error("let in")
@@ -272,5 +277,47 @@ func newCertificate(t *testing.T, a *authority, g *server, certFile, keyFile str
 	}
 	if !regexp.MustCompile(`(?m)^sluice_gateway_tls_certificate_failures_total [1-9]`).MatchString(metrics) {
 		t.Error("the failure is not counted")
+	}
+}
+
+// streamOverTLS: an event stream gives what was missed and what comes.
+func streamOverTLS(t *testing.T, c *cluster, g *server, a *authority) {
+	topic := "topic:streamed"
+	for n := range 3 {
+		c.waitHistory(t, topic, c.sendDirect(t, topic, number(n)))
+	}
+	within, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(within, http.MethodGet, "https://"+g.addr+"/v1/sse?token=dev:anna&topics=streamed&last_event_id="+url.QueryEscape(topic+"=earliest"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.pool(), MinVersion: tls.VersionTLS12}}
+	defer transport.CloseIdleConnections()
+	answer, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK || !strings.HasPrefix(answer.Header.Get("Content-Type"), "text/event-stream") {
+		t.Fatalf("it is answered with %s, %v", answer.Status, answer.Header)
+	}
+	lines := bufio.NewScanner(answer.Body)
+	next := 0
+	for next < 5 && lines.Scan() {
+		text, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok || !strings.Contains(text, `"to":"`+topic+`"`) || !strings.Contains(text, `"prev"`) {
+			continue
+		}
+		if !strings.Contains(text, number(next)) {
+			t.Fatalf("event %d is %s", next, text)
+		}
+		if next++; next == 3 {
+			c.sendDirect(t, topic, number(3))
+			c.sendDirect(t, topic, number(4))
+		}
+	}
+	if next < 5 {
+		t.Errorf("%d of 5 events came: %v", next, lines.Err())
 	}
 }
