@@ -149,7 +149,7 @@ func (w *waker) ask(ctx context.Context) {
 	case err == nil:
 		w.log.Info("asked for a worker: something waits, and none lives", "id", id)
 	case !w.failing:
-		w.log.Error("cannot ask for a worker, and none lives: events wait until one is started; retrying every 5 s", "at", "SLUICE_WAKE_URL", "id", id, "err", err)
+		w.log.Error("cannot ask for a worker at SLUICE_WAKE_URL; events wait until one is started; retrying every 5 s", "err", err)
 	}
 	w.failing = err != nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"os"
 	"os/signal"
 	"slices"
@@ -212,5 +211,3 @@ func (p Program) switched() string {
 	}
 	return ""
 }
-
-func namesOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,8 +1,9 @@
 package ops
 
 import (
-	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"sluice/shared/settings"
@@ -12,30 +13,39 @@ import (
 func writeUsage(w io.Writer, p Program) {
 	var b strings.Builder
 	settings.Column(&b, "", p.Name+": "+p.Summary, 0)
-	fmt.Fprintf(&b, "\nUsage: %s [-h] [-version]", p.Name)
-	for _, name := range namesOf(p.Switches) {
-		fmt.Fprintf(&b, " [-%s]", name)
+	b.WriteString("\nUsage: " + p.Name + " [-h] [-version]")
+	switches, commands := make(map[string]string), make(map[string]string)
+	for name, s := range p.Switches {
+		switches["-"+name] = s.Summary
 	}
-	if len(p.Commands) > 0 {
+	for _, name := range slices.Sorted(maps.Keys(switches)) {
+		b.WriteString(" [" + name + "]")
+	}
+	for name, c := range p.Commands {
+		commands[name] = c.Summary
+	}
+	if len(commands) > 0 {
 		b.WriteString(" [command]")
 	}
 	b.WriteByte('\n')
-	writeList(&b, "Switches", "  -", p.Switches, func(s Switch) string { return s.Summary })
-	writeList(&b, "Commands", "  ", p.Commands, func(c Command) string { return c.Summary })
+	writeList(&b, "Switches", switches)
+	writeList(&b, "Commands", commands)
 	p.writeSettings(w, b.String())
 }
 
-func writeList[V any](b *strings.Builder, title, before string, all map[string]V, summary func(V) string) {
-	if len(all) == 0 {
+// writeList writes what there is, by name.
+func writeList(b *strings.Builder, title string, summaries map[string]string) {
+	if len(summaries) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n%s:\n\n", title)
+	b.WriteString("\n" + title + ":\n\n")
+	names := slices.Sorted(maps.Keys(summaries))
 	at := 0
-	for name := range all {
-		at = max(at, len(before)+len(name)+2)
+	for _, name := range names {
+		at = max(at, 2+len(name)+2)
 	}
-	for _, name := range namesOf(all) {
-		settings.Column(b, before+name, summary(all[name]), at)
+	for _, name := range names {
+		settings.Column(b, "  "+name, summaries[name], at)
 	}
 }
 
