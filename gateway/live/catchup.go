@@ -18,7 +18,7 @@ type catchup struct {
 
 	answer  [][]byte // `gap` and `subscribed`, to be queued before everything else
 	ref     string   // of the request that it answers; the shard's lock guards it
-	cursor  bool     // the device's cursor must be there before the answer
+	cursor  *Request // that was read, and of which the device's cursor must be there before the answer
 	begins  wire.ID  // where that begins: before a gap, which the client may never hear of
 	records []wire.Record
 	ended   bool  // behind the records there was nothing when they were read
@@ -185,7 +185,9 @@ func (k *catchup) accept(q *history.Reading, got *piece, reason string, c clock,
 			Ref: k.ask.Ref, To: k.s.target.name, Position: k.s.last, Recovered: reason == "",
 		}))
 		k.ref = k.ask.Ref
-		k.cursor, k.begins = k.s.client.cursors, k.s.last
+		if k.begins = k.s.last; k.s.client.cursors {
+			k.cursor = k.ask
+		}
 		if k.ask.Start.kind == startOwn {
 			k.begins = k.ask.Start.id
 		}

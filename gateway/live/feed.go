@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -68,7 +69,8 @@ func (c *Client) startFeeder() {
 
 // feed brings subscriptions as far as they come with one read, and without waiting for
 // the client. What is left goes on in the background. After an error what was asked for is
-// withdrawn, unless the connection is being fed already: then they wait for their turn.
+// withdrawn, unless the connection is being fed already: then they wait for their turn. It is
+// no error of what cannot be withdrawn any more, and goes on.
 func (c *Client) feed(ctx context.Context, replays ...replay) error {
 	c.mu.Lock()
 	if c.feeding {
@@ -79,12 +81,8 @@ func (c *Client) feed(ctx context.Context, replays ...replay) error {
 	c.feeding = true
 	c.mu.Unlock()
 	left, _, err := c.feedOnce(ctx, replays)
-	if err != nil {
-		for _, r := range replays {
-			for _, k := range r {
-				c.withdraw(k)
-			}
-		}
+	if err != nil && c.withdrawAll(replays) {
+		err = nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -232,7 +230,7 @@ func (c *Client) beginCursors(ctx context.Context, replays []replay) error {
 	begun := make(map[string]wire.ID)
 	for _, r := range replays {
 		for _, k := range r {
-			if k.cursor {
+			if k.cursor != nil {
 				begun[k.s.target.name] = k.begins
 			}
 		}
@@ -245,7 +243,7 @@ func (c *Client) beginCursors(ctx context.Context, replays []replay) error {
 	}
 	for _, r := range replays {
 		for _, k := range r {
-			k.cursor = false
+			k.cursor = nil
 		}
 	}
 	return nil
@@ -389,7 +387,7 @@ func (k *catchup) reply() (room bool) {
 func (c *Client) giveUp(replays []replay) {
 	for _, r := range replays {
 		for _, k := range r {
-			if w := k.ask; w != nil && time.Since(w.asked) >= RedisTimeout {
+			if w := k.asked(); w != nil && time.Since(w.asked) >= RedisTimeout {
 				if w.Opening {
 					c.owner.CannotOpen()
 					return
@@ -402,17 +400,40 @@ func (c *Client) giveUp(replays []replay) {
 	}
 }
 
+// asked is what the client has asked for, while nothing of the answer has gone.
+func (k *catchup) asked() *Request { return cmp.Or(k.ask, k.cursor) }
+
 // withdraw takes back what was asked for: a subscription that was there goes on, a new
-// one is none. false: there was nothing to take back.
+// one is none. false: there was nothing to take back, or it has moved already.
 func (c *Client) withdraw(k *catchup) bool {
-	w := k.ask
-	if w == nil || !k.s.ifThere(func() { k.ask, k.s.answered = nil, len(k.next) == 0 }) {
+	w := k.asked()
+	if w == nil || w.moves && k.ask == nil {
+		return false
+	}
+	if !k.s.ifThere(func() {
+		k.ask, k.s.answered = nil, len(k.next) == 0
+		if k.cursor != nil {
+			k.cursor, k.answer, k.ref = nil, nil, ""
+		}
+	}) {
 		return false
 	}
 	if !w.moves {
 		c.End(w.Target)
 	}
 	return true
+}
+
+// withdrawAll takes back what was asked for. goOn: nothing was, and some has moved already, and is answered later.
+func (c *Client) withdrawAll(replays []replay) (goOn bool) {
+	taken := false
+	for _, r := range replays {
+		for _, k := range r {
+			taken = c.withdraw(k) || taken
+			goOn = goOn || k.cursor != nil
+		}
+	}
+	return goOn && !taken
 }
 
 // ifThere does something with the subscription under its shard's lock, unless it has

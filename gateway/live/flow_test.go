@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -227,6 +228,63 @@ func TestRedisIsAway(t *testing.T) {
 		w.mu.Unlock()
 		time.Sleep(5 * time.Second)
 		p.has(room, 0, 2)
+		p.leave()
+	})
+}
+
+// TestNoCursor: while a device's cursors cannot be written, a new subscription is refused and is none, and one that
+// moves is answered later: never both.
+func TestNoCursor(t *testing.T) {
+	play(t, func(w *world) {
+		p := w.person("a", 1000)
+		p.Keeps("alice", true, false)
+		w.publish(room, 3)
+		cursors := func(there bool) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.deaf = !there
+		}
+		answers := func(want string) {
+			t.Helper()
+			p.readAll()
+			var got []string
+			for _, f := range p.seen {
+				if f.Type != "event" {
+					got = append(got, f.Type+" "+f.Ref)
+				}
+			}
+			if strings.Join(got, ", ") != want {
+				t.Fatalf("the answers are %q, want %q", strings.Join(got, ", "), want)
+			}
+		}
+		cursors(false)
+		if err := p.Subscribe(p.ctx, []Request{{Target: room, Ref: "1", Start: Earliest()}}, func([]Refusal) {}); err == nil {
+			t.Error("it subscribed without a cursor")
+		}
+		if sub, _ := p.Get(room); sub != nil {
+			t.Error("there is a subscription that was refused")
+		}
+		cursors(true)
+		answers("")
+		p.has(room, 0, 0)
+		if err := p.Subscribe(p.ctx, []Request{{Target: room, Ref: "2", Start: Earliest()}}, func([]Refusal) {}); err != nil {
+			t.Fatal(err)
+		}
+		answers("subscribed 2")
+		p.has(room, 0, 3)
+		sub, _ := p.Get(room)
+		cursors(false)
+		if ok, err := p.Move(p.ctx, sub, &Request{Target: room, Ref: "3", Start: Now()}); !ok || err != nil {
+			t.Errorf("it cannot move: %v", err)
+		}
+		if ok, err := p.Move(p.ctx, sub, &Request{Target: room, Ref: "4", Start: After(w.stored[room][2].ID)}); !ok || err != nil {
+			t.Errorf("it cannot move: %v", err)
+		}
+		time.Sleep(time.Minute)
+		cursors(true)
+		answers("subscribed 2, subscribed 3, subscribed 4")
+		w.publish(room, 2)
+		p.has(room, 0, 5)
 		p.leave()
 	})
 }

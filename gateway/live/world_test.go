@@ -203,6 +203,7 @@ type person struct {
 	full   bool // a Send was refused
 	seen   []frame
 	lags   map[string]bool
+	deaf   bool // no cursor can be begun
 	ctx    context.Context
 	cancel context.CancelFunc
 }
@@ -279,13 +280,20 @@ func (p *person) Tell(f wire.ServerFrame)         { p.Answer(wire.Frame(f)) }
 func (p *person) Refuse(ref, message string) {
 	p.Answer(wire.Frame(wire.Error{Ref: ref, Code: wire.CodeUnavailable, Message: message}))
 }
-func (p *person) CannotOpen()                                            { p.w.t.Error("cannot open") }
-func (p *person) BeginCursors(context.Context, map[string]wire.ID) error { return nil }
-func (p *person) LedBack(string, wire.ID)                                {}
-func (p *person) Joined()                                                {}
-func (p *person) Left(...*Sub)                                           {}
-func (p *person) Lags(s *Sub, _ wire.ID)                                 { p.note(s.Target(), true) }
-func (p *person) CaughtUp(s *Sub)                                        { p.note(s.Target(), false) }
+func (p *person) CannotOpen() { p.w.t.Error("cannot open") }
+func (p *person) BeginCursors(context.Context, map[string]wire.ID) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.deaf {
+		return errors.New("no cursor can be written")
+	}
+	return nil
+}
+func (p *person) LedBack(string, wire.ID) {}
+func (p *person) Joined()                 {}
+func (p *person) Left(...*Sub)            {}
+func (p *person) Lags(s *Sub, _ wire.ID)  { p.note(s.Target(), true) }
+func (p *person) CaughtUp(s *Sub)         { p.note(s.Target(), false) }
 func (p *person) note(target string, lags bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
