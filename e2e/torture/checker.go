@@ -262,6 +262,7 @@ func (c *checker) dead() {
 		case e == nil:
 			c.violation(Wrong, d.To, d.Entry, d.N, "a dead letter (%s) of %s that nobody can explain", d.Reason, d.Stream)
 			continue
+		case e.poison() == "" && c.forgotten(e, &d):
 		case e.poison() == "":
 			c.violation(Wrong, d.To, d.Entry, d.N, "a good event became a dead letter (%s) of %s", d.Reason, d.Stream)
 		case e.poison() != d.Reason:
@@ -285,6 +286,15 @@ func (c *checker) dead() {
 			c.violation(Lost, e.to(), e.acked().ID, n, "it deserved to be a dead letter (%s) and vanished", e.poison())
 		}
 	}
+}
+
+// forgotten reports whether nobody could know that an event had been appended and trimmed, when it came once more: that
+// stands in the consumer group, and somebody deleted this.
+func (c *checker) forgotten(e *event, d *DeadLetter) bool {
+	return d.Reason == wire.ReasonOrder && len(e.places) > 0 && !c.at(e.places[0]).Trimmed.IsZero() &&
+		slices.ContainsFunc(c.log.Faults, func(f Fault) bool {
+			return f.Kind == "keys-group" && f.Place == d.Stream && f.End.After(time.UnixMilli(int64(d.Entry.Ms)))
+		})
 }
 
 // aftermath is how long after a fault a worker may still repeat a batch: its connections time out, its lease runs out.

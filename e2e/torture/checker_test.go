@@ -78,6 +78,9 @@ func TestCheck(t *testing.T) {
 		// dead letters
 		{"a dead letter that was deserved", func(l *Log) { l.poison(Acked, wire.ReasonNoData, 1) }, ""},
 		{"a dead letter for another reason", func(l *Log) { l.poison(Acked, wire.ReasonTooLarge, 1) }, "otherwise wrong: want no_data"},
+		{"a dead letter of what was delivered", func(l *Log) { l.outOfOrder(true, "another") }, "otherwise wrong: a good event became a dead letter"},
+		{"the same, and its group was deleted", func(l *Log) { l.outOfOrder(true, "sluice:{1}:events") }, ""},
+		{"the same, and the event was not trimmed", func(l *Log) { l.outOfOrder(false, "sluice:{1}:events") }, "otherwise wrong: a good event became a dead letter"},
 		{"a dead letter of another entry", func(l *Log) { l.poison(Acked, wire.ReasonNoData, 1); l.Dead[0].Entry = id(19) }, "otherwise wrong: its producer was told"},
 		{"a dead letter twice", func(l *Log) { l.poison(Acked, wire.ReasonNoData, 2) }, "repeated: 2 dead letters"},
 		{"a dead letter again when all was flushed", func(l *Log) { l.poison(Acked, wire.ReasonNoData, 2); l.Dead[1].Era = 1 }, ""},

@@ -210,6 +210,15 @@ func (l *Log) poison(o Outcome, reason string, letters int) {
 	}
 }
 
+// outOfOrder has the first event become a dead letter, after all have it, and a group be deleted.
+func (l *Log) outOfOrder(trimmed bool, group string) {
+	if trimmed {
+		l.trim(1, at(61))
+	}
+	l.Dead = append(l.Dead, DeadLetter{Reason: wire.ReasonOrder, Stream: "sluice:{1}:events", Entry: id(1), To: room, N: 1})
+	l.Faults = append(l.Faults, Fault{Kind: "keys-group", Place: group, Begin: at(62), End: at(62)})
+}
+
 // live appends a live-only event, which alice gets some times.
 func (l *Log) live(times int) {
 	l.Appends = append(l.Appends, Append{N: 21, To: room, Lane: "direct-2", Live: true, Outcome: Acked, ID: id(21)})
