@@ -141,8 +141,8 @@ func New(o Options) (*Gateway, error) {
 	g.acks = newAcks(o.Store, o.Config.AcksSize, g.metrics, g.log)
 	g.cursors = newCursors(g.all, g.log)
 	g.kicks = newKicks(g)
-	g.waker, err = newWaker(&o.Config, o.Store, g.metrics, g.log)
-	return g, err
+	g.waker = newWaker(&o.Config, o.Store, g.metrics, g.log)
+	return g, nil
 }
 
 // ID is the gateway's name in sessions and channels.

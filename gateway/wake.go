@@ -48,12 +48,10 @@ type waker struct {
 	failing bool // the log says that the address does not work
 }
 
-func newWaker(cfg *Config, st *store.Store, m *metrics, log *slog.Logger) (*waker, error) {
-	keys, err := outbound.ParseKeys(cfg.FunctionSecret)
-	if err != nil {
-		return nil, fmt.Errorf("SLUICE_FUNCTION_SECRET: %w", err)
-	}
-	return &waker{url: cfg.WakeURL, keys: keys, store: st, client: outbound.NewClient(wakeEvery), wakes: m.wakes, log: log}, nil
+// newWaker makes one of settings that are valid.
+func newWaker(cfg *Config, st *store.Store, m *metrics, log *slog.Logger) *waker {
+	keys, _ := outbound.ParseKeys(cfg.FunctionSecret)
+	return &waker{url: cfg.WakeURL, keys: keys, store: st, client: outbound.NewClient(wakeEvery), wakes: m.wakes, log: log}
 }
 
 // checkWake looks at the address and the keys.
@@ -155,16 +153,11 @@ func (w *waker) ask(ctx context.Context) {
 }
 
 func (w *waker) post(ctx context.Context, id string, now time.Time) error {
-	body, err := json.Marshal(struct {
-		SpecVersion string    `json:"specversion"`
-		ID          string    `json:"id"`
-		Source      string    `json:"source"`
-		Type        string    `json:"type"`
-		Time        time.Time `json:"time"`
-	}{"1.0", id, w.store.Config().Prefix, "sluice.wake", now})
+	source, err := json.Marshal(w.store.Config().Prefix) // the only one that may want escapes
 	if err != nil {
 		return err
 	}
+	body := []byte(`{"specversion":"1.0","id":"` + id + `","source":` + string(source) + `,"type":"sluice.wake","time":"` + now.Format(time.RFC3339) + `"}`)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
 	if err != nil {
 		return outbound.Reason(err)
