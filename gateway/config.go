@@ -34,8 +34,8 @@ type Config struct {
 	CursorTTL       time.Duration `env:"SLUICE_CURSOR_TTL" envDefault:"720h" min:"1s" max:"87600h" help:"How long the cursors of a user are kept after the last acknowledgement."`
 	StreamTargets   int           `env:"SLUICE_SSE_MAX_TARGETS" envDefault:"32" min:"2" max:"1000" help:"How many subscriptions one event stream may have: each of its events carries the positions of all."`
 	MaxTargets      int           `env:"SLUICE_MAX_TARGETS" envDefault:"1000" min:"2" max:"100000" help:"How many subscriptions one connection may have; its own user and \"all\" count, too."`
-	WakeURL         string        `env:"SLUICE_WAKE_URL" secret:"true" allow:"an address such as https://wake.example.com/sluice" help:"Where a gateway asks for a worker, by a POST, when something waits and none lives: at most once in 5 s for the installation."`
-	FunctionSecret  string        `env:"SLUICE_FUNCTION_SECRET" secret:"true" allow:"secrets of the form whsec_ and base64 of 24 to 64 bytes, separated by spaces" help:"The keys that sign requests to SLUICE_WAKE_URL (Standard Webhooks), each by itself."`
+	WakeURL         string        `env:"SLUICE_WAKE_URL" secret:"true" allow:"an address such as https://example.com/wake" help:"Where gateways ask for a worker, by a POST, when something waits and none lives; at most once in 5 s."`
+	FunctionSecret  string        `env:"SLUICE_FUNCTION_SECRET" secret:"true" allow:"whsec_ and base64 of 24 to 64 bytes; several, separated by spaces" help:"The keys that sign requests to SLUICE_WAKE_URL (Standard Webhooks)."`
 }
 
 // Validate says which settings do not go together.

@@ -90,7 +90,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Gaps:       vec("gaps_total", "Gaps told to clients.", "reason"),
 		},
 		errors:  vec("errors_total", "Errors told to clients.", "code"),
-		wakes:   vec("wakes_total", "Requests for workers (SLUICE_WAKE_URL), since something waited and none lived.", "outcome"),
+		wakes:   vec("wakes_total", "Requests to SLUICE_WAKE_URL.", "outcome"),
 		limited: vec("limited_total", "Frames refused because a connection or its user sent too much.", "limit"),
 	}
 	m.live.Drops = m.drops

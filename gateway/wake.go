@@ -59,7 +59,7 @@ func (c *Config) checkWake() error {
 	var address error
 	u, err := url.Parse(c.WakeURL)
 	if c.WakeURL != "" && (err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http")) {
-		address = settings.Invalid{Name: "SLUICE_WAKE_URL", Value: c.WakeURL, Allowed: "an address such as https://wake.example.com/sluice"}
+		address = settings.Invalid{Name: "SLUICE_WAKE_URL", Value: c.WakeURL, Allowed: "an address such as https://example.com/wake"}
 	}
 	_, err = outbound.ParseKeys(c.FunctionSecret)
 	if err != nil {
@@ -75,7 +75,7 @@ func (w *waker) run(ctx context.Context) error {
 	}
 	arrivals, err := w.store.NewArrivals()
 	if err != nil {
-		return fmt.Errorf("cannot wait for events without a worker: %w", err)
+		return fmt.Errorf("cannot wait for events: %w", err)
 	}
 	defer func() { _ = arrivals.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = arrivals.Close() })() // ends a wait under way
@@ -147,7 +147,7 @@ func (w *waker) ask(ctx context.Context) {
 	case err == nil:
 		w.log.Info("asked for a worker: something waits, and none lives", "id", id)
 	case !w.failing:
-		w.log.Error("cannot ask for a worker at SLUICE_WAKE_URL; events wait until one is started; retrying every 5 s", "err", err)
+		w.log.Error("cannot ask for a worker at SLUICE_WAKE_URL; retrying every 5 s, start one", "err", err)
 	}
 	w.failing = err != nil
 }
