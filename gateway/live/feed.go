@@ -195,7 +195,7 @@ func (c *Client) together(replays []replay) []replay {
 	for _, s := range subs {
 		s.target.shard.mu.Lock()
 		if !s.gone && s.held == nil {
-			all = append(all, c.flow.detach(s, &held{}, c.flow.heard()))
+			all = append(all, c.flow.detach(s, &held{}, c.flow.heardOf(s.target)))
 		}
 		s.target.shard.mu.Unlock()
 	}

@@ -29,8 +29,10 @@ type target struct {
 	// known as soon as there is one of them or a record came.
 	position
 	known bool
-	// queued: waits to read the history (reread.go).
-	queued bool
+	// queued: waits to read the history (reread.go). Until that is done, sinceMs is up to when
+	// nothing was missed, by Redis's clock; else 0.
+	queued  bool
+	sinceMs int64
 	live   int32 // subscriptions that are in the live flow
 	// eventBytes is the size of an event in the history, as last seen there; 0: not known.
 	eventBytes int32
@@ -161,7 +163,7 @@ func (f *Flow) spread(t *target, r *wire.Record) {
 		case faults.lose != nil && r.Kind == wire.RecEvent && faults.lose(r.ID):
 			s.advance(r.ID)
 		case !s.push(r):
-			about := f.heard()
+			about := f.heardOf(t)
 			about.miss(s.position, r)
 			f.lag(s, about)
 		}
@@ -226,8 +228,14 @@ func (f *Flow) lag(s *Sub, about known) {
 	s.client.catchUp(replay{f.detach(s, &held{missed: true}, about)})
 }
 
-// heard is what is known of who is in the live flow.
-func (f *Flow) heard() known { return known{since: f.o.HeardMs()} }
+// heardOf is what is known of who is in the live flow of a target: the channel works again at once after it was lost, and
+// what was missed meanwhile is not known before the history was read again. The shard's lock is held.
+func (f *Flow) heardOf(t *target) known {
+	if t.sinceMs != 0 {
+		return known{since: t.sinceMs}
+	}
+	return known{since: f.o.HeardMs()}
+}
 
 // join brings a subscription into the live flow if everything up to it has been
 // queued: the held records continue where the history ended. Otherwise the history
@@ -296,7 +304,7 @@ func (f *Flow) rewind(s *Sub, w *Request) (begun *catchup, ok bool) {
 		return nil, true
 	case s.held == nil:
 		s.answered, s.retained = false, w.Retained
-		begun = f.detach(s, &held{}, f.heard())
+		begun = f.detach(s, &held{}, f.heardOf(s.target))
 		begun.ask = w
 		return begun, true
 	case len(s.catchup.next) >= maxAsked:

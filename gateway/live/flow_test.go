@@ -289,6 +289,42 @@ func TestNoCursor(t *testing.T) {
 	})
 }
 
+// TestDeafForLong: the channel was lost for longer than histories live, an event came meanwhile and went with its
+// history. That the channel works again does not say that nothing was missed.
+func TestDeafForLong(t *testing.T) {
+	play(t, func(w *world) {
+		w.publish(room, 2)
+		p := w.person("a", 100)
+		p.subscribe(room, Now())
+		set := func(down bool, deafSince int64) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.down = down
+			w.deafSince.Store(deafSince)
+		}
+		set(true, time.Now().UnixMilli())
+		time.Sleep(2 * time.Duration(w.flow.o.TTLMs) * time.Millisecond)
+		w.message(true, w.add(room))
+		w.flow.MissedAll()
+		set(true, 0)
+		time.Sleep(time.Second)
+		w.trim(room, 0)
+		e := w.add(room)
+		e.Prev, e.First = wire.ID{}, true
+		w.mu.Lock()
+		w.stored[room] = []wire.Event{e}
+		w.mu.Unlock()
+		w.message(false, e)
+		time.Sleep(time.Second)
+		set(false, 0)
+		p.readAll()
+		if got, told := p.events(room); told.Type != "gap" || len(got) != 1 || got[0] != e.ID {
+			t.Errorf("it got %v and was told %q, want a gap and %v", got, told.Type, e.ID)
+		}
+		p.leave()
+	})
+}
+
 // TestChance plays clients that come, go, move and read as they like, while messages are
 // lost and reads are slow. In the end each has had every event since it came, once and in
 // order.

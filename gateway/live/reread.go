@@ -39,10 +39,20 @@ func (r *rereads) add(t *target) {
 		return
 	}
 	t.queued = true
+	if t.sinceMs == 0 {
+		t.sinceMs = r.flow.o.HeardMs()
+	}
 	r.mu.Lock()
 	r.list = append(r.list, t)
 	r.mu.Unlock()
 	r.signal()
+}
+
+// done says that the history was read, of what was queued. The shard's lock is held.
+func (t *target) done() {
+	if !t.queued {
+		t.sinceMs = 0
+	}
 }
 
 func (r *rereads) signal() {
@@ -157,12 +167,14 @@ func (r *rereads) look(ctx context.Context, batch []*target) (differ []*target, 
 		return batch, err
 	}
 	for i, t := range targets {
+		t.shard.mu.Lock()
 		if queries[i].Got.Newest != queries[i].After {
-			t.shard.mu.Lock()
 			t.eventBytes = int32(min(queries[i].EventBytes, math.MaxInt32))
-			t.shard.mu.Unlock()
 			differ = append(differ, t)
+		} else {
+			t.done()
 		}
+		t.shard.mu.Unlock()
 	}
 	return differ, nil
 }
@@ -185,7 +197,7 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 		t.shard.mu.Lock()
 		t.queued = false // what happens from here on needs a look of its own
 		if t.live > 0 {
-			about := r.flow.heard()
+			about := r.flow.heardOf(t)
 			if t.repair != nil {
 				t.repair.looked = len(t.repair.records)
 				if first := t.repair.first(); first != nil {
@@ -197,6 +209,7 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 			targets = append(targets, t)
 		} else {
 			r.settle(t)
+			t.done()
 		}
 		t.shard.mu.Unlock()
 	}
@@ -209,6 +222,8 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 		t.shard.mu.Lock()
 		if r.mend(t, stood[i], got, now) || queries[i].Page.More {
 			again = append(again, t)
+		} else {
+			t.done()
 		}
 		t.shard.mu.Unlock()
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,16 +30,17 @@ type world struct {
 	flow *Flow
 	stop context.CancelFunc
 
-	mu      sync.Mutex
-	now     uint64 // of the last event, in ms
-	stored  map[string][]wire.Event
-	all     map[string][]wire.Event // also those that were trimmed
-	slow    time.Duration           // of each read
-	down    bool                    // reads fail
-	seq     [partitions]uint64
-	epoch   [partitions]uint64
-	written map[string]int // sessions
-	reads   int
+	mu        sync.Mutex
+	now       uint64 // of the last event, in ms
+	stored    map[string][]wire.Event
+	deafSince atomic.Int64            // when the channel was last heard, in Unix ms; 0: now
+	all       map[string][]wire.Event // also those that were trimmed
+	slow      time.Duration           // of each read
+	down      bool                    // reads fail
+	seq       [partitions]uint64
+	epoch     [partitions]uint64
+	written   map[string]int // sessions
+	reads     int
 }
 
 func play(t *testing.T, test func(w *world)) {
@@ -51,7 +53,7 @@ func play(t *testing.T, test func(w *world)) {
 		w.flow = New(Options{
 			Partitions: partitions, Partition: partitionOf, History: reader, Sessions: w,
 			NowMs: func() int64 { return time.Now().UnixMilli() }, TTLMs: time.Hour.Milliseconds(),
-			HeardMs: func() int64 { return time.Now().UnixMilli() }, ReignBegan: func(int) {}, Lost: func(int) {}, Metrics: newMetrics(), Log: slog.New(slog.DiscardHandler),
+			HeardMs: w.heardMs, ReignBegan: func(int) {}, Lost: func(int) {}, Metrics: newMetrics(), Log: slog.New(slog.DiscardHandler),
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		w.stop = cancel
@@ -62,6 +64,13 @@ func play(t *testing.T, test func(w *world)) {
 		cancel()
 		parts.Wait()
 	})
+}
+
+func (w *world) heardMs() int64 {
+	if at := w.deafSince.Load(); at != 0 {
+		return at
+	}
+	return time.Now().UnixMilli()
 }
 
 func partitionOf(target string) int {
