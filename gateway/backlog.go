@@ -20,9 +20,12 @@ type backlog struct {
 	Lag     int64 `json:"lag"`     // not yet read
 	Pending int64 `json:"pending"` // read, not yet acknowledged
 	Intake  int64 `json:"intake"`  // of Total, still in the intake
+	Calls   int64 `json:"calls"`   // of Total, for functions, those that are to be tried again later included
 	Bytes   int64 `json:"bytes"`   // of all streams, about
 	// Partitions are the totals of the partitions, by number.
 	Partitions []int64 `json:"partitions"`
+
+	callBytes int64 // of Bytes, of calls
 }
 
 func (g *Gateway) readBacklog(ctx context.Context) (backlog, error) {
@@ -30,15 +33,24 @@ func (g *Gateway) readBacklog(ctx context.Context) (backlog, error) {
 	if err != nil {
 		return backlog{}, err
 	}
+	calls, err := g.store.CallBacklogs(ctx)
+	if err != nil {
+		return backlog{}, err
+	}
+	all = append(all, calls...)
 	sum := backlog{Partitions: make([]int64, g.cfg.Store.Partitions)}
 	for _, b := range all {
 		sum.Lag += b.Lag
 		sum.Pending += b.Pending
 		sum.Bytes += b.Bytes
-		if b.Partition == store.Intake {
+		switch {
+		case b.Partition == store.Intake:
 			sum.Intake = b.Lag + b.Pending
-		} else {
+		case b.Partition < len(sum.Partitions):
 			sum.Partitions[b.Partition] = b.Lag + b.Pending
+		default:
+			sum.Calls += b.Lag + b.Pending
+			sum.callBytes += b.Bytes
 		}
 	}
 	sum.Total = sum.Lag + sum.Pending

@@ -53,6 +53,7 @@ type conn struct {
 	workers  int32 // who works under ctx
 	identity auth.Identity
 	retireAt time.Time       // the end of its greatest age, zero if it has none
+	calling  *calling        // nil until functions may hear of it
 	acking   *acking         // nil until the first ack, or the end of a subscription
 	ctx      context.Context // of those who work for the connection, nil while nobody does
 	cancel   context.CancelFunc
@@ -161,6 +162,8 @@ func (c *conn) handle(f *wire.ClientFrame) error {
 	case "ping":
 		c.Tell(wire.Pong{})
 		return nil
+	case "call":
+		return c.call(f)
 	case "ack":
 		return c.ack(f)
 	}
@@ -349,6 +352,7 @@ func (c *conn) Closed(code int) {
 	c.leave()
 	c.gw.acks.flush(c)
 	c.endLong()
+	c.endCalls(code)
 	c.gw.unregister(c)
 	if c.account != nil {
 		c.gw.users.Leave(c.account)

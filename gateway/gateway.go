@@ -72,6 +72,7 @@ type Gateway struct {
 	cursors    *cursors
 	kicks      *kicks
 	waker      *waker
+	calls      *calls
 
 	cursorReads chan struct{} // bounds the reads of cursors under way
 
@@ -141,6 +142,7 @@ func New(o Options) (*Gateway, error) {
 	g.acks = newAcks(o.Store, o.Config.AcksSize, g.metrics, g.log)
 	g.cursors = newCursors(g.all, g.log)
 	g.kicks = newKicks(g)
+	g.calls = newCalls(o.Store, cmp.Or(o.Config.CallTimeout, defaultCallTimeout), g.metrics, g.log)
 	g.waker = newWaker(&o.Config, o.Store, g.metrics, g.log)
 	return g, nil
 }
@@ -176,6 +178,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.cursors.run(inner2) })
 	work.Go(func() error { return g.kicks.run(inner2) })
 	work.Go(func() error { return g.waker.run(inner2) })
+	work.Go(func() error { return g.calls.run(inner2) })
+	work.Go(func() error { return g.calls.watch(inner2, g.all) })
 	work.Go(func() error { return g.flow.Run(inner2) })
 	work.Go(func() error { return g.verifier.Run(inner2, g.log, g.metrics.keyFailures.Inc) })
 	serve := make(chan error, 1)

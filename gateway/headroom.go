@@ -24,6 +24,7 @@ type headroom struct {
 
 	mu      sync.Mutex
 	behind  bool           // too much waits for workers
+	calls   bool           // and for functions, which may fail for long: that holds up no events
 	memory  []store.Memory // of the node of each partition
 	spent   int64          // bytes published since memory was asked for
 	told    bool           // the log says that memory is short
@@ -31,11 +32,16 @@ type headroom struct {
 }
 
 // refuses is the reason why an event for a partition may not be published now; "": it may.
-func (h *headroom) refuses(partition int) (why string) {
+func (h *headroom) refuses(partition int) (why string) { return h.refusal(partition, false) }
+
+// refusesCall is the reason why a call may not be asked.
+func (h *headroom) refusesCall(partition int) (why string) { return h.refusal(partition, true) }
+
+func (h *headroom) refusal(partition int, call bool) (why string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case h.behind:
+	case !call && h.behind, call && h.calls:
 		return refusedBacklog
 	case partition < len(h.memory) && h.store.Short(h.memory[partition]):
 		return refusedMemory
@@ -90,7 +96,8 @@ func (h *headroom) look(ctx context.Context) {
 func (h *headroom) waits(b *backlog) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.behind = (h.maxEntries > 0 && b.Total > h.maxEntries) || (h.maxBytes > 0 && b.Bytes > h.maxBytes)
+	h.behind = (h.maxEntries > 0 && b.Total-b.Calls > h.maxEntries) || (h.maxBytes > 0 && b.Bytes-b.callBytes > h.maxBytes)
+	h.calls = (h.maxEntries > 0 && b.Calls > h.maxEntries) || (h.maxBytes > 0 && b.callBytes > h.maxBytes)
 }
 
 // full reports whether a node of Redis takes no more writes.

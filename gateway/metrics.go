@@ -37,6 +37,8 @@ type metrics struct {
 	connections, slow, backlog        prometheus.Gauge
 	backlogBytes, memory              prometheus.Gauge
 	publishesRefused                  *prometheus.CounterVec
+	calls                             prometheus.Counter
+	callsRefused                      *prometheus.CounterVec
 	records, publishes, subscriptions prometheus.Counter
 	sessionFailures, retired          prometheus.Counter
 	keyFailures, kicked               prometheus.Counter
@@ -77,6 +79,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 
 		backlogBytes:     f.NewGauge(prometheus.GaugeOpts{Name: "sluice_backlog_bytes", Help: "Bytes of all ingress streams in Redis, what was acknowledged in the last second included."}),
 		memory:           f.NewGauge(prometheus.GaugeOpts{Name: "sluice_redis_memory_share", Help: "The part of its maxmemory that the fullest node of Redis uses; 0: it has no maxmemory."}),
+		calls:            counter("calls_total", "Calls of clients, brought to functions."),
+		callsRefused:     vec("calls_refused_total", "Calls that were not brought to functions, or not answered in time (late).", "reason"),
 		publishesRefused: vec("publishes_refused_total", "Events that clients published and the gateway did not append.", "reason"),
 
 		live: live.Metrics{

@@ -170,6 +170,10 @@ func (g *Gateway) dispatch(payload string) {
 		for i := range m.Redeliver {
 			g.lags.asked(&m.Redeliver[i])
 		}
+	case m.Orders != nil:
+		for i := range m.Orders {
+			g.ordered(&m.Orders[i])
+		}
 	default:
 		g.batch(&m, len(payload))
 	}

@@ -1,21 +1,24 @@
 package worker
 
 import (
+	"errors"
 	"strings"
 	"time"
 
 	"sluice/shared/settings"
 	"sluice/shared/store"
+	"sluice/worker/functions"
 )
 
 // Config are the settings of a worker.
 type Config struct {
-	Store    store.Config
-	Acks     AckConfig
-	Slow     SlowConfig
-	ServerID string `env:"SLUICE_SERVER_ID" max:"128" chars:"A-Z a-z 0-9 . _ - : @ / + =" help:"The name of this process; no other process of the installation may have it. If it is not set: the name of the host and a random suffix."`
+	Store     store.Config
+	Acks      AckConfig
+	Slow      SlowConfig
+	Functions functions.Config
+	ServerID  string `env:"SLUICE_SERVER_ID" max:"128" chars:"A-Z a-z 0-9 . _ - : @ / + =" help:"The name of this process; no other process of the installation may have it. If it is not set: the name of the host and a random suffix."`
 	// Roles: none are all, for those who make a Config by hand.
-	Roles []string `env:"SLUICE_ROLES" envDefault:"all" allow:"all, or some of events, acks, slow, separated by commas" help:"What this worker does: events (brings them to the gateways, and owns partitions), acks (moves cursors), slow (looks after slow clients). Each role needs a worker that has it."`
+	Roles []string `env:"SLUICE_ROLES" envDefault:"all" allow:"all, or some of events, acks, slow, functions, separated by commas" help:"What this worker does: events (brings them to the gateways, and owns partitions), acks (moves cursors), slow (looks after slow clients), functions (calls them). Each role needs a worker that has it."`
 	// TargetCache: 0 is the default, for those who make a Config by hand.
 	TargetCache int `env:"SLUICE_TARGET_CACHE" envDefault:"32768" min:"2" max:"10000000" help:"For how many targets of each partition a worker remembers the newest event; for others it asks Redis."`
 	// DrainIdle: 0 is the default, for those who make a Config by hand.
@@ -36,7 +39,7 @@ type AckConfig struct {
 // Validate says whether the roles are known.
 func (c *Config) Validate() error {
 	_, err := chosen(c.Roles)
-	return err
+	return errors.Join(err, c.Functions.Validate())
 }
 
 // allRoles in the place of a role's name stands for each.

@@ -66,7 +66,7 @@ func listDead(ctx context.Context, each lister, out io.Writer) error {
 	n := 0
 	err := each(ctx, func(b store.Buried) error {
 		n++
-		_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", b.ID, b.Reason, b.Stream, b.Entry, short(b.Fields["to"]), short(b.Fields["data"]))
+		_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", b.ID, b.Reason, b.Stream, b.Entry, short(b.Fields["to"]), short(b.Fields["data"])+answered(b.Fields))
 		return err
 	})
 	if err != nil {
@@ -77,6 +77,15 @@ func listDead(ctx context.Context, each lister, out io.Writer) error {
 		return err
 	}
 	return w.Flush()
+}
+
+// answered is what a function answered last, for its dead letters.
+func answered(fields map[string]string) string {
+	status := fields["status"]
+	if status == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (%s: %s %q)", fields["error"], status, fields["answer"])
 }
 
 // exactLetter is a dead letter whose bytes survive JSON.

@@ -19,6 +19,9 @@
 //	slow.go        role: what gateways report about clients that do not keep up
 //	tasks.go       tasks, by type
 //	redeliver.go   a type: attempts to serve a client that does not keep up
+//	functions.go   role: reads what functions are to hear
+//	lines.go       the events of each connection, one after the other
+//	answers.go     what follows from an answer, and a type: attempts after one that failed
 //	deadletters.go the command that lists, requeues and drops them
 //	givenup.go     tasks that were given up, among them
 //	apart.go       what cannot be worked on until a key is mended

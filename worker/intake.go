@@ -65,6 +65,8 @@ func (i *intake) rewind(ctx context.Context, to wire.ID, partitions []int) (kept
 	return kept, err
 }
 
+func (i *intake) full() bool { return false }
+
 // holds says whether entries wait for a partition, and whether they are to be tried again.
 func (i *intake) holds() (some, due bool) {
 	return len(i.held) > 0, len(i.held) > 0 && time.Now().After(i.tryAt)
@@ -162,7 +164,7 @@ func (i *intake) withHeld(batch []*store.Forwarding) (try []*store.Forwarding, s
 // left is what could not be forwarded: to be held back, or dead where it never can be.
 func (i *intake) left(f *store.Forwarding) (left []store.Entry, dead []store.DeadLetter) {
 	i.w.metrics.forwarded.Add(float64(f.Appended))
-	what := "intake for " + streamName(f.Partition)
+	what := "intake for " + i.w.streamName(f.Partition)
 	if f.Err == nil {
 		i.w.apart.clear(what)
 		return nil, nil

@@ -13,13 +13,25 @@ const (
 	memberTTL          = 3 * time.Second
 )
 
-// kind is the list of the living on which this worker stands. Those that own partitions
-// have one of their own: its length decides everybody's share.
-func (w *Worker) kind() store.Kind {
+// membership is a list of the living on which this worker stands.
+type membership struct {
+	kind  store.Kind
+	share *share // follows from the list's length; nil: nothing does
+}
+
+// memberships are this worker's. Those that own partitions have a list of their own, and those that call functions another
+// one: its length decides everybody's share.
+func (w *Worker) memberships() (all []membership) {
 	if w.owns() {
-		return store.Workers
+		all = append(all, membership{store.Workers, w.share})
 	}
-	return store.Helpers
+	if w.calls() {
+		all = append(all, membership{store.Callers, w.callShare})
+	}
+	if len(all) == 0 {
+		all = append(all, membership{store.Helpers, nil})
+	}
+	return all
 }
 
 // announce tells the others that this worker lives, and learns who else does: the
@@ -27,13 +39,12 @@ func (w *Worker) kind() store.Kind {
 func (w *Worker) announce(ctx context.Context) error {
 	tick := time.NewTicker(announceEvery)
 	defer tick.Stop()
-	kind, failing := w.kind(), false
+	of, failing := w.memberships(), false
 	for n := 0; ; n++ {
-		live, _, err := w.store.Announce(ctx, kind, w.id, memberTTL)
-		if err == nil {
-			w.share.workers.Store(int32(len(live)))
-			if n%announcesPerSecond == 0 {
-				live, err = w.store.Live(ctx, store.Servers)
+		err := w.announceOnce(ctx, of)
+		if err == nil && n%announcesPerSecond == 0 {
+			var live []string
+			if live, err = w.store.Live(ctx, store.Servers); err == nil {
 				w.gateways.Store(&live)
 			}
 		}
@@ -45,11 +56,26 @@ func (w *Worker) announce(ctx context.Context) error {
 		failing = failing || err != nil
 		select {
 		case <-ctx.Done():
-			if err := w.store.Leave(kind, w.id); err != nil {
-				w.log.Warn("left without saying so; the others notice in a few seconds", "err", err)
+			for _, m := range of {
+				if err := w.store.Leave(m.kind, w.id); err != nil {
+					w.log.Warn("left without saying so; the others notice in a few seconds", "err", err)
+				}
 			}
 			return nil
 		case <-tick.C:
 		}
 	}
+}
+
+func (w *Worker) announceOnce(ctx context.Context, of []membership) error {
+	for _, m := range of {
+		live, _, err := w.store.Announce(ctx, m.kind, w.id, memberTTL)
+		if err != nil {
+			return err
+		}
+		if m.share != nil {
+			m.share.workers.Store(int32(len(live)))
+		}
+	}
+	return nil
 }

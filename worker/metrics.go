@@ -21,6 +21,8 @@ type metrics struct {
 	dead, slow                                       *prometheus.CounterVec
 	badKeys                                          *prometheus.CounterVec
 	lag, pending, apart                              *prometheus.GaugeVec
+	functions, functionItems                         *prometheus.CounterVec
+	functionTime                                     *prometheus.HistogramVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -48,7 +50,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		ackDrops: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_acks_dropped_total",
 			Help: "Acknowledgements and cursors that were dropped."}, []string{"reason"}),
 		owned: f.NewGauge(prometheus.GaugeOpts{Name: "sluice_worker_owned",
-			Help: "Partitions owned, the intake counted as one."}),
+			Help: "Partitions owned, and calls of partitions; the intake counted as one."}),
 		memory: f.NewGauge(prometheus.GaugeOpts{Name: "sluice_worker_redis_memory_share",
 			Help: "The part of its maxmemory that the fullest node of Redis uses; 0: it has no maxmemory."}),
 		historyBytes: f.NewGauge(prometheus.GaugeOpts{Name: "sluice_worker_history_bytes",
@@ -65,6 +67,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Events that went on without a session Hash or an idempotency key, since the key in Redis holds another type."}, []string{"key"}),
 		apart: f.NewGaugeVec(prometheus.GaugeOpts{Name: "sluice_worker_set_apart",
 			Help: "1 for each stream that is not processed until a key is repaired."}, []string{"what"}),
+		functions: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_functions_total",
+			Help: "Attempts to call functions by their kind and outcome, events that became dead letters, and those that no function takes."}, []string{"kind", "outcome"}),
+		functionItems: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_function_items_refused_total",
+			Help: "What functions asked for and cannot be done."}, []string{"what"}),
+		functionTime: f.NewHistogramVec(prometheus.HistogramOpts{Name: "sluice_worker_function_seconds",
+			Help: "How long attempts to call functions took.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}, []string{"kind", "outcome"}),
 		lag:     gauges("lag", "Entries that no worker has read yet."),
 		pending: gauges("pending", "Entries read and not yet acknowledged."),
 	}
@@ -75,11 +83,14 @@ func (m *metrics) step(entries int, d time.Duration) {
 	m.duration.Observe(d.Seconds())
 }
 
-func (m *metrics) backlog(all []store.Backlog) {
+func (m *metrics) backlog(all []store.Backlog, partitions int) {
 	for _, b := range all {
 		name := strconv.Itoa(b.Partition)
-		if b.Partition == store.Intake {
+		switch {
+		case b.Partition == store.Intake:
 			name = "intake"
+		case b.Partition >= partitions:
+			name = "calls " + strconv.Itoa(b.Partition-partitions)
 		}
 		m.lag.WithLabelValues(name).Set(float64(b.Lag))
 		m.pending.WithLabelValues(name).Set(float64(b.Pending))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -24,6 +25,7 @@ const (
 	trimBytes    = 4 << 20                // acknowledged: more is trimmed at once, and not only once a second
 	readBytes    = 64 << 20               // read at once, if all entries are as large as they may be
 	maxBackoff   = time.Second
+	fullPause    = 20 * time.Millisecond
 )
 
 // batcher is the work that a lane does for what it reads.
@@ -35,6 +37,8 @@ type batcher interface {
 	// holds says whether entries are held back that are not done, and whether process is
 	// to be called for them although nothing new has come.
 	holds() (some, due bool)
+	// full says that nothing more is to be read for now.
+	full() bool
 	// begin and end tell of reigns. Whatever was known of a partition is void. Nothing is
 	// read before begin has returned; after an error the reign does not begin.
 	begin(ctx context.Context, r store.Reign) error
@@ -56,8 +60,8 @@ type lane struct {
 	log   *slog.Logger
 	batch batcher
 
-	candidates []int // partitions that it may own
-	counted    bool  // they count in the worker's fair share
+	candidates []int  // partitions that it may own
+	share      *share // of the worker that they count in; nil: none, it may own all
 	tenure     string
 	owned      []int             // sorted
 	epochs     map[int]uint64    // of the reigns
@@ -73,10 +77,10 @@ type lane struct {
 	renewAt, balanceAt, upkeepAt time.Time
 }
 
-func newLane(w *Worker, conn *store.Lane, candidates []int, b batcher) *lane {
+func newLane(w *Worker, conn *store.Lane, candidates []int, s *share, b batcher) *lane {
 	return &lane{
 		w: w, conn: conn, log: w.log, batch: b,
-		candidates: candidates, counted: candidates[0] != store.Intake,
+		candidates: candidates, share: s,
 		tenure: newTenure(), epochs: make(map[int]uint64), acked: make(map[int]wire.ID), highest: make(map[int]wire.ID),
 		apart: make(map[int]time.Time), entrySize: w.store.Config().MaxData,
 	}
@@ -108,7 +112,11 @@ func (l *lane) run(ctx context.Context) error {
 			continue
 		}
 		var err error
-		if len(l.rest) > 0 { // of what was read before
+		full := l.batch.full()
+		if full && len(out) == 0 && len(acks) == 0 {
+			ops.Pause(ctx, fullPause)
+		}
+		if len(l.rest) > 0 || full { // of what was read before
 			_, err = l.conn.Commit(work, out, acks, l.read(0), nil)
 		} else {
 			entries, err = l.conn.Commit(work, out, acks, l.read(l.count(entries)), entries[:0])
@@ -201,10 +209,10 @@ func (l *lane) trim(ctx context.Context) error {
 // read no more; what was read of them is still to be acknowledged, so they are
 // released after the next commit.
 func (l *lane) shed() {
-	if !l.counted || len(l.leaving) > 0 || len(l.rest) > 0 {
+	if l.share == nil || len(l.leaving) > 0 || len(l.rest) > 0 {
 		return
 	}
-	n := int(l.w.share.surplus(int32(len(l.owned))))
+	n := int(l.share.surplus(int32(len(l.owned))))
 	if n == 0 {
 		return
 	}
@@ -212,7 +220,7 @@ func (l *lane) shed() {
 	l.leaving = slices.Clone(l.owned[keep:])
 	l.owned = l.owned[:keep]
 	l.w.metrics.owned.Sub(float64(n))
-	l.log.Info("giving partitions to other workers", "partitions", l.leaving)
+	l.log.Info("giving partitions to other workers", "partitions", l.w.names(l.leaving))
 }
 
 // gather takes free partitions up to the fair share.
@@ -223,15 +231,15 @@ func (l *lane) gather(ctx context.Context) error {
 			missing = append(missing, p)
 		}
 	}
-	if len(missing) == 0 || (l.counted && l.w.share.fair() <= l.w.share.owned.Load()) {
+	if len(missing) == 0 || (l.share != nil && l.share.fair() <= l.share.owned.Load()) {
 		return nil
 	}
 	free, err := l.w.store.Free(ctx, l.w.id, missing)
 	if err != nil || len(free) == 0 {
 		return err
 	}
-	if l.counted {
-		free = free[:l.w.share.reserve(int32(len(free)))]
+	if l.share != nil {
+		free = free[:l.share.reserve(int32(len(free)))]
 	}
 	return l.take(ctx, free)
 }
@@ -246,11 +254,11 @@ func (l *lane) take(ctx context.Context, partitions []int) error {
 	for _, r := range reigns {
 		if r.Err != nil {
 			l.apart[r.Partition] = time.Now().Add(apartFor)
-			l.w.apart.set(streamName(r.Partition), r.Err)
+			l.w.apart.set(l.w.streamName(r.Partition), r.Err)
 			continue
 		}
 		delete(l.apart, r.Partition)
-		l.w.apart.clear(streamName(r.Partition))
+		l.w.apart.clear(l.w.streamName(r.Partition))
 		if !r.Taken {
 			continue
 		}
@@ -264,15 +272,15 @@ func (l *lane) take(ctx context.Context, partitions []int) error {
 			l.acked[r.Partition] = r.Done // the owner before may have had no time to trim
 		}
 	}
-	if l.counted {
-		l.w.share.back(int32(len(partitions) - len(taken)))
+	if l.share != nil {
+		l.share.back(int32(len(partitions) - len(taken)))
 	}
 	if len(taken) > 0 {
 		l.owned = append(l.owned, taken...)
 		slices.Sort(l.owned)
 		l.w.metrics.owned.Add(float64(len(taken)))
 		l.w.metrics.reigns.Add(float64(len(taken)))
-		l.log.Info("took partitions", "partitions", names(taken), "tenure", l.tenure)
+		l.log.Info("took partitions", "partitions", l.w.names(taken), "tenure", l.tenure)
 	}
 	return err
 }
@@ -300,8 +308,8 @@ func (l *lane) failed(ctx context.Context, err error, backoff time.Duration) tim
 	l.forget()
 	ops.Pause(ctx, backoff)
 	if ctx.Err() == nil && len(had) > 0 {
-		if l.counted {
-			l.w.share.owned.Add(int32(len(had)))
+		if l.share != nil {
+			l.share.owned.Add(int32(len(had)))
 		}
 		if err := l.take(context.WithoutCancel(ctx), had); err != nil {
 			// gather comes back to them.
@@ -315,8 +323,8 @@ func (l *lane) forget() {
 	for _, p := range slices.Concat(l.owned, l.leaving) {
 		l.batch.end(p)
 	}
-	if l.counted {
-		l.w.share.back(int32(len(l.owned)))
+	if l.share != nil {
+		l.share.back(int32(len(l.owned)))
 	}
 	l.w.metrics.owned.Sub(float64(len(l.owned)))
 	l.owned, l.leaving, l.rest, l.tenure = nil, nil, nil, newTenure()
@@ -384,9 +392,16 @@ func ackAll(entries []store.Entry) []store.Ack {
 }
 
 // names are partitions as people read them.
-func names(partitions []int) any {
+func (w *Worker) names(partitions []int) any {
 	if len(partitions) == 1 && partitions[0] == store.Intake {
 		return "intake"
+	}
+	if n := w.store.Config().Partitions; partitions[0] >= n {
+		calls := make([]int, len(partitions))
+		for i, p := range partitions {
+			calls[i] = p - n
+		}
+		return fmt.Sprint("calls of ", calls)
 	}
 	return partitions
 }

@@ -65,6 +65,8 @@ func (s *step) begin(_ context.Context, r store.Reign) error {
 
 func (s *step) holds() (some, due bool) { return false, false }
 
+func (s *step) full() bool { return false }
+
 func (s *step) end(partition int) { delete(s.parts, partition) }
 
 func (s *step) process(ctx context.Context, conn *store.Lane, entries []store.Entry) (_ []store.Outgoing, done []store.Entry, err error) {

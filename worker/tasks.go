@@ -150,6 +150,18 @@ func (t *tasks) begin(ctx context.Context, of *taskType, id string, payload []by
 	}
 }
 
+// alive reports whether a task is, and so will be worked on.
+func (t *tasks) alive(of *taskType, id string) (bool, error) {
+	info, err := t.inspect.GetTaskInfo(t.w.store.Tasks().Queue(of.queue), id)
+	switch {
+	case errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("cannot look at a task %s: %w", of.name, err)
+	}
+	return info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateCompleted, nil
+}
+
 // end ends a task. One that is being worked on cannot be deleted: it waits for that a few
 // times.
 func (t *tasks) end(ctx context.Context, of *taskType, id string) error {

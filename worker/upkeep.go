@@ -16,7 +16,12 @@ func (w *Worker) upkeep(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if backlog, err := w.store.Backlogs(ctx); err == nil {
-			w.metrics.backlog(backlog)
+			w.metrics.backlog(backlog, w.store.Config().Partitions)
+		}
+		if w.calls() {
+			if backlog, err := w.store.CallBacklogs(ctx); err == nil {
+				w.metrics.backlog(backlog, w.store.Config().Partitions)
+			}
 		}
 		w.mendDead(ctx)
 		_ = w.apart.err() // forgets what others look after

@@ -15,6 +15,7 @@ import (
 
 	"sluice/shared/ops"
 	"sluice/shared/store"
+	"sluice/worker/functions"
 )
 
 // A part is something that a worker does all the time.
@@ -38,7 +39,7 @@ type role struct {
 }
 
 // roles are all that there are. Another one is a file, and a word here.
-func roles() []role { return []role{eventsRole, acksRole, slowRole} }
+func roles() []role { return []role{eventsRole, acksRole, slowRole, functionsRole} }
 
 // parts are what this worker does, in the order in which it starts: row by row. The rows stop
 // in the opposite order, each when the one behind it has ended.
@@ -80,19 +81,21 @@ type Options struct {
 
 // Worker is one worker of an installation.
 type Worker struct {
-	store   *store.Store
-	id      string
-	log     *slog.Logger
-	metrics *metrics
-	share   *share
-	apart   *apart
-	room    *room
-	badKeys *badKeys
-	threads bool
-	acks    AckConfig
-	slow    SlowConfig
-	roles   []role
-	tasks   *tasks // of its roles
+	store     *store.Store
+	id        string
+	log       *slog.Logger
+	metrics   *metrics
+	share     *share // of the partitions
+	callShare *share // of their calls
+	apart     *apart
+	room      *room
+	badKeys   *badKeys
+	threads   bool
+	acks      AckConfig
+	slow      SlowConfig
+	functions functions.Config
+	roles     []role
+	tasks     *tasks // of its roles
 
 	activity  *activity
 	drains    bool
@@ -113,14 +116,16 @@ func New(o Options) *Worker {
 		id = ops.ProcessName()
 	}
 	w := &Worker{
-		store:   o.Store,
-		id:      id,
-		log:     o.Log.With("worker", id),
-		metrics: newMetrics(o.Registry),
-		threads: o.OwnThreads,
-		acks:    o.Config.Acks,
-		share:   &share{partitions: o.Store.Config().Partitions},
-		slow:    o.Config.Slow,
+		store:     o.Store,
+		id:        id,
+		log:       o.Log.With("worker", id),
+		metrics:   newMetrics(o.Registry),
+		threads:   o.OwnThreads,
+		acks:      o.Config.Acks,
+		share:     &share{partitions: o.Store.Config().Partitions},
+		callShare: &share{partitions: o.Store.Config().Partitions},
+		slow:      o.Config.Slow,
+		functions: o.Config.Functions,
 
 		activity: &activity{begin: time.Now()}, drains: o.Drain, drainIdle: cmp.Or(o.Config.DrainIdle, defaultDrainIdle),
 		remembered: cmp.Or(o.Config.TargetCache, defaultTargetCache),
@@ -135,6 +140,11 @@ func New(o Options) *Worker {
 // owns says whether this worker may own partitions.
 func (w *Worker) owns() bool {
 	return slices.ContainsFunc(w.roles, func(r role) bool { return r.owns })
+}
+
+// calls says whether this worker calls functions.
+func (w *Worker) calls() bool {
+	return w.functions.Enabled() && slices.ContainsFunc(w.roles, func(r role) bool { return r.name == functionsRole.name })
 }
 
 // Run works until ctx ends, or, with Options.Drain, nothing is left to do; then it finishes the batches that it has, gives its

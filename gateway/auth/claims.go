@@ -50,13 +50,13 @@ func (c *claims) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// readPatterns reads the claim sluice: {"subscribe": [...], "publish": [...], "manage": [...]}.
+// readPatterns reads the claim sluice: {"subscribe": [...], "publish": [...], "manage": [...], "call": [...]}.
 func (c *claims) readPatterns(raw map[string]json.RawMessage) bool {
 	var lists map[string]json.RawMessage
 	if !read(raw, "sluice", &lists) {
 		return false
 	}
-	for name, list := range map[string]*[]string{"subscribe": &c.subscribe, "publish": &c.publish, "manage": &c.manage} {
+	for name, list := range map[string]*[]string{"subscribe": &c.subscribe, "publish": &c.publish, "manage": &c.manage, "call": &c.call} {
 		if !read(lists, name, list) || len(*list) > maxPatterns {
 			return false
 		}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"sluice/shared/pattern"
 )
 
 const (
@@ -29,7 +31,7 @@ type Identity struct {
 
 // rights are patterns of targets.
 type rights struct {
-	subscribe, publish, manage []string
+	subscribe, publish, manage, call []string
 
 	everything bool // dev mode
 }
@@ -54,31 +56,18 @@ func (id Identity) CanPublish(target string) bool {
 	return id.everything || matchAny(id.publish, target)
 }
 
+// CanCall says whether this user may ask for a call of this name.
+func (id Identity) CanCall(name string) bool {
+	return id.User != "" && len(name) <= maxTargetBytes && (id.everything || matchAny(id.call, name))
+}
+
 // CanManage says whether this user may list and end the connections of a user other than themselves.
 func (id Identity) CanManage(user string) bool {
 	return id.User != "" && validUser(user) && (id.everything || matchAny(id.manage, userPrefix+user))
 }
 
 func matchAny(patterns []string, target string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool { return match(p, target) })
-}
-
-// match says whether the whole of s matches pattern, in which * stands for any run of characters, also none. There
-// is no escape, since targets hold no *. Each piece between two stars takes its first occurrence and is never
-// reconsidered: a later one could only leave less for the pieces that follow. So the work is linear in s.
-func match(pattern, s string) bool {
-	piece, rest, star := strings.Cut(pattern, "*")
-	if !star {
-		return pattern == s
-	}
-	s, ok := strings.CutPrefix(s, piece)
-	for ok {
-		if piece, rest, star = strings.Cut(rest, "*"); !star {
-			return strings.HasSuffix(s, piece)
-		}
-		_, s, ok = strings.Cut(s, piece)
-	}
-	return false
+	return slices.ContainsFunc(patterns, func(p string) bool { return pattern.Match(p, target) })
 }
 
 // validUser says whether s can be a user's id.

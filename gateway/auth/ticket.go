@@ -15,6 +15,7 @@ type ticket struct {
 	Subscribe  []string `json:"subscribe,omitempty"`
 	Publish    []string `json:"publish,omitempty"`
 	Manage     []string `json:"manage,omitempty"`
+	Call       []string `json:"call,omitempty"`
 	Everything bool     `json:"everything,omitempty"`
 }
 
@@ -25,7 +26,7 @@ func TicketOf(r *http.Request) (ticket string, found bool) {
 
 // Ticket is what is kept for a ticket, so that Redeem gives the Identity back.
 func (id Identity) Ticket() []byte {
-	t := ticket{User: id.User, Subscribe: id.subscribe, Publish: id.publish, Manage: id.manage, Everything: id.everything}
+	t := ticket{User: id.User, Subscribe: id.subscribe, Publish: id.publish, Manage: id.manage, Call: id.call, Everything: id.everything}
 	if !id.Expires.IsZero() {
 		t.Exp = id.Expires.Unix()
 	}
@@ -43,7 +44,7 @@ func (v *Verifier) Redeem(kept []byte, now time.Time) (Identity, error) {
 	if json.Unmarshal(kept, &t) != nil || !validUser(t.User) || t.Exp < 0 || t.Exp > maxUnixSeconds || t.Everything != (v.config.Mode == ModeDev) {
 		return Identity{}, &Error{ReasonTicket}
 	}
-	id := Identity{User: t.User, rights: rights{t.Subscribe, t.Publish, t.Manage, t.Everything}}
+	id := Identity{User: t.User, rights: rights{t.Subscribe, t.Publish, t.Manage, t.Call, t.Everything}}
 	if t.Exp == 0 && !t.Everything {
 		return Identity{}, &Error{ReasonTicket}
 	}

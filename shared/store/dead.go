@@ -182,7 +182,7 @@ func (s *Store) Requeue(ctx context.Context, id string) error {
 		b.Fields["id"] = "requeued:" + id
 	}
 	fields := make([]string, 0, 2*len(wire.Fields))
-	for _, name := range wire.Fields {
+	for _, name := range s.fieldsOf(stream) {
 		if value, ok := b.Fields[name]; ok && name != "reply" { // who waited has gone
 			fields = append(fields, name, value)
 		}
@@ -194,12 +194,15 @@ func (s *Store) Requeue(ctx context.Context, id string) error {
 }
 
 func (s *Store) isIngress(stream string) bool {
-	for p := Intake; p < s.cfg.Partitions; p++ {
-		if s.keys.events(p) == stream {
-			return true
-		}
+	return stream == s.keys.intake() || slices.Contains(s.keys.streams, stream)
+}
+
+// fieldsOf are the names of what an entry of a stream may hold.
+func (s *Store) fieldsOf(stream string) []string {
+	if slices.Contains(s.keys.streams[s.cfg.Partitions:], stream) {
+		return wire.CallFields
 	}
-	return false
+	return wire.Fields
 }
 
 // DropDead deletes a dead letter.

@@ -53,7 +53,7 @@ func (s *Store) Trim(ctx context.Context, acked map[int]wire.ID) error {
 
 // Backlog is how many entries of a stream wait for workers.
 type Backlog struct {
-	Partition int   // or Intake
+	Partition int   // or Intake, or one of CallsOf
 	Lag       int64 // not yet read
 	Pending   int64 // read, not yet acknowledged
 	Bytes     int64 // of the stream, what was acknowledged in the last second included; 0: Redis does not tell
@@ -63,18 +63,28 @@ type Backlog struct {
 // estimates that of the stream.
 const sampledNodes = 1000
 
-// Backlogs asks for all partitions and the intake. Where there never was a worker,
+// Backlogs asks for the intake and all partitions. Where there never was a worker,
 // everything in the stream is lag.
 func (s *Store) Backlogs(ctx context.Context) ([]Backlog, error) {
+	return s.backlogs(ctx, Intake, s.cfg.Partitions)
+}
+
+// CallBacklogs asks for what waits for functions: the calls of all partitions.
+func (s *Store) CallBacklogs(ctx context.Context) ([]Backlog, error) {
+	return s.backlogs(ctx, s.CallsOf(0), s.CallsOf(s.cfg.Partitions))
+}
+
+func (s *Store) backlogs(ctx context.Context, from, to int) ([]Backlog, error) {
 	pipe := s.rdb.Pipeline()
-	groups := make([]*redis.XInfoGroupsCmd, 0, s.cfg.Partitions+1)
-	lengths := make([]*redis.IntCmd, 0, s.cfg.Partitions+1)
-	sizes := make([]*redis.IntCmd, 0, s.cfg.Partitions+1)
-	for p := Intake; p < s.cfg.Partitions; p++ {
+	streams := to - from
+	groups := make([]*redis.XInfoGroupsCmd, 0, streams)
+	lengths := make([]*redis.IntCmd, 0, streams)
+	sizes := make([]*redis.IntCmd, 0, streams)
+	for p := from; p < to; p++ {
 		groups = append(groups, pipe.XInfoGroups(ctx, s.keys.events(p)))
 		lengths = append(lengths, pipe.XLen(ctx, s.keys.events(p)))
 	}
-	for p := Intake; p < s.cfg.Partitions; p++ {
+	for p := from; p < to; p++ {
 		sizes = append(sizes, pipe.MemoryUsage(ctx, s.keys.events(p), sampledNodes))
 	}
 	cmds, err := exec(ctx, pipe)
@@ -84,7 +94,7 @@ func (s *Store) Backlogs(ctx context.Context) ([]Backlog, error) {
 	}
 	out := make([]Backlog, 0, len(groups))
 	for i, g := range groups {
-		b := Backlog{Partition: i + Intake, Lag: lengths[i].Val(), Bytes: max(0, sizes[i].Val())}
+		b := Backlog{Partition: i + from, Lag: lengths[i].Val(), Bytes: max(0, sizes[i].Val())}
 		for _, info := range g.Val() {
 			if len(info.Name) > len(groupPrefix) && info.Name[:len(groupPrefix)] == groupPrefix {
 				// Redis does not know the lag after an XDEL by somebody, and after a failover it may

@@ -27,8 +27,16 @@ func newKeys(prefix string, partitions int) keys {
 		k.streams = append(k.streams, k.parts[p]+"events")
 		k.epochs = append(k.epochs, k.parts[p]+"epoch")
 	}
+	for p := range partitions { // behind them, by CallsOf
+		k.streams = append(k.streams, k.parts[p]+"calls")
+		k.epochs = append(k.epochs, k.parts[p]+"calls-epoch")
+	}
 	return k
 }
+
+// CallsOf is the number that stands for the calls of a partition where that of a partition is wanted: for a stream with a
+// lease and reigns of its own.
+func (s *Store) CallsOf(partition int) int { return partition + s.cfg.Partitions }
 
 func (k *keys) intake() string { return k.prefix + "events" }
 
@@ -45,10 +53,13 @@ func (c *Config) Place(target string) Place {
 	return Place{p, k.tags[p], k.events(p)}
 }
 
-// of is the begin of the keys of a partition or of the intake.
+// of is the begin of the keys of the reigns over a partition, its calls, or the intake.
 func (k *keys) of(p int) string {
-	if p == Intake {
+	switch {
+	case p == Intake:
 		return k.prefix + "{" + k.intake() + "}:"
+	case p >= len(k.parts):
+		return k.parts[p-len(k.parts)] + "calls-"
 	}
 	return k.parts[p]
 }
@@ -85,6 +96,14 @@ func (k *keys) barred(user string) string {
 	target := wire.UserTarget(user)
 	return k.parts[k.partition(target)] + "barred:" + target
 }
+
+// calling is what is known of a user's connections that functions have heard of, or may hear of; watched are all those of a
+// partition.
+func (k *keys) calling(p int, user string) string {
+	return k.parts[p] + "calling:" + wire.UserTarget(user)
+}
+func (k *keys) watched(p int) string { return k.parts[p] + "watched" }
+func (k *keys) functions() string    { return k.prefix + "functions" }
 
 // cursors lie in the partition of their user.
 func (k *keys) cursors(user string) string {

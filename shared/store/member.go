@@ -16,6 +16,7 @@ type Kind string
 const (
 	Servers Kind = "servers"
 	Workers Kind = "workers" // those that share the partitions
+	Callers Kind = "callers" // workers that share the calls of the partitions
 	Helpers Kind = "helpers" // workers that own none
 )
 

@@ -43,6 +43,12 @@ var (
 	trimLua string
 	//go:embed lua/trimacks.lua
 	trimAcksLua string
+	//go:embed lua/call.lua
+	addCallLua string
+	//go:embed lua/lost.lua
+	lostConnLua string
+	//go:embed lua/finish.lua
+	finishCallLua string
 
 	takeover   = redis.NewScript(idsLua + takeoverLua)
 	renew      = redis.NewScript(renewLua)
@@ -58,6 +64,10 @@ var (
 	cursors  = redis.NewScript(idsLua + cursorLua)
 	trim     = redis.NewScript(idsLua + trimLua)
 	trimAcks = redis.NewScript(idsLua + trimAcksLua)
+
+	addCall    = redis.NewScript(addCallLua)
+	lostConn   = redis.NewScript(lostConnLua)
+	finishCall = redis.NewScript(finishCallLua)
 
 	historyEnds = redis.NewScript(historyLua + endsLua)
 	trimHistory = redis.NewScript(historyLua + trimHistoryLua)

@@ -46,7 +46,8 @@ type ClientFrame struct {
 	Resume Resume
 	Data   json.RawMessage
 	Event  string
-	ID     string // publish: idempotency key; ack: event id
+	Name   string // of a call
+	ID     string // publish, call: idempotency key; ack: event id
 	Retain Retain
 }
 
@@ -166,7 +167,7 @@ func FindToken(begin []byte) (token string, found bool) {
 	return "", false
 }
 
-var clientFields = [...]string{"type", "ref", "to", "after", "token", "device", "resume", "data", "event", "id", "retain", "on_gap"}
+var clientFields = [...]string{"type", "ref", "to", "after", "token", "device", "resume", "data", "event", "id", "retain", "on_gap", "name"}
 
 // clientField is a name's place in clientFields, -1 for unknown ones.
 func clientField(quoted []byte) int {
@@ -196,7 +197,7 @@ func (f *ClientFrame) set(name string, value []byte, again bool) error {
 		switch {
 		case !ok:
 			err = fmt.Errorf("%s is a string", name)
-		case name == "event" || name == "id":
+		case name == "event" || name == "id" || name == "name":
 			err = checkData(value)
 		}
 		*f.text(name) = text
@@ -225,6 +226,8 @@ func (f *ClientFrame) text(name string) *string {
 		return &f.Event
 	case "on_gap":
 		return &f.OnGap
+	case "name":
+		return &f.Name
 	}
 	return &f.ID
 }
@@ -262,6 +265,8 @@ func (f *ClientFrame) check() *FrameError {
 		}
 	case "publish":
 		return f.checkPublish()
+	case "call":
+		return f.checkCall()
 	case "ack":
 		if err := CheckTarget(f.To); err != nil {
 			return badRequest("to: %v", err)
@@ -291,4 +296,14 @@ func (f *ClientFrame) checkPublish() *FrameError {
 // Publish is the event of a frame `publish`.
 func (f *ClientFrame) Publish() *Publish {
 	return &Publish{To: f.To, Data: string(f.Data), Event: f.Event, ID: f.ID, Live: f.Retain.Off}
+}
+
+func (f *ClientFrame) checkCall() *FrameError {
+	if !CheckCallName(f.Name) {
+		return badRequest("call needs a name, of at most %d bytes without control characters", MaxCallName)
+	}
+	if !plainText(f.ID, MaxCallID) {
+		return badRequest("id is at most %d bytes without control characters", MaxCallID)
+	}
+	return nil
 }

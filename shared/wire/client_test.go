@@ -40,7 +40,7 @@ func shown(f *wire.ClientFrame) map[string]any {
 	m := make(map[string]any)
 	for name, text := range map[string]string{
 		"type": f.Type, "ref": f.Ref, "to": f.To, "after": f.After, "token": f.Token,
-		"device": f.Device, "data": string(f.Data), "event": f.Event, "id": f.ID, "on_gap": f.OnGap,
+		"device": f.Device, "data": string(f.Data), "event": f.Event, "id": f.ID, "on_gap": f.OnGap, "name": f.Name,
 	} {
 		if text != "" {
 			m[name] = text

@@ -28,6 +28,10 @@ const (
 	ReasonOrder          = "out_of_order"    // the history already ends above the entry's id, and does not hold it
 	ReasonForwarded      = "forwarded"       // sluice:{p}:forwarded was set above an intake entry that is new
 	ReasonFull           = "partition_full"  // the partition's stream ends at the highest id of all, and takes no more
+	ReasonCall           = "bad_call"        // an entry of a partition's calls that no gateway wrote
+	ReasonFunction       = "function_failed" // a function failed for SLUICE_FUNCTION_RETRY_FOR
+	ReasonFunctionGone   = "function_gone"   // a function answered 410
+	ReasonFunctionAnswer = "function_answer" // what a function answered last was no answer, for as long
 	ReasonHistory        = "history_failed"  // the history's key holds something that is no stream
 )
 

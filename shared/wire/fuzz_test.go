@@ -136,7 +136,7 @@ func FuzzParseClientFrame(f *testing.F) {
 	})
 }
 
-var fieldNames = []string{"type", "ref", "to", "after", "token", "device", "resume", "data", "event", "id", "retain"}
+var fieldNames = []string{"type", "ref", "to", "after", "token", "device", "resume", "data", "event", "id", "retain", "name"}
 
 func textOf(value json.RawMessage) (s string) {
 	if json.Unmarshal(value, &s) != nil {
@@ -149,7 +149,7 @@ func textOf(value json.RawMessage) (s string) {
 // promises to whoever handles it.
 func checkFrame(t *testing.T, f *wire.ClientFrame, fields map[string]json.RawMessage) {
 	for name, got := range map[string]string{
-		"type": f.Type, "to": f.To, "after": f.After, "token": f.Token, "device": f.Device, "event": f.Event, "id": f.ID,
+		"type": f.Type, "to": f.To, "after": f.After, "token": f.Token, "device": f.Device, "event": f.Event, "id": f.ID, "name": f.Name,
 	} {
 		if want := textOf(fields[name]); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
@@ -179,6 +179,10 @@ func checkFrame(t *testing.T, f *wire.ClientFrame, fields map[string]json.RawMes
 	case "subscribe", "unsubscribe", "publish", "ack":
 		if !target.MatchString(f.To) {
 			t.Errorf("accepted a %s to %q", f.Type, f.To)
+		}
+	case "call":
+		if !wire.CheckCallName(f.Name) || len(f.ID) > wire.MaxCallID {
+			t.Errorf("accepted a call of %q with the id %q", f.Name, f.ID)
 		}
 	case "connect", "auth", "ping":
 	default:
@@ -302,7 +306,7 @@ func FuzzParseMessage(f *testing.F) {
 			}
 		}
 		// The bytes may differ, since numbers have longer spellings; what they say may not.
-		again := message{head: m.Head, records: records, beats: m.Beats, acked: m.Acked, again: m.Redeliver, nonce: m.Nonce}
+		again := message{head: m.Head, records: records, beats: m.Beats, acked: m.Acked, again: m.Redeliver, orders: m.Orders, nonce: m.Nonce}
 		if m.Heartbeat && m.Nonce == 0 {
 			return
 		}

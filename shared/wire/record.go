@@ -14,6 +14,7 @@ import (
 //	heartbeat: 'H' nonce                          from the gateway to itself
 //	acked:     'A' (user device to id.ms id.seq)* cursors that moved, live only (ack.go)
 //	redeliver: 'D' (conn to flags)*               how do they do? flags 1: the last time (slow.go)
+//	orders:    'F' (conn what ref id text number)* what functions want (order.go)
 //
 //	record:  'e' to id.ms id.seq prev.ms prev.seq except frame    retained event
 //	         'f' the same                                         and the first of a history that begins anew
@@ -149,6 +150,7 @@ type Message struct {
 	Beats     []Head // of a beat
 	Acked     []Ack  // cursors that moved
 	Redeliver []Redelivery
+	Orders    []Order
 	Nonce     uint64 // of a heartbeat
 	Heartbeat bool
 	rest      string
@@ -178,6 +180,11 @@ func ParseMessage(payload string) (Message, error) {
 		d.bad = d.rest == "" // as above
 		for d.rest != "" && !d.bad {
 			m.Redeliver = append(m.Redeliver, d.redelivery())
+		}
+	case msgOrders:
+		d.bad = d.rest == "" // as above
+		for d.rest != "" && !d.bad {
+			m.Orders = append(m.Orders, d.order())
 		}
 	case msgHeartbeat:
 		m.Heartbeat, m.Nonce = true, d.uvarint()

@@ -12,7 +12,7 @@ import (
 )
 
 // message is one message on a gateway's channel: a batch with its records, or beats,
-// or acks, or redeliveries, or a heartbeat.
+// or acks, or redeliveries, or orders, or a heartbeat.
 type message struct {
 	name    string
 	head    wire.Head
@@ -20,6 +20,7 @@ type message struct {
 	beats   []wire.Head
 	acked   []wire.Ack
 	again   []wire.Redelivery
+	orders  []wire.Order
 	nonce   uint64
 }
 
@@ -31,6 +32,8 @@ func (m *message) bytes() []byte {
 		return wire.AppendAcked(nil, m.acked)
 	case m.again != nil:
 		return wire.AppendRedeliver(nil, m.again)
+	case m.orders != nil:
+		return wire.AppendOrders(nil, m.orders)
 	case m.nonce != 0:
 		return wire.AppendHeartbeat(nil, m.nonce)
 	}
@@ -77,6 +80,11 @@ var messages = []message{
 		{User: "alice", Device: "phone-1", To: "topic:room-1", ID: id(1701, 3)}, {User: "bob", Device: "b", To: "all", ID: wire.MaxID},
 	}},
 	{name: "redeliver", again: []wire.Redelivery{{Conn: "K3YB", To: "topic:room-1"}, {Conn: "QW2N", To: "all", Last: true}}},
+	{name: "orders", orders: []wire.Order{
+		{Conn: "K3YB", What: wire.OrderReply, Ref: "r 1", ID: "call:alice 7", Text: `{"a":1}`}, {Conn: "K3YB", What: wire.OrderFail, ID: "call:alice 8", Text: wire.CodeUnavailable},
+		{Conn: "K3YB", What: wire.OrderSubscribe, Text: "topic:room-1"}, {Conn: "K3YB", What: wire.OrderUnsubscribe, Text: "topic:room-2"},
+		{Conn: "QW2N", What: wire.OrderClose, Text: "é", Number: 4000},
+	}},
 	{name: "heartbeat", nonce: 1 << 33},
 }
 
@@ -131,7 +139,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 	for _, want := range messages {
 		m, records, err := readAll(string(want.bytes()))
 		if err != nil || m.Head != want.head || m.Nonce != want.nonce || m.Heartbeat != (want.nonce != 0) ||
-			!reflect.DeepEqual(m.Beats, want.beats) || !reflect.DeepEqual(m.Acked, want.acked) || !reflect.DeepEqual(m.Redeliver, want.again) || !reflect.DeepEqual(records, want.records) {
+			!reflect.DeepEqual(m.Beats, want.beats) || !reflect.DeepEqual(m.Acked, want.acked) || !reflect.DeepEqual(m.Redeliver, want.again) || !reflect.DeepEqual(m.Orders, want.orders) || !reflect.DeepEqual(records, want.records) {
 			t.Errorf("%s: got %+v, %+v, %v", want.name, m, records, err)
 		}
 	}
@@ -143,7 +151,7 @@ func TestRecordsTruncated(t *testing.T) {
 	for _, whole := range messages {
 		b := whole.bytes()
 		ends := map[int]int{} // where the message may end, and the records until there
-		if whole.beats == nil && whole.acked == nil && whole.again == nil && whole.nonce == 0 {
+		if whole.beats == nil && whole.acked == nil && whole.again == nil && whole.orders == nil && whole.nonce == 0 {
 			cut := whole
 			for n := range whole.records {
 				cut.records = whole.records[:n]
@@ -158,6 +166,12 @@ func TestRecordsTruncated(t *testing.T) {
 		}
 		for n := range whole.acked {
 			cut := message{acked: whole.acked[:n]}
+			if n > 0 {
+				ends[len(cut.bytes())] = 0
+			}
+		}
+		for n := range whole.orders {
+			cut := message{orders: whole.orders[:n]}
 			if n > 0 {
 				ends[len(cut.bytes())] = 0
 			}
@@ -197,6 +211,8 @@ func TestRecordsRefused(t *testing.T) {
 		"JSON":                              `{"type":"event"}`,
 		"beat of nothing":                   "S",
 		"redelivery of nothing":             "D",
+		"orders of nothing":                 "F",
+		"an order of another kind":          "F\x01cz\x00\x00\x00\x00",
 		"redelivery without flags":          "D\x01c\x03all",
 		"heartbeat with a record behind":    "H\x01x\x00\x00\x00",
 		"varint without end":                "H" + strings.Repeat("\x80", 20),

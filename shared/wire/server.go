@@ -64,6 +64,13 @@ type Published struct {
 	Duplicate bool   `json:"duplicate"` // ID is that of the first event with this key
 }
 
+// Replied answers `call`: what the function said.
+type Replied struct {
+	Ref  string          `json:"ref,omitempty"`
+	ID   string          `json:"id"`
+	Data json.RawMessage `json:"data,omitempty"`
+}
+
 // Acked says that another device of the user has everything of To up to ID.
 type Acked struct {
 	To     string `json:"to"`
@@ -104,6 +111,7 @@ func (Subscribed) kind() string   { return "subscribed" }
 func (Unsubscribed) kind() string { return "unsubscribed" }
 func (Gap) kind() string          { return "gap" }
 func (Published) kind() string    { return "published" }
+func (Replied) kind() string      { return "reply" }
 func (Acked) kind() string        { return "acked" }
 func (Authorized) kind() string   { return "authorized" }
 func (Error) kind() string        { return "error" }

@@ -83,6 +83,8 @@ var frames = []struct {
 	{"published", wire.Published{Ref: "p1", To: "topic:room-1", ID: id(1701, 3)}},
 	{"published as a duplicate", wire.Published{Ref: "p2", To: "topic:room-1", ID: id(1700, 0), Duplicate: true}},
 	{"published without ref", wire.Published{To: "topic:room-1", ID: id(1701, 3)}},
+	{"reply", wire.Replied{Ref: "c1", ID: "k1", Data: []byte(`{"n":1}`)}},
+	{"reply without data", wire.Replied{ID: "k1"}},
 	{"acked", wire.Acked{To: "topic:room-1", ID: id(1701, 3), Device: "phone-1"}},
 	{"authorized", wire.Authorized{Exp: 1700000060}},
 	{"authorized for ever", wire.Authorized{}},

@@ -131,6 +131,12 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Kicks/odd", everywhere, (*suite).kicksOdd},
 		{"Connections", everywhere, (*suite).connections},
 
+		{"Calls", everywhere, (*suite).calls},
+		{"Calls/full", everywhere, (*suite).callsFull},
+		{"Calls/dead", everywhere, (*suite).callsDead},
+		{"Calls/lost", everywhere, (*suite).callsLost},
+		{"Functions", everywhere, (*suite).functions},
+
 		{"Bus", everywhere, (*suite).bus},
 		{"Bus/cut", realOnly, (*suite).busCut},
 		{"Bus/restart", realOnly, (*suite).busRestart},

@@ -1,0 +1,356 @@
+package inproc_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sluice/gateway"
+	"sluice/worker"
+	"sluice/worker/functions"
+)
+
+// functionSecret signs what functions of the tests are sent.
+var functionKey = []byte("twenty-four bytes or more")
+
+// heard is what a function was called with.
+type heard struct {
+	ID, Type, Subject string
+	Data              struct {
+		Conn, Gateway, Device, Transport, Name, Cause string
+		Seq                                           int
+		State, Data                                   json.RawMessage
+	}
+	at time.Time
+}
+
+// function is an address that records what it is called with.
+type function struct {
+	t      testing.TB
+	server *httptest.Server
+	answer func(h heard) (status int, body string)
+
+	mu    sync.Mutex
+	calls []heard
+}
+
+func startFunction(t testing.TB, answer func(heard) (int, string)) *function {
+	f := &function{t: t, answer: answer}
+	f.server = httptest.NewServer(http.HandlerFunc(f.serve))
+	t.Cleanup(f.server.Close)
+	return f
+}
+
+func (f *function) serve(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	mac := hmac.New(sha256.New, functionKey)
+	fmt.Fprintf(mac, "%s.%s.%s", r.Header.Get("webhook-id"), r.Header.Get("webhook-timestamp"), body)
+	want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	var h heard
+	if err = firstError(err, json.Unmarshal(body, &h)); err != nil || r.Header.Get("webhook-signature") != want || h.ID != r.Header.Get("webhook-id") {
+		f.t.Errorf("a function got %q, signed %q, want %q: %v", body, r.Header.Get("webhook-signature"), want, err)
+	}
+	h.at = time.Now()
+	f.mu.Lock()
+	f.calls = append(f.calls, h)
+	f.mu.Unlock()
+	status, text := f.answer(h)
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text)
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// of are the calls of a type, by webhook-id once each, for a user.
+func (f *function) of(kind, user string) (calls []heard) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	seen := make(map[string]bool)
+	for _, h := range f.calls {
+		if h.Type == kind && h.Subject == "user:"+user && !seen[h.ID] {
+			seen[h.ID] = true
+			calls = append(calls, h)
+		}
+	}
+	return calls
+}
+
+// serves lets workers call the function for kinds of events.
+func (f *function) serves(kinds ...string) func(*worker.Config) {
+	return func(c *worker.Config) {
+		for i := range kinds {
+			kinds[i] += "=" + f.server.URL
+		}
+		c.Functions = functions.Config{
+			Functions: strings.Join(kinds, ","), Secret: "whsec_" + base64.StdEncoding.EncodeToString(functionKey),
+			Timeout: 5 * time.Second, RetryFor: time.Hour,
+		}
+	}
+}
+
+// takesCalls waits until a gateway knows what functions take.
+func (r *rig) takesCalls(c *client, name string) {
+	r.t.Helper()
+	n := 0
+	eventually(r.t, patience, "calls are taken", func() error {
+		n++
+		ref := fmt.Sprint("try", n)
+		c.send(msg{"type": "ping"}) // a good frame, since too many bad ones in a row end the connection
+		c.send(msg{"type": "call", "ref": ref, "name": name})
+		if f := c.wait("an answer", func(f frame) bool { return f.Ref == ref }); f.Type != "reply" {
+			return fmt.Errorf("%s: %s", f.Code, f.Message)
+		}
+		return nil
+	})
+}
+
+// TestCall asks functions: they answer, in order, with what they keep for the connection, and publish.
+func TestCall(t *testing.T) {
+	t.Parallel()
+	f := startFunction(t, func(h heard) (int, string) {
+		var n int
+		_ = json.Unmarshal(h.Data.State, &n)
+		return 200, fmt.Sprintf(`{"reply":{"n":%d,"data":%s},"state":%d,"publish":[{"to":"topic:log","data":%d}]}`, n, orNull(h.Data.Data), n+1, n)
+	})
+	r := newRig(t)
+	g := r.gateway()
+	r.worker(f.serves("call:chat.*"))
+	alice, bob := join(t, g, "alice", device("phone")), join(t, g, "bob", topics("log"))
+	r.takesCalls(alice, "chat.say")
+	first := len(f.of("sluice.call", "alice"))
+	for i := range 20 {
+		alice.send(msg{"type": "call", "ref": fmt.Sprint("c", i), "name": "chat.say", "data": msg{"i": i}, "id": fmt.Sprint("k", i)})
+	}
+	for i := range 20 {
+		reply := alice.wait("a reply", func(f frame) bool { return f.Ref == fmt.Sprint("c", i) })
+		if want := fmt.Sprintf(`{"n":%d,"data":{"i":%d}}`, first+i, i); reply.Type != "reply" || string(reply.Data) != want || reply.ID != fmt.Sprint("k", i) {
+			t.Fatalf("reply %d: %s %s %s, want %s", i, reply.Type, reply.ID, reply.Data, want)
+		}
+	}
+	for i, h := range f.of("sluice.call", "alice") {
+		if h.Data.Seq != i+1 || h.Data.Device != "phone" || h.Data.Name != "chat.say" || h.Data.Transport != "ws" || h.Data.Gateway != g.name {
+			t.Errorf("call %d: %+v", i, h)
+		}
+	}
+	bob.mustHave(patience, "topic:log", 0, first+20)
+	alice.send(msg{"type": "call", "ref": "other", "name": "other"})
+	if f := alice.wait("a refusal", func(f frame) bool { return f.Ref == "other" }); f.Code != "bad_request" {
+		t.Errorf("a call that no function takes: %+v", f)
+	}
+}
+
+func orNull(data json.RawMessage) string {
+	if len(data) == 0 {
+		return "null"
+	}
+	return string(data)
+}
+
+// TestCallFails tries functions that fail again, holds up only those behind, and gives up.
+func TestCallFails(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	failures := map[string]int{"again": 2}
+	f := startFunction(t, func(h heard) (int, string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if h.Data.Name == "gone" {
+			return 410, "no more"
+		}
+		if failures[h.Data.Name]--; failures[h.Data.Name] >= 0 {
+			return 503, "not now"
+		}
+		return 200, fmt.Sprintf(`{"reply":%q}`, h.Data.Name)
+	})
+	r := newRig(t)
+	g := r.gateway()
+	r.worker(f.serves("call"))
+	alice, bob := join(t, g, "alice"), join(t, g, "bob")
+	r.takesCalls(alice, "x")
+	for _, name := range []string{"again", "behind", "gone", "last"} {
+		alice.send(msg{"type": "call", "ref": name, "name": name})
+	}
+	bob.send(msg{"type": "call", "ref": "other", "name": "other"})
+	bob.wait("a reply for another user", func(f frame) bool { return f.Type == "reply" && f.Ref == "other" })
+	for _, name := range []string{"again", "behind", "last"} {
+		alice.wait("the reply of "+name, func(f frame) bool { return f.Type == "reply" && f.Ref == name })
+	}
+	if f := alice.wait("a refusal", func(f frame) bool { return f.Ref == "gone" }); f.Code != "unavailable" {
+		t.Errorf("a call whose function has gone: %+v", f)
+	}
+	var names []string
+	for _, h := range f.of("sluice.call", "alice") {
+		if h.Data.Name != "x" {
+			names = append(names, h.Data.Name)
+		}
+	}
+	if fmt.Sprint(names) != "[again behind gone last]" {
+		t.Errorf("the calls came as %v", names)
+	}
+	dead := r.rdb.XRange(ctx, "sluice:dead", "-", "+").Val()
+	if len(dead) != 1 || dead[0].Values["reason"] != "function_gone" || dead[0].Values["f:status"] != "410" || dead[0].Values["f:answer"] != "no more" {
+		t.Errorf("dead letters: %v", dead)
+	}
+}
+
+// TestConnectedAndDisconnected tells functions of each connection's begin and end, once, however it ends.
+func TestConnectedAndDisconnected(t *testing.T) {
+	t.Parallel()
+	f := startFunction(t, func(heard) (int, string) { return 204, "" })
+	r := newRig(t)
+	r.cfg.SessionTTL = 6 * time.Second
+	quick := func(c *gateway.Config) { c.PingInterval = 2 * time.Second }
+	g1, g2 := r.gateway(quick), r.gateway(quick)
+	w := r.worker(f.serves("call", "connected", "disconnected"))
+	probe := join(t, g1, "probe")
+	r.takesCalls(probe, "x")
+	probe = join(t, g2, "probe")
+	r.takesCalls(probe, "x")
+
+	left, killed, lost := join(t, g1, "left"), join(t, g1, "killed"), join(t, g2, "lost")
+	for _, c := range []string{"left", "killed", "lost"} {
+		eventually(t, patience, "connected", func() error {
+			if calls := f.of("sluice.connected", c); len(calls) != 1 || calls[0].Data.Seq != 1 {
+				return fmt.Errorf("%s: %+v", c, calls)
+			}
+			return nil
+		})
+	}
+	w.stop() // what ends meanwhile is told later
+	left.leave()
+	killed.kill()
+	g2.crash()
+	r.worker(f.serves("call", "connected", "disconnected"))
+	for name, cause := range map[string]string{"left": "closed", "killed": "closed", "lost": "lost"} {
+		eventually(t, patience, "disconnected", func() error {
+			if calls := f.of("sluice.disconnected", name); len(calls) != 1 || calls[0].Data.Cause != cause || calls[0].Data.Seq != 2 {
+				return fmt.Errorf("%s: %+v", name, calls)
+			}
+			return nil
+		})
+	}
+	_ = lost
+	if n := len(f.of("sluice.connected", "lost")); n != 1 {
+		t.Errorf("connected came %d times", n)
+	}
+}
+
+// TestEndOfALostConnectionCounts: a gateway that cannot reach Redis for longer than its sessions live finds that functions
+// have heard of the ends of its connections, and sends these away. Who comes back is another connection.
+func TestEndOfALostConnectionCounts(t *testing.T) {
+	t.Parallel()
+	f := startFunction(t, func(heard) (int, string) { return 200, "" })
+	r := newRig(t)
+	r.cfg.SessionTTL = 6 * time.Second
+	g := r.gateway(func(c *gateway.Config) { c.PingInterval = 2 * time.Second })
+	r.worker(f.serves("call", "connected", "disconnected"))
+	probe := join(t, g, "probe")
+	r.takesCalls(probe, "x")
+	alice := join(t, g, "alice")
+	came := func(kind string, n int, cause string) {
+		t.Helper()
+		eventually(t, patience, kind, func() error {
+			calls := f.of(kind, "alice")
+			if len(calls) != n || calls[n-1].Data.Cause != cause {
+				return fmt.Errorf("%+v", calls)
+			}
+			return nil
+		})
+	}
+	came("sluice.connected", 1, "")
+	g.via.freeze()
+	came("sluice.disconnected", 1, "lost")
+	g.via.thaw()
+	alice.mustClose(patience, 1012)
+	again := join(t, g, "alice")
+	came("sluice.connected", 2, "")
+	again.leave()
+	came("sluice.disconnected", 2, "closed")
+}
+
+// callOwners says how many partitions' calls each worker owns.
+func (r *rig) callOwners() map[string]int {
+	owned := make(map[string]int)
+	for p := range r.cfg.Partitions {
+		if owner := r.rdb.Get(ctx, r.keyOf(p, "calls-lease")).Val(); owner != "" {
+			owned[owner]++
+		}
+	}
+	return owned
+}
+
+// TestCallsAreShared: workers that call functions share the partitions' calls, and the calls of a connection stay in order
+// when they come and go. Who has no functions has no share.
+func TestCallsAreShared(t *testing.T) {
+	t.Parallel()
+	f := startFunction(t, func(h heard) (int, string) { return 200, `{"reply":1}` })
+	r := newRig(t)
+	g := r.gateway()
+	r.worker() // without functions
+	w1 := r.worker(f.serves("call"))
+	shared := func(want ...string) {
+		t.Helper()
+		eventually(t, patience, "calls are shared", func() error {
+			owned := r.callOwners()
+			for _, name := range want {
+				if owned[name] != r.cfg.Partitions/len(want) {
+					return fmt.Errorf("%v, want equal shares of %v", owned, want)
+				}
+			}
+			return nil
+		})
+	}
+	shared(w1.name)
+	var clients []*client
+	for i := range 8 {
+		clients = append(clients, join(t, g, fmt.Sprint("user", i)))
+	}
+	r.takesCalls(clients[0], "x")
+	asked := 0
+	ask := func() {
+		for range 20 {
+			asked++
+			for _, c := range clients {
+				c.send(msg{"type": "call", "ref": fmt.Sprint(asked), "name": "n", "id": fmt.Sprint(asked)})
+			}
+		}
+	}
+	ask()
+	w2 := r.worker(f.serves("call"))
+	shared(w1.name, w2.name)
+	ask()
+	w1.stop()
+	ask()
+	shared(w2.name)
+	for i, c := range clients {
+		for n := 1; n <= asked; n++ {
+			c.wait("a reply", func(f frame) bool { return f.Type == "reply" && f.Ref == fmt.Sprint(n) })
+		}
+		seq := 0
+		for _, h := range f.of("sluice.call", fmt.Sprint("user", i)) {
+			if h.Data.Seq != seq+1 {
+				t.Fatalf("user %d: after %d came %d", i, seq, h.Data.Seq)
+			}
+			seq = h.Data.Seq
+		}
+		if seq < asked {
+			t.Errorf("user %d: %d calls came, want %d", i, seq, asked)
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package storetest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"sluice/shared/store"
+	"sluice/shared/wire"
+)
+
+// calls: the events of a connection for functions are counted; its begin and its end are told once, and nothing behind it.
+func (x *suite) calls(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	user := targetIn(0, 0)[len("topic:"):]
+	p := s.Partition(wire.UserTarget(user))
+	of := func(kind string) wire.Call {
+		c := wire.Call{Kind: kind, ID: kind, User: user, Conn: "c1", Server: "g", Transport: "ws", Device: "d"}
+		if kind == wire.CallKind {
+			c.Name = "n"
+		}
+		if kind == wire.DisconnectedKind {
+			c.Cause = wire.CauseClosed
+		}
+		return c
+	}
+	add := func(of store.CallOf, c wire.Call, silent, begun bool) bool {
+		t.Helper()
+		one := &store.Calling{Of: of, Call: c, Silent: silent, Begun: begun}
+		s.AddCalls(ctx, []*store.Calling{one})
+		must(t, one.Err)
+		return one.Done
+	}
+	connected, call, disconnected := of(wire.ConnectedKind), of(wire.CallKind), of(wire.DisconnectedKind)
+	want(t, "an end before the begin", add(store.CallEnd, disconnected, false, false), false)
+	want(t, "a call before the begin", add(store.CallEvent, call, false, true), false)
+	want(t, "begin", add(store.CallBegin, connected, false, false), true)
+	want(t, "begin again", add(store.CallBegin, connected, false, false), false)
+	want(t, "call", add(store.CallEvent, call, false, true), true)
+	ended := func() []bool {
+		t.Helper()
+		list, err := s.Ended(ctx, user, []string{"c1", "c2"})
+		must(t, err)
+		return list
+	}
+	want(t, "ended", ended(), []bool{false, true})
+	want(t, "end", add(store.CallEnd, disconnected, false, false), true)
+	want(t, "end again", add(store.CallEnd, disconnected, false, false), false)
+	want(t, "call after the end", add(store.CallEvent, call, false, true), false)
+	want(t, "ended", ended(), []bool{true, true})
+	want(t, "begin after the end", add(store.CallBegin, connected, false, false), false)
+
+	a := x.own(t, s, "a", s.CallsOf(p))
+	entries := a.next()
+	got := make([]string, 0, 3)
+	for _, e := range entries {
+		c, ok := wire.ParseCall(e.Fields)
+		got = append(got, fmt.Sprint(c.Kind, " ", c.Seq, " ", ok, " ", e.Partition == s.CallsOf(p)))
+	}
+	want(t, "events", got, []string{"connected 1 true true", "call 2 true true", "disconnected 3 true true"})
+
+	finish := func(i int, change store.StateChange) bool {
+		t.Helper()
+		first, err := s.FinishCall(ctx, p, entries[i].ID, &call, change)
+		must(t, err)
+		return first
+	}
+	state := func(i int) string {
+		t.Helper()
+		text, there, err := s.CallState(ctx, p, entries[i].ID, &call)
+		must(t, err)
+		return fmt.Sprint(text, " ", there)
+	}
+	want(t, "state at first", state(0), " true")
+	want(t, "finish", finish(0, store.StateChange{Set: "1"}), true)
+	want(t, "finish again", finish(0, store.StateChange{Set: "2"}), false)
+	want(t, "state of what is finished", state(0), "1 false")
+	want(t, "finish", finish(1, store.StateChange{}), true)
+	want(t, "state kept", state(2), "1 true")
+	want(t, "finish", finish(2, store.StateChange{Drop: true}), true)
+	want(t, "state dropped", state(2), " false")
+	want(t, "what is known of connections", x.Client.Exists(ctx, Key(p, "calling:"+wire.UserTarget(user))).Val(), 0)
+	want(t, "connections that are watched", x.Client.Exists(ctx, Key(p, "watched")).Val(), 0)
+	_, err := a.commit(nil, ackOf(s.CallsOf(p), idsOf(entries)...))
+	must(t, err)
+
+	// What no function wants to hear is noted all the same.
+	want(t, "silent begin", add(store.CallBegin, connected, true, false), true)
+	want(t, "call", add(store.CallEvent, call, false, true), true)
+	want(t, "silent end", add(store.CallEnd, disconnected, true, false), true)
+	entries = a.next()
+	want(t, "entries", len(entries), 1)
+	want(t, "a call that waits is counted", x.Client.HGetAll(ctx, Key(p, "calling:"+wire.UserTarget(user))).Val(), map[string]string{" waiting": "1"})
+	want(t, "finish", finish(0, store.StateChange{Set: "1"}), true)
+	want(t, "what is known of connections", x.Client.Exists(ctx, Key(p, "calling:"+wire.UserTarget(user))).Val(), 0)
+
+	must(t, s.AddDue(ctx, p, wire.Due{Of: id(7, 1), Tries: 3, Since: 9}))
+	due := a.next()
+	c, ok := wire.ParseCall(due[0].Fields)
+	want(t, "due", ok && *c.Due == wire.Due{Of: id(7, 1), Tries: 3, Since: 9}, true)
+}
+
+// calls full: only so many calls of one user wait.
+func (x *suite) callsFull(t *testing.T) {
+	const most = 256
+	ctx, s := t.Context(), x.open(t, nil)
+	user, other := targetIn(0, 0)[len("topic:"):], targetIn(0, 1)[len("topic:"):]
+	p := s.Partition(wire.UserTarget(user))
+	of := func(user string) *store.Calling {
+		return &store.Calling{Of: store.CallEvent, Call: wire.Call{
+			Kind: wire.CallKind, ID: "id", User: user, Conn: "c-" + user, Server: "g", Transport: "ws", Name: "n",
+		}}
+	}
+	var list []*store.Calling
+	for range most + 1 {
+		list = append(list, of(user))
+	}
+	list = append(list, of(other))
+	s.AddCalls(ctx, list)
+	for i, one := range list {
+		must(t, one.Err)
+		want(t, fmt.Sprintf("call %d: done and full", i), []bool{one.Done, one.Full}, []bool{i != most, i == most})
+	}
+	first := x.Client.XRange(ctx, Key(p, "calls"), "-", "+").Val()[0].ID
+	at, err := wire.ParseID(first)
+	must(t, err)
+	for range 2 { // the second time does nothing
+		_, err = s.FinishCall(ctx, p, at, &list[0].Call, store.StateChange{})
+		must(t, err)
+	}
+	again := []*store.Calling{of(user), of(user)}
+	s.AddCalls(ctx, again)
+	want(t, "after one is finished", []bool{again[0].Full, again[1].Full}, []bool{false, true})
+	all, err := s.CallBacklogs(ctx)
+	must(t, err)
+	var waits int64
+	for _, b := range all {
+		waits += b.Lag
+	}
+	want(t, "backlog", []int64{int64(len(all)), waits, int64(all[p].Partition)}, []int64{16, most + 1, int64(s.CallsOf(p))})
+}
+
+// calls dead: a dead letter goes back with all that it was.
+func (x *suite) callsDead(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	call := wire.Call{Kind: wire.CallKind, ID: "call:u k", User: "u", Conn: "c", Server: "g", Transport: "ws", Device: "d", Seq: 7,
+		Trace: "00-1", Ref: "r", Name: "n", Data: `{"a":1}`}
+	fields := map[string]any{"to": "user:u", "status": "503", "answer": "not now"}
+	f := call.Fields()
+	for i := 0; i < len(f); i += 2 {
+		fields[f[i]] = f[i+1]
+	}
+	must(t, s.Bury(ctx, []store.DeadLetter{letter(s.CallsOf(2), id(1, 1), "function_failed", fields)}))
+	all, err := s.DeadLetters(ctx, "", 10)
+	must(t, err)
+	want(t, "stream", all[0].Stream, Key(2, "calls"))
+	want(t, "status", all[0].Fields["status"], "503")
+	must(t, s.Requeue(ctx, all[0].ID))
+	back := x.Client.XRange(ctx, Key(2, "calls"), "-", "+").Val()
+	want(t, "entries", len(back), 1)
+	got, ok := wire.ParseCall(back[0].Values)
+	want(t, "call", ok && got == call, true)
+	want(t, "fields", len(back[0].Values), len(f)/2)
+}
+
+// calls lost: a connection whose session has ended, and whose gateway has not said so, is found.
+func (x *suite) callsLost(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, func(c *store.Config) { c.SessionTTL = time.Second })
+	user := targetIn(0, 0)[len("topic:"):]
+	target := wire.UserTarget(user)
+	p := s.Partition(target)
+	var list []*store.Calling
+	for _, conn := range []string{"lives", "lost", "left"} {
+		list = append(list, &store.Calling{Of: store.CallBegin, Call: wire.Call{
+			Kind: wire.ConnectedKind, ID: conn, User: user, Conn: conn, Server: "g", Transport: "sse",
+		}})
+	}
+	list = append(list, &store.Calling{Of: store.CallEnd, Silent: true, Call: list[2].Call})
+	s.AddCalls(ctx, list)
+	for _, one := range list {
+		want(t, "done", one.Done && one.Err == nil, true)
+	}
+	Eventually(t, func() error {
+		_, err := s.Register(ctx, "g", s.NowMs()+60_000, []store.Session{{Target: target, Field: "lives"}})
+		must(t, err)
+		lost, _, err := s.Lost(ctx, p, 10)
+		if err != nil || len(lost) == 0 {
+			return fmt.Errorf("none is lost: %w", err)
+		}
+		want(t, "lost", lost, []wire.Call{{User: user, Conn: "lost", Server: "g", Transport: "sse"}})
+		return nil
+	})
+	lost, looked, err := s.Lost(ctx, p, 10)
+	must(t, err)
+	want(t, "lost, until that is told", fmt.Sprint(len(lost), looked), "1 1")
+}
+
+// functions: what they take is what was said last.
+func (x *suite) functions(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	for _, kinds := range [][]string{{}, {"call:a.*", "connected"}, {"call"}, {}} {
+		must(t, s.SetFunctions(ctx, kinds))
+		got, err := s.Functions(ctx)
+		must(t, err)
+		want(t, "kinds", got, kinds)
+	}
+}

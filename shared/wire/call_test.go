@@ -1,0 +1,81 @@
+package wire_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"sluice/shared/wire"
+)
+
+func callFields(c *wire.Call) map[string]any {
+	fields := make(map[string]any)
+	all := c.Fields()
+	for i := 0; i < len(all); i += 2 {
+		fields[all[i]] = all[i+1]
+	}
+	return fields
+}
+
+var goodCalls = []wire.Call{
+	{Kind: wire.ConnectedKind, ID: wire.ConnectedID("c1"), User: "alice", Conn: "c1", Server: "g1", Device: "phone", Transport: "ws", Seq: 1},
+	{Kind: wire.CallKind, ID: wire.CallID("alice", "k 1"), User: "alice", Conn: "c1", Server: "g1", Transport: "sse", Seq: 2, Ref: "é", Name: "chat.say", Data: `{"a":1}`, Trace: "00-1"},
+	{Kind: wire.CallKind, ID: "x", User: "a:b@c", Conn: "c1", Server: "g1", Seq: 1 << 52, Name: "n"},
+	{Kind: wire.DisconnectedKind, ID: wire.DisconnectedID("c1"), User: "alice", Conn: "c1", Server: "g1", Transport: "ws", Seq: 3, Cause: wire.CauseLost},
+	{Due: &wire.Due{Of: wire.ID{Ms: 5, Seq: 1}, Tries: 3, Since: 17}},
+}
+
+// What functions are to hear is the same from the gateway to the worker.
+func TestCall(t *testing.T) {
+	t.Parallel()
+	for i := range goodCalls {
+		if got, ok := wire.ParseCall(callFields(&goodCalls[i])); !ok || !reflect.DeepEqual(got, goodCalls[i]) {
+			t.Errorf("got %+v, %v, want %+v", got, ok, goodCalls[i])
+		}
+	}
+	for name, spoil := range map[string]func(map[string]any){
+		"no kind":                func(f map[string]any) { delete(f, "kind") },
+		"another kind":           func(f map[string]any) { f["kind"] = "offline" },
+		"no id":                  func(f map[string]any) { delete(f, "id") },
+		"a long id":              func(f map[string]any) { f["id"] = strings.Repeat("x", 500) },
+		"no user":                func(f map[string]any) { delete(f, "user") },
+		"a user with a space":    func(f map[string]any) { f["user"] = "a b" },
+		"a device with a space":  func(f map[string]any) { f["device"] = "a b" },
+		"a number that is none":  func(f map[string]any) { f["seq"] = "-1" },
+		"a number beyond others": func(f map[string]any) { f["seq"] = "9007199254740993" },
+		"no name":                func(f map[string]any) { delete(f, "name") },
+		"a long name":            func(f map[string]any) { f["name"] = strings.Repeat("x", wire.MaxCallName+1) },
+		"data that is no JSON":   func(f map[string]any) { f["data"] = "{" },
+		"data that is no text":   func(f map[string]any) { f["data"] = "\"\xff\"" },
+	} {
+		fields := callFields(&goodCalls[1])
+		if spoil(fields); fields != nil {
+			if got, ok := wire.ParseCall(fields); ok {
+				t.Errorf("%s: taken as %+v", name, got)
+			}
+		}
+	}
+	if wire.CallKey(wire.CallID("alice", "k 1")) != "k 1" {
+		t.Error("the key of a call's id is not the one it was made of")
+	}
+}
+
+func FuzzParseCall(f *testing.F) {
+	for i := range goodCalls {
+		fields := callFields(&goodCalls[i])
+		get := func(name string) string { s, _ := fields[name].(string); return s }
+		f.Add(get("kind"), get("id"), get("user"), get("seq"), get("name"), get("data"), get("of"), get("tries"))
+	}
+	f.Fuzz(func(t *testing.T, kind, id, user, seq, name, data, of, tries string) {
+		c, ok := wire.ParseCall(map[string]any{
+			"kind": kind, "id": id, "user": user, "seq": seq, "name": name, "data": data, "conn": "c", "server": "g", "cause": wire.CauseClosed,
+			"of": of, "tries": tries, "since": "1",
+		})
+		if !ok {
+			return
+		}
+		if again, ok := wire.ParseCall(callFields(&c)); !ok || again.Seq != c.Seq || again.ID != c.ID || again.Name != c.Name || again.Data != c.Data {
+			t.Errorf("got %+v, %v, want %+v", again, ok, c)
+		}
+	})
+}

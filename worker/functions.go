@@ -1,0 +1,255 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"sluice/shared/ops"
+	"sluice/shared/store"
+	"sluice/shared/wire"
+	"sluice/worker/functions"
+)
+
+// functionsRole calls functions with what happens on connections. The calls of a partition are a stream of their own, under
+// reigns of their own: so the events of one connection come one after the other, and those of others beside them.
+var functionsRole = role{name: "functions", tasks: []*taskType{functionDue}, parts: functionParts}
+
+func functionParts(w *Worker) (parts []part, err error) {
+	if !w.functions.Enabled() {
+		return nil, nil
+	}
+	caller, err := functions.NewCaller(&w.functions, w.store.Config().Prefix)
+	if err != nil {
+		return nil, err
+	}
+	parts = append(parts, partFunc(w.tellFunctions))
+	for _, set := range w.together() {
+		conn, err := w.store.NewLane(false)
+		if err != nil {
+			return nil, fmt.Errorf("cannot make a lane: %w", err)
+		}
+		of := make([]int, len(set))
+		for i, p := range set {
+			of[i] = w.store.CallsOf(p)
+		}
+		c := newCalls(w, caller)
+		l := newLane(w, conn, of, w.callShare, c)
+		parts = append(parts, partFunc(func(ctx context.Context) error {
+			defer c.wait()
+			return l.run(ctx)
+		}))
+	}
+	return parts, nil
+}
+
+// tellFunctions says what the functions take, again before that is forgotten, and when Redis has lost it. Of workers that say different things the
+// one that started last counts.
+func (w *Worker) tellFunctions(ctx context.Context) error {
+	kinds := w.functions.Kinds()
+	var said time.Time
+	for ; ctx.Err() == nil; ops.Pause(ctx, time.Second) {
+		there, err := w.store.Functions(ctx)
+		mine := slices.Equal(there, kinds)
+		due := said.IsZero() || len(there) == 0 || mine && time.Since(said) > store.FunctionsTTL/8
+		if err == nil && due {
+			err = w.store.SetFunctions(ctx, kinds)
+		}
+		if err == nil && due {
+			said = time.Now()
+		}
+	}
+	return nil
+}
+
+const (
+	// callsHeld bounds the events that a worker has read and not finished, in bytes: beyond it nothing is read, until
+	// functions have answered.
+	callsHeld = 64 << 20
+	// lostAtOnce is how many connections of a partition are looked for in a second.
+	lostAtOnce = 1000
+	// callRetry is the pause after a failure of Redis.
+	callRetry = 200 * time.Millisecond
+)
+
+// calls is the work of the lane of functions: it hands each event to the line of its connection, and acknowledges what the
+// lines have finished.
+type calls struct {
+	w      *Worker
+	caller *functions.Caller
+	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	lines    map[lineKey]*line
+	waiting  map[eventKey]*line // for a task to say that their first events are due
+	reigns   map[int]*callReign
+	finished []store.Entry
+	held     int // events read and not finished
+	bytes    int // of them
+}
+
+// callReign is a reign over a partition's calls.
+type callReign struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	seen   wire.ID // events up to here may have been tried by an earlier owner
+}
+
+func newCalls(w *Worker, caller *functions.Caller) *calls {
+	return &calls{w: w, caller: caller, lines: make(map[lineKey]*line), waiting: make(map[eventKey]*line), reigns: make(map[int]*callReign)}
+}
+
+func (c *calls) begin(_ context.Context, r store.Reign) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ctx, cancel := context.WithCancel(context.Background())
+	c.reigns[r.Partition] = &callReign{ctx, cancel, r.Seen}
+	return nil
+}
+
+// end forgets a partition. What is under way is given up; the next owner does it again.
+func (c *calls) end(partition int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.reigns[partition]; r != nil {
+		r.cancel()
+		delete(c.reigns, partition)
+	}
+	for key, l := range c.lines {
+		if key.partition == partition {
+			for _, e := range l.events {
+				c.held, c.bytes = c.held-1, c.bytes-e.Size()
+			}
+			delete(c.waiting, eventKey{partition, l.events[0].ID})
+			delete(c.lines, key)
+		}
+	}
+	c.finished = slices.DeleteFunc(c.finished, func(e store.Entry) bool {
+		if e.Partition != partition {
+			return false
+		}
+		c.held--
+		return true
+	})
+}
+
+func (c *calls) wait() {
+	c.wg.Wait()
+	c.caller.Close()
+}
+
+func (c *calls) full() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bytes > callsHeld
+}
+
+func (c *calls) holds() (some, due bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held > 0, len(c.finished) > 0
+}
+
+// process hands out what was read, and takes what is finished.
+func (c *calls) process(ctx context.Context, _ *store.Lane, entries []store.Entry) (_ []store.Outgoing, done []store.Entry, err error) {
+	var letters []store.DeadLetter
+	parsed := make([]*callEvent, 0, len(entries))
+	for _, e := range entries {
+		call, ok := wire.ParseCall(e.Fields)
+		if !ok {
+			letters = append(letters, store.DeadLetter{Entry: e, Reason: wire.ReasonCall})
+			done = append(done, e)
+			continue
+		}
+		parsed = append(parsed, &callEvent{Entry: e, call: call})
+	}
+	if len(letters) > 0 {
+		if err := c.w.store.Bury(ctx, letters); err != nil {
+			return nil, nil, err
+		}
+		c.w.buried(letters)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range parsed {
+		if e.call.Due != nil {
+			c.due(e)
+			done = append(done, e.Entry)
+			continue
+		}
+		c.add(e)
+	}
+	done = append(done, c.finished...)
+	c.held -= len(c.finished)
+	c.finished = nil
+	slices.SortFunc(done, func(a, b store.Entry) int {
+		switch {
+		case a.Partition != b.Partition:
+			return a.Partition - b.Partition
+		case a.ID.Less(b.ID):
+			return -1
+		}
+		return 1
+	})
+	return nil, done, nil
+}
+
+// refuse finishes a call that nobody answers.
+func (c *calls) refuse(ctx context.Context, p int, e *callEvent, code, _ string) error {
+	if e.call.Kind == wire.CallKind {
+		if err := c.order(ctx, e, wire.Order{What: wire.OrderFail, Text: code}); err != nil {
+			return err
+		}
+	}
+	return c.finish(ctx, p, e, store.StateChange{})
+}
+
+func (c *calls) finish(ctx context.Context, p int, e *callEvent, state store.StateChange) error {
+	if e.call.Kind == wire.DisconnectedKind {
+		state = store.StateChange{Drop: true}
+	}
+	_, err := c.w.store.FinishCall(ctx, p, e.ID, &e.call, state)
+	return err
+}
+
+// order tells the connection's gateway what the function wants. It may be lost, as all that is told so.
+func (c *calls) order(ctx context.Context, e *callEvent, orders ...wire.Order) error {
+	for i := range orders {
+		orders[i].Conn, orders[i].Ref, orders[i].ID = e.call.Conn, e.call.Ref, e.call.ID
+	}
+	return c.w.store.Send(ctx, []store.Outgoing{{Server: e.call.Server, Payload: wire.AppendOrders(nil, orders)}})
+}
+
+func (c *calls) count(e *callEvent, outcome string, took time.Duration) {
+	c.w.metrics.functions.WithLabelValues(e.call.Kind, outcome).Inc()
+	if took > 0 {
+		c.w.metrics.functionTime.WithLabelValues(e.call.Kind, outcome).Observe(took.Seconds())
+	}
+}
+
+// upkeep looks for connections whose gateways have died, and tells their ends.
+func (c *calls) upkeep(ctx context.Context) []store.Outgoing {
+	c.mu.Lock()
+	var partitions []int
+	for p := range c.reigns {
+		partitions = append(partitions, p-c.w.store.Config().Partitions)
+	}
+	c.mu.Unlock()
+	for _, p := range partitions {
+		lost, _, err := c.w.store.Lost(ctx, p, lostAtOnce)
+		if err != nil {
+			c.w.log.Debug("cannot look for connections that were lost", "err", err)
+			return nil
+		}
+		silent := !c.caller.Takes(&wire.Call{Kind: wire.DisconnectedKind})
+		list := make([]*store.Calling, len(lost))
+		for i, x := range lost {
+			x.Kind, x.ID, x.Cause = wire.DisconnectedKind, wire.DisconnectedID(x.Conn), wire.CauseLost
+			list[i] = &store.Calling{Of: store.CallEnd, Call: x, Silent: silent}
+		}
+		c.w.store.AddCalls(ctx, list)
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package functions
+
+import (
+	"encoding/json"
+	"time"
+
+	"sluice/shared/wire"
+)
+
+// cloudEvent is what a function gets: a CloudEvent 1.0 in its structured form.
+type cloudEvent struct {
+	SpecVersion string    `json:"specversion"`
+	ID          string    `json:"id"`
+	Source      string    `json:"source"`
+	Type        string    `json:"type"`
+	Subject     string    `json:"subject"`
+	Time        string    `json:"time"`
+	Trace       string    `json:"traceparent,omitempty"` // CloudEvents' extension for distributed tracing
+	ContentType string    `json:"datacontenttype"`
+	Data        eventData `json:"data"`
+}
+
+// eventData is what is known of the connection, and what the kind adds.
+type eventData struct {
+	Conn      string          `json:"conn"`
+	Gateway   string          `json:"gateway"`
+	Device    string          `json:"device,omitempty"`
+	Transport string          `json:"transport,omitempty"`
+	Seq       uint64          `json:"seq"`
+	State     json.RawMessage `json:"state"` // null: none was set
+
+	Name  string          `json:"name,omitempty"`
+	Data  json.RawMessage `json:"data,omitempty"`
+	Cause string          `json:"cause,omitempty"`
+}
+
+const (
+	typePrefix  = "sluice."
+	contentType = "application/cloudevents+json"
+)
+
+// render is an event's body. at is when it was appended.
+func render(source string, c *wire.Call, state string, at time.Time) ([]byte, error) {
+	e := cloudEvent{
+		SpecVersion: "1.0", ID: c.ID, Source: source, Type: typePrefix + c.Kind, Subject: wire.UserTarget(c.User),
+		Time: at.UTC().Format("2006-01-02T15:04:05.000Z"), Trace: c.Trace, ContentType: "application/json",
+		Data: eventData{
+			Conn: c.Conn, Gateway: c.Server, Device: c.Device, Transport: c.Transport, Seq: c.Seq, State: json.RawMessage("null"),
+			Name: c.Name, Data: json.RawMessage(c.Data), Cause: c.Cause,
+		},
+	}
+	if state != "" {
+		e.Data.State = json.RawMessage(state)
+	}
+	return json.Marshal(e)
+}

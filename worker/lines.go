@@ -1,0 +1,166 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"sluice/shared/ops"
+	"sluice/shared/store"
+	"sluice/shared/wire"
+	"sluice/worker/functions"
+)
+
+type lineKey struct {
+	partition int // of the calls
+	conn      string
+}
+
+// eventKey names an event.
+type eventKey struct {
+	partition int
+	id        wire.ID
+}
+
+// line are the events of one connection, the first of them under way or waiting to be tried again.
+type line struct {
+	key    lineKey
+	reign  *callReign
+	events []*callEvent // guarded by calls.mu
+}
+
+// callEvent is one event.
+type callEvent struct {
+	store.Entry
+	call  wire.Call
+	tried bool // maybe, by an earlier owner
+	tries int  // that have failed
+	since uint64
+}
+
+// add puts an event at the end of its line. c.mu is held.
+func (c *calls) add(e *callEvent) {
+	r := c.reigns[e.Partition]
+	if r == nil {
+		return // the reign is over; the next one reads it again
+	}
+	e.tried = !r.seen.Less(e.ID)
+	key := lineKey{e.Partition, e.call.Conn}
+	c.held, c.bytes = c.held+1, c.bytes+e.Size()
+	if l := c.lines[key]; l != nil {
+		l.events = append(l.events, e)
+		return
+	}
+	l := &line{key: key, reign: r, events: []*callEvent{e}}
+	c.lines[key] = l
+	c.start(l)
+}
+
+// due lets an event be tried again for which a line waits. c.mu is held.
+func (c *calls) due(e *callEvent) {
+	key := eventKey{e.Partition, e.call.Due.Of}
+	l := c.waiting[key]
+	if l == nil { // it is finished, or under way
+		return
+	}
+	delete(c.waiting, key)
+	first := l.events[0]
+	first.tries, first.since, first.tried = e.call.Due.Tries, e.call.Due.Since, false
+	c.start(l)
+}
+
+// start works on a line from its first event on. c.mu is held.
+func (c *calls) start(l *line) {
+	first := l.events[0]
+	c.wg.Go(func() {
+		for e := first; e != nil; e = c.next(l, e) {
+			if !c.do(l, e) {
+				return
+			}
+		}
+	})
+}
+
+// next takes the first event of a line off, and gives the one behind it; nil: there is none, or the reign is over.
+func (c *calls) next(l *line, done *callEvent) *callEvent {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lines[l.key] != l {
+		return nil
+	}
+	l.events = l.events[1:]
+	c.finished = append(c.finished, done.Entry)
+	c.bytes -= done.Size()
+	if len(l.events) == 0 {
+		delete(c.lines, l.key)
+		return nil
+	}
+	return l.events[0]
+}
+
+// do works on the first event of a line until it is finished: true; false: it waits for a task, or the reign is over.
+func (c *calls) do(l *line, e *callEvent) bool {
+	ctx, failing := l.reign.ctx, false
+	for ctx.Err() == nil {
+		done, err := c.try(ctx, l, e)
+		if err == nil {
+			return done
+		}
+		if !failing && ctx.Err() == nil {
+			c.w.log.Warn("cannot work on an event for functions; retrying", "id", e.call.ID, "user", e.call.User, "err", err)
+		}
+		failing = true
+		ops.Pause(ctx, callRetry)
+	}
+	return false
+}
+
+// try makes one attempt, and does what follows from it. An error is one of Redis: all of it may be done again.
+func (c *calls) try(ctx context.Context, l *line, e *callEvent) (done bool, err error) {
+	p := l.key.partition - c.w.store.Config().Partitions
+	if e.tried {
+		c.await(l, e)
+		alive, err := c.w.tasks.alive(functionDue, dueID(p, e.ID))
+		if alive && err == nil || !c.resume(l, e) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	state, there, err := c.w.store.CallState(ctx, p, e.ID, &e.call)
+	if err != nil || !there { // somebody has finished it
+		return !there, err
+	}
+	out, err := c.caller.Attempt(ctx, &e.call, state, time.UnixMilli(int64(e.ID.Ms)))
+	switch {
+	case errors.Is(err, functions.ErrNoFunction):
+		c.count(e, "no_function", 0)
+		return true, c.refuse(ctx, p, e, wire.CodeBadRequest, "there is no function for this call")
+	case err != nil:
+		return false, err
+	case out.Answer != nil:
+		c.count(e, "done", out.Took)
+		return true, c.effect(ctx, p, e, out.Answer)
+	}
+	return c.failed(ctx, l, p, e, out)
+}
+
+// await lets a line wait for a task. From here on another goroutine may work on it.
+func (c *calls) await(l *line, e *callEvent) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lines[l.key] == l {
+		c.waiting[eventKey{l.key.partition, e.ID}] = l
+	}
+}
+
+// resume ends that. false: it was due meanwhile, or the reign is over.
+func (c *calls) resume(l *line, e *callEvent) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := eventKey{l.key.partition, e.ID}
+	waited := c.waiting[key] == l
+	delete(c.waiting, key)
+	return waited
+}
