@@ -121,13 +121,22 @@ func (w *waker) lives(ctx context.Context, kind store.Kind) (bool, error) {
 	return len(live) > 0, err
 }
 
-// leftBehind reports whether something waits that is no event: acks, and reports about slow clients. Workers that own no
-// partitions look after these.
+// leftBehind reports whether something waits that is no event: acks, and reports about slow clients, which workers that own no
+// partitions look after, and calls, which those do that call functions.
 func (w *waker) leftBehind(ctx context.Context) (bool, error) {
-	if lives, err := w.lives(ctx, store.Helpers); err != nil || lives {
-		return false, err
+	for kind, work := range map[store.Kind][]store.Work{store.Helpers: {store.Acks, store.SlowReports}, store.Callers: {store.Calls}} {
+		lives, err := w.lives(ctx, kind)
+		if err != nil {
+			return false, err
+		}
+		if lives {
+			continue
+		}
+		if waits, err := w.store.Waits(ctx, work...); err != nil || waits {
+			return waits, err
+		}
 	}
-	return w.store.Waits(ctx, store.Acks, store.SlowReports)
+	return false, nil
 }
 
 // ask sends the request: an event (CloudEvents 1.0) that says no more than that it is time.

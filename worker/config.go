@@ -38,7 +38,10 @@ type AckConfig struct {
 
 // Validate says whether the roles are known.
 func (c *Config) Validate() error {
-	_, err := chosen(c.Roles)
+	roles, err := chosen(c.Roles)
+	if len(roles) == 1 && roles[0].name == functionsRole.name && !c.Functions.Enabled() {
+		err = errors.New("SLUICE_ROLES is functions alone, and SLUICE_FUNCTIONS names none: there is nothing to do")
+	}
 	return errors.Join(err, c.Functions.Validate())
 }
 

@@ -15,12 +15,9 @@ import (
 
 // functionsRole calls functions with what happens on connections. The calls of a partition are a stream of their own, under
 // reigns of their own: so the events of one connection come one after the other, and those of others beside them.
-var functionsRole = role{name: "functions", tasks: []*taskType{functionDue}, parts: functionParts}
+var functionsRole = role{name: "functions", reads: store.Calls, tasks: []*taskType{functionDue}, parts: functionParts}
 
 func functionParts(w *Worker) (parts []part, err error) {
-	if !w.functions.Enabled() {
-		return nil, nil
-	}
 	caller, err := functions.NewCaller(&w.functions, w.store.Config().Prefix)
 	if err != nil {
 		return nil, err

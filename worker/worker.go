@@ -131,6 +131,9 @@ func New(o Options) *Worker {
 		remembered: cmp.Or(o.Config.TargetCache, defaultTargetCache),
 	}
 	w.roles, w.misfit = chosen(o.Config.Roles)
+	if !w.functions.Enabled() { // nothing to do: it has no share of the calls, and waits for none
+		w.roles = slices.DeleteFunc(w.roles, func(r role) bool { return r.name == functionsRole.name })
+	}
 	w.apart = newApart(w.log, w.metrics.apart)
 	w.room = newRoom(w)
 	w.badKeys = &badKeys{log: w.log, count: w.metrics.badKeys}
@@ -144,7 +147,7 @@ func (w *Worker) owns() bool {
 
 // calls says whether this worker calls functions.
 func (w *Worker) calls() bool {
-	return w.functions.Enabled() && slices.ContainsFunc(w.roles, func(r role) bool { return r.name == functionsRole.name })
+	return slices.ContainsFunc(w.roles, func(r role) bool { return r.name == functionsRole.name })
 }
 
 // Run works until ctx ends, or, with Options.Drain, nothing is left to do; then it finishes the batches that it has, gives its

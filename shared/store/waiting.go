@@ -18,6 +18,7 @@ const (
 	Events      Work = iota // the intake and the partitions
 	Acks                    // of clients
 	SlowReports             // about slow clients
+	Calls                   // what functions are to hear
 )
 
 // streams are those of a kind.
@@ -30,6 +31,8 @@ func (s *Store) streams(of Work) (names []string) {
 		key = s.keys.acks
 	case SlowReports:
 		key = s.keys.slow
+	case Calls:
+		key = func(p int) string { return s.keys.events(s.CallsOf(p)) }
 	}
 	for p := range s.cfg.Partitions {
 		names = append(names, key(p))
@@ -71,7 +74,7 @@ func (s *Store) progress(ctx context.Context, of Work) (streams, read []string, 
 		}
 		last := "0-0"
 		for _, info := range g.Val() {
-			if info.Name == anyWorker || of == Events && strings.HasPrefix(info.Name, groupPrefix) {
+			if info.Name == anyWorker || (of == Events || of == Calls) && strings.HasPrefix(info.Name, groupPrefix) {
 				last, pending = info.LastDeliveredID, pending || info.Pending > 0
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"sluice/shared/outbound"
 	"sluice/shared/wire"
 )
 
@@ -21,7 +22,7 @@ const atOnce = 64
 // Caller makes attempts. It may be used by several goroutines.
 type Caller struct {
 	routes  routing
-	signer  signer
+	keys    outbound.Keys
 	timeout time.Duration
 	source  string
 	client  *http.Client
@@ -62,7 +63,7 @@ func NewCaller(cfg *Config, source string) (*Caller, error) {
 		return nil, err
 	}
 	c := &Caller{
-		routes: routes, signer: signer{keys}, timeout: cfg.Timeout, source: source, targets: make(map[string]*target),
+		routes: routes, keys: keys, timeout: cfg.Timeout, source: source, targets: make(map[string]*target),
 		client: &http.Client{
 			Transport: &http.Transport{
 				Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: atOnce, MaxConnsPerHost: atOnce,
@@ -134,7 +135,7 @@ func (c *Caller) send(ctx context.Context, url string, of *wire.Call, state stri
 	if of.Trace != "" {
 		r.Header.Set("Traceparent", of.Trace)
 	}
-	c.signer.sign(r.Header, of.ID, time.Now().Unix(), body)
+	c.keys.Sign(r.Header, of.ID, time.Now(), body)
 	resp, err := c.client.Do(r)
 	if err != nil {
 		return &Outcome{Err: reason(err, c.timeout)}

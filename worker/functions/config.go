@@ -1,7 +1,6 @@
 package functions
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -9,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/shared/outbound"
 	"sluice/shared/pattern"
 	"sluice/shared/wire"
 )
@@ -71,17 +71,10 @@ func (c *Config) routes() ([]route, error) {
 	return all, nil
 }
 
-// secretPrefix stands before each secret (Standard Webhooks, "Signature scheme").
-const secretPrefix = "whsec_"
-
-func (c *Config) secrets() (keys [][]byte, err error) {
-	for i, text := range strings.Fields(c.Secret) {
-		rest, ok := strings.CutPrefix(text, secretPrefix)
-		key, err := base64.StdEncoding.DecodeString(rest)
-		if !ok || err != nil || len(key) < 24 || len(key) > 64 {
-			return nil, fmt.Errorf("SLUICE_FUNCTION_SECRET: secret %d is not %s and the base64 of 24 to 64 bytes", i+1, secretPrefix)
-		}
-		keys = append(keys, key)
+func (c *Config) secrets() (outbound.Keys, error) {
+	keys, err := outbound.ParseKeys(c.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("SLUICE_FUNCTION_SECRET: %w", err)
 	}
 	return keys, nil
 }
