@@ -33,7 +33,7 @@ type target struct {
 	// nothing was missed, by Redis's clock; else 0.
 	queued  bool
 	sinceMs int64
-	live   int32 // subscriptions that are in the live flow
+	live    int32 // subscriptions that are in the live flow
 	// eventBytes is the size of an event in the history, as last seen there; 0: not known.
 	eventBytes int32
 
