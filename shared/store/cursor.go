@@ -35,7 +35,7 @@ func (s *Store) MoveCursors(ctx context.Context, acks []*Cursor, ttl time.Durati
 	}
 	calls := make([]call, len(users))
 	for i, user := range users {
-		args := cursorArgs("move", ttl, len(byUser[user]))
+		args := cursorArgs("move", 0, ttl, len(byUser[user]))
 		for _, c := range byUser[user] {
 			args = append(args, c.Device+" "+c.To, c.ID.String())
 		}
@@ -82,7 +82,7 @@ func (s *Store) Cursors(ctx context.Context, user, device string) (byTarget map[
 // which it was ended: what comes from then on it has not acknowledged. One script.
 // Repeatable. full counts those for which there is no room; they are not an error.
 func (s *Store) BeginCursors(ctx context.Context, user, device string, at map[string]wire.ID, ttl time.Duration) (full int, err error) {
-	args := cursorArgs("begin", ttl, len(at))
+	args := cursorArgs("begin", 0, ttl, len(at))
 	for to, id := range at {
 		args = append(args, device+" "+to, id.String())
 	}
@@ -100,19 +100,27 @@ func (s *Store) BeginCursors(ctx context.Context, user, device string, at map[st
 
 // EndCursor ends a device's cursor of a target that it has unsubscribed. No ack that is on
 // its way brings the cursor back: neither of what was sent, nor of anything else that is
-// older than this moment, as from an earlier connection. Repeatable.
+// older than this moment, as from an earlier connection. Repeatable. Nothing is done after
+// the context's deadline, however late Redis gets it: the device may have subscribed again.
 func (s *Store) EndCursor(ctx context.Context, user, device, to string, sent wire.ID, ttl time.Duration) error {
-	now := wire.ID{Ms: uint64(max(s.NowMs(), 0))}
-	args := append(cursorArgs("end", ttl, 1), device+" "+to, wire.Later(sent, now).String())
-	if _, err := s.changeCursors(ctx, user, args); err != nil {
+	now, latest := s.NowMs(), int64(0)
+	if by, ok := ctx.Deadline(); ok {
+		latest = now + time.Until(by).Milliseconds()
+	}
+	args := append(cursorArgs("end", latest, ttl, 1), device+" "+to, wire.Later(sent, wire.ID{Ms: uint64(max(now, 0))}).String())
+	results, err := s.changeCursors(ctx, user, args)
+	if err == nil && len(results) == 1 {
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
 		return fmt.Errorf("cannot end a cursor of user %s: %w", user, err)
 	}
 	return nil
 }
 
 // cursorArgs are the arguments of lua/cursor.lua, with room for n cursors.
-func cursorArgs(verb string, ttl time.Duration, n int) []any {
-	return append(make([]any, 0, 3+2*n), verb, ttl.Milliseconds(), MaxCursors)
+func cursorArgs(verb string, latestMs int64, ttl time.Duration, n int) []any {
+	return append(make([]any, 0, 4+2*n), verb, ttl.Milliseconds(), MaxCursors, latestMs)
 }
 
 // changeCursors changes one user's cursors; a key that holds no hash has none.

@@ -73,6 +73,33 @@ func FuzzLiveServers(f *testing.F) {
 	})
 }
 
+// TestLateEnd: the end of a cursor that Redis gets later than whoever asked for it waits has no effect, since the device
+// may have subscribed again meanwhile.
+func TestLateEnd(t *testing.T) {
+	server := storetest.Redis(t)
+	opts, err := redis.ParseURL(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClient(opts)
+	defer func() { _ = rdb.Close() }()
+	now := time.Now().UnixMilli()
+	for _, c := range []struct {
+		latest int64
+		want   string
+	}{{now - 1000, "5-0"}, {now + 60_000, "7-0 ended"}} {
+		if err := rdb.HSet(t.Context(), "cursors", "phone topic:x", "5-0").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Scripts["cursors"].Run(t.Context(), rdb, []string{"cursors"}, "end", 1000, 10, c.latest, "phone topic:x", "7-0").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if got := rdb.HGet(t.Context(), "cursors", "phone topic:x").Val(); got != c.want {
+			t.Errorf("until %d ms from now, it is %q, want %q", c.latest-now, got, c.want)
+		}
+	}
+}
+
 // FuzzScripts: a script answers, or refuses with an error and has changed nothing, whatever its keys hold and whatever
 // others have chosen of its arguments. What a worker says of its own (times, bounds, counts) is as scripts.go promises.
 func FuzzScripts(f *testing.F) {
@@ -225,7 +252,7 @@ func (d dealer) arguments(script string) (args []any) {
 	case "sweep":
 		return []any{d.IntN(3000)}
 	case "cursors":
-		return append([]any{[]string{"move", "begin", "end"}[d.IntN(3)], 1000, 1 + d.IntN(9)}, d.pairs()...)
+		return append([]any{[]string{"move", "begin", "end"}[d.IntN(3)], 1000, 1 + d.IntN(9), d.IntN(2)}, d.pairs()...)
 	case "trim":
 		return []any{d.id(), d.id()}
 	case "historyEnds":

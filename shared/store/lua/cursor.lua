@@ -8,6 +8,7 @@
 -- ARGV[1] "move": forward, never back. "begin": only where there is none, or an ended one.
 --         "end": as above
 -- ARGV[2] time to live in ms   ARGV[3] most fields
+-- ARGV[4] until when it is to be done, in ms by Redis's clock; after that nothing is done. 0: at any time
 -- ARGV: for each cursor its field, "<device> <target>", and the id
 -- Result: how many fields were evicted, then for each cursor 1: changed, 0: nothing to
 -- do, -1: no room. Nothing at all when the key holds no hash.
@@ -16,7 +17,13 @@ if type(size) ~= 'number' then
   return {}
 end
 
-local verb, limit = ARGV[1], tonumber(ARGV[3])
+local verb, limit, latest = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
+if latest > 0 then
+  local now = redis.call('TIME')
+  if now[1] * 1000 + now[2] / 1000 > latest then
+    return {0}
+  end
+end
 -- some more than needed, so that not every new field looks at all others
 local low = limit - limit / 8
 
@@ -61,7 +68,7 @@ local function evict(spared)
 end
 
 local out, looked = {0}, {}
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   local field, id = ARGV[i], ARGV[i + 1]
   local value = redis.call('HGET', KEYS[1], field)
   local old, ended
