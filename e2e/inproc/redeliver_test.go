@@ -148,6 +148,7 @@ func TestStoppedClientSurvives(t *testing.T) {
 	}
 	c.resume()
 	p.settle(patience, c)
+	r.waitReport("alice", target, "done", 1) // between two chains there is none for a moment
 	r.noChains()
 	if states := r.reports("alice", target); states[len(states)-1] != "done" {
 		t.Errorf("the reports are %v, want done at last", states)
