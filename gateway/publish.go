@@ -42,8 +42,8 @@ type publisher struct {
 
 	mu    sync.Mutex
 	queue *limits.Queue[*publication] // by user; its weights are bytes; what is taken is in flight
-	byRef map[flight][]*publication   // in flight, in order
-	sent  []*publication              // since they were taken, in order; some have been answered
+	byRef map[flight][]*inFlight      // in order
+	sent  []*inFlight                 // since they were taken, in order; some have been answered
 	room  chan struct{}               // closed when something was taken; nil: nobody waits for that
 }
 
@@ -51,12 +51,17 @@ type publisher struct {
 // worker sends `published` to.
 type publication struct {
 	asker asker
+	*inFlight
+	store.Publication
+}
+
+// inFlight is what is kept of an event until it is answered: not its data.
+type inFlight struct {
 	flight
 	user     string
 	size     int // in bytes
 	sent     time.Time
 	answered bool
-	store.Publication
 }
 
 // flight is where an answer goes: the asker's address on this gateway, and its ref, which need not be unique.
@@ -70,7 +75,7 @@ type asker interface {
 
 func newPublisher(st *store.Store, h *headroom, m *metrics, log *slog.Logger) *publisher {
 	return &publisher{
-		store: st, headroom: h, metrics: m, log: log, wake: make(chan struct{}, 1), byRef: make(map[flight][]*publication),
+		store: st, headroom: h, metrics: m, log: log, wake: make(chan struct{}, 1), byRef: make(map[flight][]*inFlight),
 		queue: limits.NewQueue[*publication](limits.Bounds{
 			Size: int64(max(publishBytes, st.Config().MaxData+besides)), Waiting: waitingPublishes, KeyWaiting: userPublishes,
 			WaitingWeight: waitingBytes, KeyWaitingWeight: userBytes,
@@ -124,7 +129,8 @@ func (g *Gateway) publication(a asker, by, ref string, id auth.Identity, e *wire
 		fields = append(fields, "enc", wire.EncBase64)
 	}
 	return &publication{
-		asker: a, flight: flight{by, ref}, user: id.User, size: len(e.Data) + besides, Publication: store.Publication{To: e.To, Fields: fields},
+		asker: a, inFlight: &inFlight{flight: flight{by, ref}, user: id.User, size: len(e.Data) + besides},
+		Publication: store.Publication{To: e.To, Fields: fields},
 	}, nil
 }
 
@@ -197,8 +203,8 @@ func (p *publisher) take(batch []*publication) (_ []*publication, size int, wait
 		batch = append(batch, one)
 		size += one.size
 		one.sent = now
-		p.sent = append(p.sent, one)
-		p.byRef[one.flight] = append(p.byRef[one.flight], one)
+		p.sent = append(p.sent, one.inFlight)
+		p.byRef[one.flight] = append(p.byRef[one.flight], one.inFlight)
 	}
 	if p.room != nil && len(batch) > 0 {
 		close(p.room)
@@ -220,7 +226,7 @@ func (p *publisher) expire(now time.Time) {
 }
 
 // land gives back the room of one that was in flight; p.mu is held.
-func (p *publisher) land(one *publication) {
+func (p *publisher) land(one *inFlight) {
 	if one.answered {
 		return
 	}
@@ -306,7 +312,7 @@ func (p *publisher) append(ctx context.Context, batch []*publication) {
 // fail answers one that was taken.
 func (p *publisher) fail(one *publication, why string) {
 	p.mu.Lock()
-	p.land(one)
+	p.land(one.inFlight)
 	p.mu.Unlock()
 	one.asker.fail(one.ref, p.refused(why))
 }

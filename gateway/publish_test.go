@@ -32,7 +32,7 @@ func testPublisher(t *testing.T) *publisher {
 }
 
 func of(user string, n, size int) *publication {
-	return &publication{user: user, flight: flight{user, fmt.Sprint(n)}, size: size}
+	return &publication{inFlight: &inFlight{flight: flight{user, fmt.Sprint(n)}, user: user, size: size}}
 }
 
 // TestPublishersInTurn: a user that publishes much is refused its own surplus, and the events
