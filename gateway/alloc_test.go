@@ -60,7 +60,7 @@ func newDeliveries(t testing.TB, sockets int) *deliveries {
 	d.gw.ctx = ctx
 	d.gw.flow = live.New(live.Options{
 		Partitions: 16, Partition: st.Partition, History: nothing{}, Sessions: nothing{}, NowMs: st.NowMs, TTLMs: st.HistoryTTLMs(),
-		HeardMs: st.NowMs, ReignBegan: func(int) {}, Lost: func(int) {}, Metrics: &d.gw.metrics.live, Log: d.gw.log,
+		HeardMs: st.NowMs, TermBegan: func(int) {}, Lost: func(int) {}, Metrics: &d.gw.metrics.live, Log: d.gw.log,
 	})
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = d.gw.sockets.Run(ctx) })

@@ -131,7 +131,7 @@ func New(o Options) (*Gateway, error) {
 	g.history = history.NewReader(o.Store.History, cmp.Or(o.Config.ReadBytes, defaultReadBytes), o.Config.Store.MaxData)
 	g.flow = live.New(live.Options{
 		Partitions: o.Config.Store.Partitions, Partition: o.Store.Partition, History: g.history, Sessions: admission{g.sessions, o.Store},
-		NowMs: o.Store.NowMs, TTLMs: o.Store.HistoryTTLMs(), HeardMs: g.heardMs, ReignBegan: g.reignBegan, Lost: func(p int) { g.kicks.lost(p) },
+		NowMs: o.Store.NowMs, TTLMs: o.Store.HistoryTTLMs(), HeardMs: g.heardMs, TermBegan: g.termBegan, Lost: func(p int) { g.kicks.lost(p) },
 		Metrics: &g.metrics.live, Log: g.log,
 	})
 	g.lags = newLags(id, o.Store, g.metrics, g.log, g.conn)

@@ -104,7 +104,7 @@ func (l *lags) done(conn, target string) {
 	l.over = append(l.over, wire.SlowReport{Server: l.server, Conn: conn, To: target, State: wire.SlowDone})
 }
 
-// again reports everything anew: Redis may have lost it.
+// again reports everything again: Redis may have lost it.
 func (l *lags) again() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -199,10 +199,10 @@ func (g *Gateway) beat(b wire.Head) {
 	}
 }
 
-// reignBegan: on a Cluster the partition's node may have lost its last writes, though the
+// termBegan: on a Cluster the partition's node may have lost its last writes, though the
 // channel, which is another node's, was never lost. Elsewhere a loss of the one node is a
 // loss of the channel.
-func (g *Gateway) reignBegan(partition int) {
+func (g *Gateway) termBegan(partition int) {
 	if g.store.PerPartition() {
 		g.sessions.AgainOf(partition)
 		g.cursors.again()

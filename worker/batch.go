@@ -40,7 +40,7 @@ func sizeOf(entries []store.Entry) (n int) {
 }
 
 // process repeats the batch while Redis answers that it cannot now: the entries are
-// ours, and every part of the work may be done again. Other failures end the tenure, and so
+// ours, and every part of the work may be done again. Other failures end the generation, and so
 // does every answer that lets the lane look for another node.
 func (l *lane) process(ctx, work context.Context, entries []store.Entry) ([]store.Outgoing, []store.Entry, error) {
 	var wait time.Duration

@@ -61,7 +61,7 @@ func benchStep(b *testing.B, batch int) {
 	if err := l.take(ctx, l.candidates[:partitions]); err != nil {
 		b.Fatal(err)
 	}
-	read := store.Read{Tenure: l.tenure, Consumer: w.id, Partitions: l.owned, Epochs: l.rights(), Count: batch / partitions, Block: time.Second}
+	read := store.Read{Generation: l.generation, Consumer: w.id, Partitions: l.owned, Epochs: l.rights(), Count: batch / partitions, Block: time.Second}
 
 	var cpu, cpuExcluded float64
 	var entries []store.Entry

@@ -82,7 +82,7 @@ func allowedRoles(names []string) string {
 }
 
 // SlowConfig says when a client that takes nothing is given up: after the attempts or
-// after the timeout, whichever comes first. Both begin anew when it takes something.
+// after the timeout, whichever comes first. Both begin again when it takes something.
 type SlowConfig struct {
 	Attempts int           `env:"SLUICE_SLOW_ATTEMPTS" envDefault:"12" min:"1" max:"100" help:"How often a client that takes nothing is tried, after growing times, before it is closed with 4001."`
 	Timeout  time.Duration `env:"SLUICE_SLOW_TIMEOUT" envDefault:"45s" min:"100ms" max:"1h" help:"How long a client may take nothing before it is closed with 4001. Gateways close it after two to three ping intervals in any case."`

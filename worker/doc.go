@@ -7,7 +7,7 @@
 //	member.go      who lives
 //	share.go       how many partitions are this worker's
 //	events.go      role: the lanes
-//	reign.go       a lane: leases, reigns, and the loop that never stops
+//	term.go       a lane: leases, terms, and the loop that never stops
 //	batch.go       how much is read at once, and done again
 //	room.go        histories kept shorter while Redis's memory is short
 //	intake.go      the way of a batch from the intake to the partitions

@@ -3,7 +3,7 @@ package worker
 import "sluice/shared/wire"
 
 // end is what the owner knows of a target's history. Nobody else appends to it, so
-// what is known stays true for the whole reign.
+// what is known stays true for the whole term.
 type end struct {
 	newest  wire.ID
 	touched int64 // when its expiry was last renewed, Redis's clock in ms

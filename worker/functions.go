@@ -14,7 +14,7 @@ import (
 )
 
 // functionsRole calls functions with what happens on connections. The calls of a partition are a stream of their own, under
-// reigns of their own: so the events of one connection come one after the other, and those of others beside them.
+// terms of their own: so the events of one connection come one after the other, and those of others beside them.
 var functionsRole = role{name: "functions", reads: store.Calls, tasks: []*taskType{functionDue}, parts: functionParts}
 
 func functionParts(w *Worker) (parts []part, err error) {
@@ -81,28 +81,28 @@ type calls struct {
 	mu       sync.Mutex
 	lines    map[lineKey]*line
 	waiting  map[eventKey]*line // for a task to say that their first events are due
-	reigns   map[int]*callReign
+	terms    map[int]*callTerm
 	finished []store.Entry
 	held     int // events read and not finished
 	bytes    int // of them
 }
 
-// callReign is a reign over a partition's calls.
-type callReign struct {
+// callTerm is a term over a partition's calls.
+type callTerm struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	seen   wire.ID // events up to here may have been tried by an earlier owner
 }
 
 func newCalls(w *Worker, caller *functions.Caller) *calls {
-	return &calls{w: w, caller: caller, lines: make(map[lineKey]*line), waiting: make(map[eventKey]*line), reigns: make(map[int]*callReign)}
+	return &calls{w: w, caller: caller, lines: make(map[lineKey]*line), waiting: make(map[eventKey]*line), terms: make(map[int]*callTerm)}
 }
 
-func (c *calls) begin(_ context.Context, r store.Reign) error {
+func (c *calls) begin(_ context.Context, r store.Term) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
-	c.reigns[r.Partition] = &callReign{ctx, cancel, r.Seen}
+	c.terms[r.Partition] = &callTerm{ctx, cancel, r.Seen}
 	return nil
 }
 
@@ -110,9 +110,9 @@ func (c *calls) begin(_ context.Context, r store.Reign) error {
 func (c *calls) end(partition int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r := c.reigns[partition]; r != nil {
+	if r := c.terms[partition]; r != nil {
 		r.cancel()
-		delete(c.reigns, partition)
+		delete(c.terms, partition)
 	}
 	for key, l := range c.lines {
 		if key.partition == partition {
@@ -230,7 +230,7 @@ func (c *calls) count(e *callEvent, outcome string, took time.Duration) {
 func (c *calls) upkeep(ctx context.Context) []store.Outgoing {
 	c.mu.Lock()
 	var partitions []int
-	for p := range c.reigns {
+	for p := range c.terms {
 		partitions = append(partitions, p-c.w.store.Config().Partitions)
 	}
 	c.mu.Unlock()

@@ -33,7 +33,7 @@ var errHeldBack = errors.New("some partitions cannot take their entries of the i
 // begin makes the marks of what was forwarded fit the intake: they may be of one that was
 // deleted. It must be done before anything is read, since a next owner takes what was read
 // for forwarded.
-func (i *intake) begin(ctx context.Context, r store.Reign) error {
+func (i *intake) begin(ctx context.Context, r store.Term) error {
 	i.epoch, i.tried, i.held = r.Epoch, r.Seen, nil
 	if !r.Seen.IsZero() {
 		// A failover may have lost what was noted of the last reads. What is there now may have
@@ -113,8 +113,8 @@ func (i *intake) process(ctx context.Context, _ *store.Lane, entries []store.Ent
 }
 
 // check notes which partitions have a mark, before what was tried before is forwarded
-// again, while the reign lasts. If Redis loses everything, the marks go, too, and what was
-// delivered already would be appended anew: then Forward refuses, however late it comes.
+// again, while the term lasts. If Redis loses everything, the marks go, too, and what was
+// delivered already would be appended again: then Forward refuses, however late it comes.
 func (i *intake) check(ctx context.Context, batch []*store.Forwarding, first, tried wire.ID) error {
 	if tried.Less(first) {
 		return nil
@@ -126,7 +126,7 @@ func (i *intake) check(ctx context.Context, batch []*store.Forwarding, first, tr
 	for _, f := range batch {
 		f.Marked = marked[f.Partition]
 	}
-	return i.w.store.CheckReign(ctx, store.Intake, i.epoch)
+	return i.w.store.CheckTerm(ctx, store.Intake, i.epoch)
 }
 
 // withHeld puts what is held for a partition before what is new for it. Partitions whose

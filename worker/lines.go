@@ -25,7 +25,7 @@ type eventKey struct {
 // line are the events of one connection, the first of them under way or waiting to be tried again.
 type line struct {
 	key    lineKey
-	reign  *callReign
+	term   *callTerm
 	events []*callEvent // guarded by calls.mu
 }
 
@@ -40,9 +40,9 @@ type callEvent struct {
 
 // add puts an event at the end of its line. c.mu is held.
 func (c *calls) add(e *callEvent) {
-	r := c.reigns[e.Partition]
+	r := c.terms[e.Partition]
 	if r == nil {
-		return // the reign is over; the next one reads it again
+		return // the term is over; the next one reads it again
 	}
 	e.tried = !r.seen.Less(e.ID)
 	key := lineKey{e.Partition, e.call.Conn}
@@ -51,7 +51,7 @@ func (c *calls) add(e *callEvent) {
 		l.events = append(l.events, e)
 		return
 	}
-	l := &line{key: key, reign: r, events: []*callEvent{e}}
+	l := &line{key: key, term: r, events: []*callEvent{e}}
 	c.lines[key] = l
 	c.start(l)
 }
@@ -81,7 +81,7 @@ func (c *calls) start(l *line) {
 	})
 }
 
-// next takes the first event of a line off, and gives the one behind it; nil: there is none, or the reign is over.
+// next takes the first event of a line off, and gives the one behind it; nil: there is none, or the term is over.
 func (c *calls) next(l *line, done *callEvent) *callEvent {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,9 +98,9 @@ func (c *calls) next(l *line, done *callEvent) *callEvent {
 	return l.events[0]
 }
 
-// do works on the first event of a line until it is finished: true; false: it waits for a task, or the reign is over.
+// do works on the first event of a line until it is finished: true; false: it waits for a task, or the term is over.
 func (c *calls) do(l *line, e *callEvent) bool {
-	ctx, failing := l.reign.ctx, false
+	ctx, failing := l.term.ctx, false
 	for ctx.Err() == nil {
 		done, err := c.try(ctx, l, e)
 		if err == nil {
@@ -155,7 +155,7 @@ func (c *calls) await(l *line, e *callEvent) {
 	}
 }
 
-// resume ends that. false: it was due meanwhile, or the reign is over.
+// resume ends that. false: it was due meanwhile, or the term is over.
 func (c *calls) resume(l *line, e *callEvent) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

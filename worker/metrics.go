@@ -12,7 +12,7 @@ import (
 
 type metrics struct {
 	events, duplicates, repeats, forwarded, messages prometheus.Counter
-	reigns, failures, retries, swept                 prometheus.Counter
+	terms, failures, retries, swept                  prometheus.Counter
 	acks, cursorsMoved, ackFailures                  prometheus.Counter
 	ackDrops                                         *prometheus.CounterVec
 	kicks                                            prometheus.Counter
@@ -39,8 +39,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		repeats:      counter("repeats_total", "Events that an earlier try had appended already."),
 		forwarded:    counter("forwarded_total", "Intake entries brought to their partitions."),
 		messages:     counter("messages_total", "Messages published to gateways."),
-		reigns:       counter("reigns_total", "Reigns begun, over partitions and the intake."),
-		failures:     counter("failures_total", "Tenures ended by a failure or by another worker."),
+		terms:        counter("terms_total", "Terms begun, over partitions and the intake."),
+		failures:     counter("failures_total", "Generations ended by a failure or by another worker."),
 		retries:      counter("retries_total", "Batches tried again because Redis refused for now."),
 		swept:        counter("sessions_swept_total", "Expired session fields removed."),
 		kicks:        counter("kicks_total", "Kicks that gateways were told of."),

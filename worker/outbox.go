@@ -8,10 +8,10 @@ import (
 )
 
 // peerRounds is how many seconds a gateway that gets nothing is remembered after it
-// has died. If it comes back, its numbers begin anew, and it looks into the histories.
+// has died. If it comes back, its numbers begin again, and it looks into the histories.
 const peerRounds = 60
 
-// peer counts the messages of one partition to one gateway within a reign.
+// peer counts the messages of one partition to one gateway within a term.
 type peer struct {
 	seq  uint64
 	idle int // seconds since the last message
@@ -66,7 +66,7 @@ func (o *outbox) seal(out []store.Outgoing) []store.Outgoing {
 }
 
 // beats adds the latest sequence number for every living gateway, 0 where nothing
-// was sent in this reign: so a gateway sees that the last message of this reign, or of
+// was sent in this term: so a gateway sees that the last message of this term, or of
 // the one before, was lost, without waiting for the next one.
 func (o *outbox) beats(live []string, into map[string][]wire.Head) {
 	for _, server := range live {

@@ -30,7 +30,7 @@ type step struct {
 	trimming map[string]bool
 }
 
-// partition is what is known of a partition in this reign.
+// partition is what is known of a partition in this term.
 type partition struct {
 	ends ends
 	out  *outbox
@@ -58,7 +58,7 @@ func newStep(w *Worker) *step {
 	}
 }
 
-func (s *step) begin(_ context.Context, r store.Reign) error {
+func (s *step) begin(_ context.Context, r store.Term) error {
 	s.parts[r.Partition] = &partition{ends: newEnds(s.w.remembered), out: newOutbox(r.Partition, r.Epoch), tried: r.Seen}
 	return nil
 }

@@ -73,13 +73,13 @@ func TestHelperChain(t *testing.T) {
 		frames []frame
 		whole  bool
 	}{
-		"whole":            {[]frame{event("5-0", "0"), event("6-0", "5-0"), event("6-1", "6-0")}, true},
-		"hole":             {[]frame{event("5-0", "0"), event("7-0", "6-0")}, false},
-		"repeat":           {[]frame{event("5-0", "4-0"), event("5-0", "4-0")}, false},
-		"wrong order":      {[]frame{event("6-0", "5-0"), event("5-0", "0")}, false},
-		"prev after id":    {[]frame{event("5-0", "5-0")}, false},
-		"no prev":          {[]frame{event("5-0", "")}, false},
-		"anew, subscribed": {[]frame{event("5-0", "0"), subscribed, event("5-0", "0")}, true},
+		"whole":             {[]frame{event("5-0", "0"), event("6-0", "5-0"), event("6-1", "6-0")}, true},
+		"hole":              {[]frame{event("5-0", "0"), event("7-0", "6-0")}, false},
+		"repeat":            {[]frame{event("5-0", "4-0"), event("5-0", "4-0")}, false},
+		"wrong order":       {[]frame{event("6-0", "5-0"), event("5-0", "0")}, false},
+		"prev after id":     {[]frame{event("5-0", "5-0")}, false},
+		"no prev":           {[]frame{event("5-0", "")}, false},
+		"again, subscribed": {[]frame{event("5-0", "0"), subscribed, event("5-0", "0")}, true},
 	} {
 		c := chain{}
 		var err error

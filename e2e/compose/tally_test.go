@@ -24,7 +24,7 @@ type tally struct {
 	through    string        // the balancer that it came back through
 }
 
-// begin starts anew.
+// begin starts again.
 func (y *tally) begin() {
 	y.mu.Lock()
 	defer y.mu.Unlock()

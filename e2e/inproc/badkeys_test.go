@@ -96,11 +96,11 @@ func TestBadPartition(t *testing.T) {
 			c.waitEvents(patience, bad, 1)
 			r.add("direct", good, 0, 1)
 			c.waitEvents(patience, good, 1)
-			tx := r.rdb.TxPipeline() // or the worker makes the key anew in between
+			tx := r.rdb.TxPipeline() // or the worker makes the key again in between
 			tx.Del(ctx, key)
 			tx.HSet(ctx, key, "a", "b")
 			if name == "epoch" {
-				tx.Del(ctx, r.keyOf(3, "lease")) // its owner need not look at it; a new reign must
+				tx.Del(ctx, r.keyOf(3, "lease")) // its owner need not look at it; a new term must
 			}
 			if _, err := tx.Exec(ctx); err != nil {
 				t.Fatal(err)

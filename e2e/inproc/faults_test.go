@@ -374,7 +374,7 @@ func TestWrongClocks(t *testing.T) {
 	}
 }
 
-// TestGapIsNotForNewcomers: a target's history begins anew, and somebody subscribes to
+// TestGapIsNotForNewcomers: a target's history begins again, and somebody subscribes to
 // what there is now before the gateway has found out. Only who was there before is told.
 func TestGapIsNotForNewcomers(t *testing.T) {
 	t.Parallel()
@@ -397,7 +397,7 @@ func TestGapIsNotForNewcomers(t *testing.T) {
 			<-release
 		}
 	})
-	r.worker() // its reign makes the gateway look
+	r.worker() // its term makes the gateway look
 	<-held
 	r.add("direct", target, 5, 1)
 	eventually(t, patience, "the event is retained", func() error { return pendingOf(r) })

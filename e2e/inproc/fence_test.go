@@ -98,7 +98,7 @@ func flows(p *producer, clients []*client) {
 	}
 }
 
-// TestDeposedInTheMiddle moves the reign between two commands of one flight of the
+// TestDeposedInTheMiddle moves the term between two commands of one flight of the
 // owner, by taking the lease from it as if it had expired.
 func TestDeposedInTheMiddle(t *testing.T) {
 	t.Parallel()

@@ -62,7 +62,7 @@ func TestTakeoverReplyLost(t *testing.T) {
 	clients := watchers(t, sources, g1, g2)
 	p := r.produce(200, 0, sources...)
 	flows(p, clients)
-	// w1 loses a commit and takes its partitions anew: that reply is lost, too, and the
+	// w1 loses a commit and takes its partitions again: that reply is lost, too, and the
 	// next one. So are those of w2 when it takes over what w1 leaves.
 	lost := []*rule{w1.via.on(loseReply, isCommit), w1.via.on(loseReply, isTakeover)}
 	for _, l := range lost {

@@ -113,11 +113,11 @@ func TestWorkerGivesBackAndTakesAgain(t *testing.T) {
 		w.stop()
 		r.waitOwners(5*time.Second, map[string]int{w1.name: 16})
 		if n := w.metric("sluice_worker_failures_total"); n != 0 {
-			t.Errorf("the new worker began %v tenures anew, want none: nothing has failed", n)
+			t.Errorf("the new worker began %v generations again, want none: nothing has failed", n)
 		}
 	}
 	if n := w1.metric("sluice_worker_failures_total"); n != 0 {
-		t.Errorf("the old worker began %v tenures anew, want none: nothing has failed", n)
+		t.Errorf("the old worker began %v generations again, want none: nothing has failed", n)
 	}
 	p.settle(patience, clients...)
 	r.noDead()

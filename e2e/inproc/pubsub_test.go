@@ -29,7 +29,7 @@ func TestPushLost(t *testing.T) {
 		name string
 		warm int // events before
 	}{
-		{"a later message of the reign", 5},
+		{"a later message of the term", 5},
 		{"the first message to a gateway", 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestPushLostBeforeAnother(t *testing.T) {
 		r.add("direct", "topic:b", n, 1)
 		c.mustHave(mended, "topic:b", 0, n+1)
 		c.mustHave(mended, "topic:a", 0, n+1)
-		if n == 0 { // the look with which a reign begins may find an event just before it is published
+		if n == 0 { // the look with which a term begins may find an event just before it is published
 			before = g.metric("sluice_gateway_mended_total")
 		}
 	}
@@ -120,9 +120,9 @@ func TestPushesLostAtRandom(t *testing.T) {
 	}
 }
 
-// TestLastMessageOfAReignLost: the message is lost, and so is its owner, before it
+// TestLastMessageOfATermLost: the message is lost, and so is its owner, before it
 // could tell. Its successor has nothing to publish.
-func TestLastMessageOfAReignLost(t *testing.T) {
+func TestLastMessageOfATermLost(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	g := r.gateway()
@@ -148,7 +148,7 @@ func TestLastMessageOfAReignLost(t *testing.T) {
 	c.mustHave(mended, "user:alice", 0, 4)
 }
 
-// TestEpochsGrow: epochs are lost after many reigns in a short time. A gateway that
+// TestEpochsGrow: epochs are lost after many terms in a short time. A gateway that
 // knows a higher one still sees what is lost on the channel, and gets live-only events.
 func TestEpochsGrow(t *testing.T) {
 	t.Parallel()
@@ -159,7 +159,7 @@ func TestEpochsGrow(t *testing.T) {
 	c := join(t, g, "alice")
 	fresh := func() {
 		t.Helper()
-		before := w.metric("sluice_worker_reigns_total")
+		before := w.metric("sluice_worker_terms_total")
 		groups, err := r.rdb.XInfoGroups(ctx, r.keyOf(0, "events")).Result()
 		if err != nil {
 			t.Fatal(err)
@@ -167,8 +167,8 @@ func TestEpochsGrow(t *testing.T) {
 		for _, g := range groups {
 			r.rdb.XGroupDestroy(ctx, r.keyOf(0, "events"), g.Name)
 		}
-		eventually(t, patience, "a new reign", func() error {
-			if w.metric("sluice_worker_reigns_total") == before {
+		eventually(t, patience, "a new term", func() error {
+			if w.metric("sluice_worker_terms_total") == before {
 				return fmt.Errorf("none")
 			}
 			return nil
@@ -219,7 +219,7 @@ func TestEpochFalls(t *testing.T) {
 		}
 		return n
 	}
-	next := func(stored int64) { // the next worker's reign, after Redis has lost some
+	next := func(stored int64) { // the next worker's term, after Redis has lost some
 		t.Helper()
 		w.stop()
 		if err := r.rdb.Set(ctx, key, stored, 0).Err(); err != nil {
@@ -253,7 +253,7 @@ func TestEpochFalls(t *testing.T) {
 	stale := g.metric("sluice_gateway_drops_total", "reason", "stale_live")
 	works("takeovers are lost")
 	if now := g.metric("sluice_gateway_drops_total", "reason", "stale_live"); now != stale {
-		t.Errorf("%v live-only events were dropped as of a reign that is over", now-stale)
+		t.Errorf("%v live-only events were dropped as of a term that is over", now-stale)
 	}
 	next(before + time.Hour.Milliseconds())
 	works("the clock is ahead")

@@ -86,7 +86,7 @@ func (r *rig) waitReport(user, target, state string, n int) {
 
 // chainsOf is how many chains of attempts have been made for a user's connection at most:
 // what it reports begins one. A socket that is full may still take something when the
-// client's kernel makes room, and then the attempts begin anew.
+// client's kernel makes room, and then the attempts begin again.
 func (r *rig) chainsOf(user, target string) (n int) {
 	for _, state := range r.reports(user, target) {
 		if state != "done" {
@@ -221,7 +221,7 @@ func (r *rig) isDead(user, target string) {
 }
 
 // TestSlowButSteady: a client reads, but slower than events come. Each time that it has
-// taken something its attempts begin anew, so it lives longer than they last.
+// taken something its attempts begin again, so it lives longer than they last.
 func TestSlowButSteady(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, longHistory)
@@ -294,10 +294,10 @@ func TestWorkerDiesWhileAClientIsSlow(t *testing.T) {
 				}
 				return nil
 			})
-			// A report that the dead worker had not read, or was following, begins anew.
+			// A report that the dead worker had not read, or was following, begins again.
 			begun := int(what(w2, "lagging") + what(w2, "progress"))
 			if n, ends := what(w2, "redelivered"), what(w2, "given_up"); n > float64(attempts-done+attempts*begun) || ends > float64(1+begun) {
-				t.Errorf("the other worker began anew: it tried %v times after %d, and gave up %v times, in %d chains", n, done, ends, 1+begun)
+				t.Errorf("the other worker began again: it tried %v times after %d, and gave up %v times, in %d chains", n, done, ends, 1+begun)
 			}
 			c.resume()
 			_ = c.waitClose(patience)
@@ -460,7 +460,7 @@ func TestTasksLost(t *testing.T) {
 }
 
 // TestHistoryBeginsBelow: the history of the only subscriber is lost while it catches
-// up, and begins anew with lower ids. It is told of one gap, and everything after that
+// up, and begins again with lower ids. It is told of one gap, and everything after that
 // comes, once and in order.
 func TestHistoryBeginsBelow(t *testing.T) {
 	t.Parallel()
@@ -482,7 +482,7 @@ func TestHistoryBeginsBelow(t *testing.T) {
 	if err := r.rdb.FlushAll(ctx).Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, "the gateway hears of new reigns", func() error {
+	eventually(t, patience, "the gateway hears of new terms", func() error {
 		if n := g.metric("sluice_gateway_rereads_total") - rereads; n < 16 {
 			return fmt.Errorf("of %v", n)
 		}

@@ -585,7 +585,7 @@ func TestFarFutureThenLost(t *testing.T) {
 			if err := r.rdb.FlushAll(ctx).Err(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, patience, "the gateway has registered again and knows of the new reign", func() error {
+			eventually(t, patience, "the gateway has registered again and knows of the new term", func() error {
 				if len(r.sessions(target)) == 0 || g.metric("sluice_gateway_rereads_total") == rereads {
 					return fmt.Errorf("%d sessions", len(r.sessions(target)))
 				}

@@ -169,7 +169,7 @@ func TestLaggingSubscriber(t *testing.T) {
 		c.waitEvents(patience, target, 20)
 	}
 	const rounds, each = 2, 10
-	var lossless [rounds]bool // nothing can have been lost on the channel, nor with a reign
+	var lossless [rounds]bool // nothing can have been lost on the channel, nor with a term
 	for round := range rounds {
 		losses := g2.metric("sluice_gateway_rereads_total")
 		slow.pause()

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 const nasty = `<script>alert("x")</script> & 'co'`
 
@@ -82,7 +82,7 @@ func TestGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got != string(want) {
-			t.Errorf("%s is another one; 'go test ./e2e/load -run TestGolden -update' writes it anew, and git shows what has changed:\n%s", path, got)
+			t.Errorf("%s is another one; 'go test ./e2e/load -run TestGolden -update' writes it again, and git shows what has changed:\n%s", path, got)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // aof reads what a Redis server adds to its append-only file, while it is added, one file after the other. What a
-// rewrite writes anew, the base, is left out: it is not new.
+// rewrite writes again, the base, is left out: it is not new.
 type aof struct {
 	dir  string
 	file *os.File // nil: there is none yet

@@ -169,7 +169,7 @@ func (b *book) add(s Stored) {
 // bound books what a bound takes away: MAXLEN or MINID, and its value.
 func (b *book) bound(l *ledger, words []string) {
 	n := excess(words, len(b.present), func(i int) wire.ID { return b.all[b.present[i]].ID })
-	if n > 0 && n == len(b.present) { // empty: what comes next may begin anew
+	if n > 0 && n == len(b.present) { // empty: what comes next may begin again
 		b.wipe(l, Evicted)
 		return
 	}

@@ -296,7 +296,7 @@ func TestCheck(t *testing.T) {
 			l.Histories[room][4].Prev = id(4)
 		}, "unexplained gaps: the history says prev"},
 		{"evicted, and the history goes on", func(l *Log) { l.wipe(Evicted, at(40)); l.Histories[room][4].Prev = id(4) }, ""},
-		{"evicted, and the history begins anew", func(l *Log) { l.wipe(Evicted, at(40)); l.told() }, ""},
+		{"evicted, and the history begins again", func(l *Log) { l.wipe(Evicted, at(40)); l.told() }, ""},
 		{"evicted, told of an empty history, and the history goes on", func(l *Log) {
 			l.wipe(Evicted, at(40))
 			l.told()
@@ -318,13 +318,13 @@ func TestCheck(t *testing.T) {
 				c.Frames[len(c.Frames)-1].Prev = id(4)
 			}
 		}, "unexplained gaps: a gap"},
-		{"evicted, and who has all goes on in the history that begins anew", func(l *Log) {
+		{"evicted, and who has all goes on in the history that begins again", func(l *Log) {
 			l.wipe(Evicted, at(40))
 			for _, c := range l.Clients {
 				c.Frames[len(c.Frames)-1].Prev = id(0)
 			}
 		}, ""},
-		{"evicted, and who had not all goes on in the history that begins anew", func(l *Log) {
+		{"evicted, and who had not all goes on in the history that begins again", func(l *Log) {
 			l.wipe(Evicted, at(40))
 			l.alice().Frames[11].Prev = id(0)
 			l.alice().drop(10, 11)
@@ -334,7 +334,7 @@ func TestCheck(t *testing.T) {
 			l.unheard()
 			l.Faults = append(l.Faults, Fault{Kind: "link-away", Begin: at(30), End: at(35)})
 		}, ""},
-		{"begins anew without a reason", func(l *Log) { l.trim(4, at(40)); l.Histories[room][4].Prev = id(0) }, "unexplained gaps: the history says prev"},
+		{"begins again without a reason", func(l *Log) { l.trim(4, at(40)); l.Histories[room][4].Prev = id(0) }, "unexplained gaps: the history says prev"},
 		{"flushed, and one was not told", func(l *Log) { l.wipe(Flushed, at(40)); l.told(); l.alice().drop(11, 13) }, "unexplained gaps: its prev"},
 		{"flushed, and one has nothing of what came after", func(l *Log) { l.wipe(Flushed, at(40)); l.told(); l.alice().drop(13, 14) }, "lost: never got it"},
 		{"told before it was flushed", func(l *Log) { l.wipe(Flushed, at(60)); l.told() }, "unexplained gaps: what follows was retained"},

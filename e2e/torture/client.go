@@ -387,7 +387,7 @@ const justThen = 5 * time.Second
 
 // follows reports whether the client misses nothing before an event though its prev is not where the client is. At
 // position "0" that is so when all before it had gone when the client was told its position; elsewhere when the history
-// has begun anew after the client had all of it: its key had expired, or was deleted. Who loses with FLUSHALL what would
+// has begun again after the client had all of it: its key had expired, or was deleted. Who loses with FLUSHALL what would
 // still be there is told.
 func (v *viewer) follows(w *view, at int, f *Frame) bool {
 	prev, ttl := f.Prev, v.log.Config.TTL

@@ -8,7 +8,7 @@ import "sluice/shared/wire"
 // The gap is true if one event at least between `after` and `position` may have gone when it came, and the client had a
 // claim to it. It had none to what it has, and none to what surely had gone before it asked for what comes from now on,
 // for all that is retained, or for what follows "0", or before it asked and an earlier gap told so. The gap is no lie
-// either if the gateway could not know: the client's own event had gone, and the history was empty, began anew, or went
+// either if the gateway could not know: the client's own event had gone, and the history was empty, began again, or went
 // back (unknowable). If it is neither, each event that it covers and that was surely retained when it came is lost.
 //
 // Besides, whatever was told, no event between `after` and `oldest` may surely have been retained.

@@ -169,7 +169,7 @@ func (l *Log) unanswered(n int) {
 	})
 }
 
-// anew is the fifth event after a wipe.
+// again is the fifth event after a wipe.
 var anew = Frame{Kind: Event, To: room, ID: id(5), N: 5, At: at(61)}
 
 // told has both clients told of a wipe before the fifth event comes.

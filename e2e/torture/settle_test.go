@@ -51,7 +51,7 @@ func (r *run) unacknowledged(ctx context.Context) string {
 		if err != nil {
 			return fmt.Sprintf("groups of %s: %v", key, err)
 		}
-		// A group that began anew on an emptied stream stays at 0 until the next entry comes.
+		// A group that began again on an emptied stream stays at 0 until the next entry comes.
 		if len(groups) != 1 || groups[0].Pending != 0 || (info.Length > 0 && groups[0].LastDeliveredID != info.LastGeneratedID) {
 			return fmt.Sprintf("%s ends at %s, its groups: %+v", key, info.LastGeneratedID, groups)
 		}

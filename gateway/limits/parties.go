@@ -8,7 +8,7 @@ import (
 
 // Parties are those who share a limit over several connections: users, or addresses. One
 // that has no connection is remembered only until its buckets are full again, so that to
-// come anew is no way around a limit.
+// come again is no way around a limit.
 type Parties struct {
 	begin time.Time
 

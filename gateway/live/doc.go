@@ -9,7 +9,7 @@
 //	client.go    a connection's part: subscribe, move, end
 //	sublist.go   its subscriptions
 //	position.go  how far a reader has come, what comes next, and what is a gap
-//	reigns.go    messages of the channel: reigns, sequence numbers, beats
+//	terms.go    messages of the channel: terms, sequence numbers, beats
 //	flow.go      targets and their subscribers: the live flow
 //	held.go      live records that wait for the history before them
 //	catchup.go   one subscription on its way to the live flow: what it reads, its answer, gaps

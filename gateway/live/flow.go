@@ -14,8 +14,8 @@ type shard struct {
 
 	mu      lock.Mutex[lock.Shard]
 	targets map[string]*target
-	epoch   uint64 // of the owner's latest reign that was heard of
-	seq     uint64 // the last message of that reign
+	epoch   uint64 // of the owner's latest term that was heard of
+	seq     uint64 // the last message of that term
 	rival   rival
 }
 
@@ -134,7 +134,7 @@ func (f *Flow) accept(t *target, r *wire.Record) {
 			return
 		}
 		// An event before the last one, too, may be what does not follow: then the history has
-		// begun anew, and what was in it may be lost.
+		// begun again, and what was in it may be lost.
 		if t.repair == nil && t.live > 0 && !t.follows(r) {
 			f.o.Metrics.Holes.Inc()
 			t.repair = &held{}

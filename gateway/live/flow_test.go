@@ -39,7 +39,7 @@ func TestEveryoneHasEverything(t *testing.T) {
 	})
 }
 
-// TestLostMessage: what comes behind it tells, a beat, or a new reign.
+// TestLostMessage: what comes behind it tells, a beat, or a new term.
 func TestLostMessage(t *testing.T) {
 	for name, tell := range map[string]func(w *world){
 		"the next event":        func(w *world) { w.publish(room, 1) },

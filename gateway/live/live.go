@@ -44,7 +44,7 @@ type Options struct {
 	NowMs      func() int64        // Redis's clock
 	TTLMs      int64               // of histories
 	HeardMs    func() int64        // when the channel was last known to work, by Redis's clock
-	ReignBegan func(partition int) // another owner, or the same one anew; a shard's lock is held
+	TermBegan  func(partition int) // another owner, or the same one again; a shard's lock is held
 	Lost       func(partition int) // something may have been lost on the channel; a shard's lock is held
 	Metrics    *Metrics
 	Log        *slog.Logger
@@ -63,7 +63,7 @@ const (
 	DropNobody   = "nobody"         // no subscriber is here any more
 	dropRepeat   = "repeat"         // delivered already
 	dropLost     = "lost_history"   // its history was lost meanwhile; clients are told of a gap
-	dropStale    = "stale_live"     // live only, of a reign that is over
+	dropStale    = "stale_live"     // live only, of a term that is over
 	DropLiveOnly = "live_only_full" // live only, and the connection has no room
 )
 

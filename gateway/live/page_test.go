@@ -112,7 +112,7 @@ func TestGapsOfPages(t *testing.T) {
 		if want := slices.Concat(w.ids(10)[:10], w.ids(22)); !slices.Equal(ids, want) || !slices.Equal(gaps, []string{wire.GapTrimmed}) || !slices.Equal(sizes, []int{10, 8}) {
 			t.Errorf("around a hole: %d events in pages of %v, gaps %v", len(ids), sizes, gaps)
 		}
-		// Who has nothing, of a history that begins anew.
+		// Who has nothing, of a history that begins again.
 		w.mu.Lock()
 		w.stored[room] = w.stored[room][17:]
 		w.stored[room][0].First = true

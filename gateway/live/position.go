@@ -25,7 +25,7 @@ func (p position) has(id wire.ID) bool { return !p.last.Less(id) }
 
 // follows reports whether a retained event is the next one. A reader that has nothing of
 // what is retained, since it read an empty history, goes on with the first event of a
-// history that begins anew, whatever was in an earlier one.
+// history that begins again, whatever was in an earlier one.
 func (p position) follows(r *wire.Record) bool {
 	if r.Prev == p.last {
 		return true
@@ -98,7 +98,7 @@ func (k *known) miss(at position, r *wire.Record) {
 // gap tells why a piece does not go on from the position, "" if it does.
 //
 // Every entry holds prev, so as long as there is an entry behind the position the answer
-// is exact: it must follow. A history that begins anew or is empty says nothing about
+// is exact: it must follow. A history that begins again or is empty says nothing about
 // what was before: then an event of this target that is younger than the time to live
 // should still be there, and if it is not, the history was lost; older, the history may
 // just have expired, with or without events that the reader has not seen.
@@ -124,7 +124,7 @@ func (p position) gap(got *piece, k known, c clock) (reason string) {
 }
 
 // leaps reports whether a piece without a gap begins with an event that does not follow: the
-// first one of a history that begins anew, behind one of which the reader has all.
+// first one of a history that begins again, behind one of which the reader has all.
 func (p position) leaps(got *piece) bool {
 	first := got.first()
 	return first != nil && !p.follows(first)

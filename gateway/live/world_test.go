@@ -53,7 +53,7 @@ func play(t *testing.T, test func(w *world)) {
 		w.flow = New(Options{
 			Partitions: partitions, Partition: partitionOf, History: reader, Sessions: w,
 			NowMs: func() int64 { return time.Now().UnixMilli() }, TTLMs: time.Hour.Milliseconds(),
-			HeardMs: w.heardMs, ReignBegan: func(int) {}, Lost: func(int) {}, Metrics: newMetrics(), Log: slog.New(slog.DiscardHandler),
+			HeardMs: w.heardMs, TermBegan: func(int) {}, Lost: func(int) {}, Metrics: newMetrics(), Log: slog.New(slog.DiscardHandler),
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		w.stop = cancel

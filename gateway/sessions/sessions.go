@@ -160,7 +160,7 @@ func (s *Sessions) Wait(ctx context.Context, target, conn string) error {
 	}
 }
 
-// Renew writes a field anew with the next tick.
+// Renew writes a field again with the next tick.
 func (s *Sessions) Renew(target, conn string) {
 	k := s.key(target, conn)
 	s.mu.Lock()

@@ -30,7 +30,7 @@ type writers struct {
 	held    int         // calls of Together
 	running int
 	idle    []*pollWriter
-	run     func() // write, made once: a method value would be made anew for each goroutine
+	run     func() // write, made once: a method value would be made again for each goroutine
 }
 
 // pollWriter is a writer that goes from socket to socket.

@@ -22,7 +22,7 @@ const (
 	pongFor    = 10 * time.Second // for the answer to a ping
 	writeFor   = 10 * time.Second // for a message
 	goodbyeFor = time.Second      // for the server's answer to a close
-	stableFor  = 10 * time.Second // a connection that lived for so long begins the backoff anew
+	stableFor  = 10 * time.Second // a connection that lived for so long begins the backoff again
 )
 
 // keep keeps one connection, and comes back after every break, until life ends or there is no use in it.

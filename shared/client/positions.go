@@ -21,7 +21,7 @@ type Positions struct {
 // Store keeps positions over restarts of the program. Its methods are called by the goroutine of Run only. Save is given a
 // copy, at most ten times a second, and at the end.
 type Store interface {
-	// Load gives what was saved last; nothing, if there is nothing. An error ends Run: to begin anew would leave out what was missed.
+	// Load gives what was saved last; nothing, if there is nothing. An error ends Run: to begin again would leave out what was missed.
 	Load(ctx context.Context) (Positions, error)
 	Save(ctx context.Context, p Positions) error
 }

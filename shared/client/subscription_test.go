@@ -285,7 +285,7 @@ func TestLastAck(t *testing.T) {
 	}
 }
 
-// TestStoreFails: a client whose positions cannot be read does not begin anew; one that cannot save them goes on.
+// TestStoreFails: a client whose positions cannot be read does not begin again; one that cannot save them goes on.
 func TestStoreFails(t *testing.T) {
 	bubble(t, func(t *testing.T, s *server) {
 		broken := errors.New("broken")

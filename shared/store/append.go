@@ -12,7 +12,7 @@ import (
 )
 
 // Append is an event to be added to its target's history under its own id. If it has a
-// prev, the history should be there. If that has ended meanwhile, it begins anew with the
+// prev, the history should be there. If that has ended meanwhile, it begins again with the
 // event, which says so (Event.First), and gets an expiry.
 type Append struct {
 	Partition int
@@ -20,7 +20,7 @@ type Append struct {
 	Sum       int64 // bytes of the history's entries up to this one; 0: it is not said
 	Touch     bool  // also renew the history's expiry and trim what is too old; a result, too
 	Trim      int64 // also trim the history, with all events of the call, to so many bytes; 0: not
-	// Tried: this owner or one before it (Reign.Seen) may have appended the event. If
+	// Tried: this owner or one before it (Term.Seen) may have appended the event. If
 	// the history is past it and no longer reaches back to it, it was trimmed since,
 	// and is no ErrOrder.
 	Tried bool
@@ -117,7 +117,7 @@ func (l *Lane) stored(ctx context.Context, repeats []*Append) error {
 			if err != nil {
 				return err
 			}
-			// Without a prev it begins anew, as after an eviction: what was before is not known.
+			// Without a prev it begins again, as after an eviction: what was before is not known.
 			reaches := e.ID.Less(a.Event.ID) || (!e.Prev.IsZero() && e.Prev.Less(a.Event.ID))
 			trimmed = trimmed && !reaches
 		}

@@ -68,15 +68,15 @@ func newBench(b *testing.B, batch int) *bench {
 	for i := range benchServers {
 		x.listen(b, "g"+strconv.Itoa(i))
 	}
-	x.read = store.Read{Tenure: "t", Consumer: "w", Count: batch / partitions, Block: 100 * time.Millisecond}
+	x.read = store.Read{Generation: "t", Consumer: "w", Count: batch / partitions, Block: 100 * time.Millisecond}
 	for p := range partitions {
 		x.read.Partitions = append(x.read.Partitions, p)
 	}
-	reigns, err := s.TakeOver(ctx, "w", "t", benchLeaseTTL, x.read.Partitions)
+	terms, err := s.TakeOver(ctx, "w", "t", benchLeaseTTL, x.read.Partitions)
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, r := range reigns {
+	for _, r := range terms {
 		x.read.Epochs = append(x.read.Epochs, r.Epoch)
 	}
 	if x.lane, err = s.NewLane(false); err != nil {

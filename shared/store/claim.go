@@ -134,7 +134,7 @@ func parseHolders(answer any) (have []holder) {
 	return have
 }
 
-// keepHolders writes the holders that have changed, by the right of the reign.
+// keepHolders writes the holders that have changed, by the right of the term.
 func (l *Lane) keepHolders(ctx context.Context, changed holders, keep time.Duration) error {
 	if len(changed) == 0 {
 		return nil

@@ -24,11 +24,11 @@ func TestMovedPartition(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = lane.Close() }()
-	read := store.Read{Tenure: "t", Consumer: "w", Partitions: []int{partition}, Count: 10, Block: 20 * time.Millisecond}
+	read := store.Read{Generation: "t", Consumer: "w", Partitions: []int{partition}, Count: 10, Block: 20 * time.Millisecond}
 	take := func() error {
-		reigns, err := s.TakeOver(ctx, "w", read.Tenure, time.Minute, []int{partition})
+		terms, err := s.TakeOver(ctx, "w", read.Generation, time.Minute, []int{partition})
 		if err == nil {
-			read.Epochs = []uint64{reigns[0].Epoch}
+			read.Epochs = []uint64{terms[0].Epoch}
 		}
 		return err
 	}
@@ -68,7 +68,7 @@ func TestMovedPartition(t *testing.T) {
 	if err := step(); !errors.Is(err, store.ErrFenced) {
 		t.Fatalf("the owner's next command after the move: %v, want ErrFenced: it could be on a node that lacks something", err)
 	}
-	acks, read.Tenure = nil, "again"
+	acks, read.Generation = nil, "again"
 	storetest.Eventually(t, take)
 	storetest.Eventually(t, step)
 	storetest.Eventually(t, publish)

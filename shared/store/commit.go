@@ -23,7 +23,7 @@ type Ack struct {
 }
 
 // Commit publishes, acknowledges and waits for the next entries, in one round trip
-// and in this order. It returns the entries appended to buf. ErrFenced: the reign
+// and in this order. It returns the entries appended to buf. ErrFenced: the term
 // is over. With any other error it is open what was done. From here on the lane
 // watches the epochs of next: its transactions fail when one of them has moved.
 func (l *Lane) Commit(ctx context.Context, out []Outgoing, acks []Ack, next Read, buf []Entry) ([]Entry, error) {
@@ -36,7 +36,7 @@ func (l *Lane) Commit(ctx context.Context, out []Outgoing, acks []Ack, next Read
 	for _, o := range out {
 		pipe.Publish(ctx, l.s.keys.channel(o.Server), o.Payload)
 	}
-	group := any(groupPrefix + next.Tenure)
+	group := any(groupPrefix + next.Generation)
 	w, words := &l.words, 0
 	for _, a := range acks {
 		words += 3 + len(a.IDs)
@@ -51,8 +51,8 @@ func (l *Lane) Commit(ctx context.Context, out []Outgoing, acks []Ack, next Read
 	}
 	var read *redis.XStreamSliceCmd
 	if len(next.Partitions) > 0 && next.Count > 0 {
-		// The read succeeds only while the reign lasts, so what is watched from just
-		// before it is our own epoch: if a later reign moves it, transactions fail.
+		// The read succeeds only while the term lasts, so what is watched from just
+		// before it is our own epoch: if a later term moves it, transactions fail.
 		pipe.Do(ctx, "UNWATCH")
 		pipe.Do(ctx, l.watchArgs()...)
 		read = l.read(ctx, pipe, next)

@@ -2,7 +2,7 @@
 // script, and which command may be repeated. It decides only what it alone can tell from
 // Redis's answers: which event is a repeat, was trimmed, or is out of order (claim.go,
 // append.go); which lease, session or member is over (by Redis's clock); where the next
-// reign begins (lua/takeover.lua); which marks of the intake and which cursors give way
+// term begins (lua/takeover.lua); which marks of the intake and which cursors give way
 // (forward.go, lua/cursor.lua). What follows from that is for its callers to decide, and so is
 // whether a client misses something: History tells only what is there.
 //
@@ -16,7 +16,7 @@
 //	scripts.go   the scripts under lua/
 //	ingress.go   appending to partitions, trimming, what waits there
 //	forward.go   the intake's entries brought to their partitions
-//	reign.go     leases and reigns
+//	term.go     leases and terms
 //	lane.go      a connection that watches the epochs by whose right it writes
 //	kernelwait_*.go  connections that hold a thread while they wait
 //	words.go     the words of a batch's commands

@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrFenced says that the reign is over: another worker has moved it, or the group
+// ErrFenced says that the term is over: another worker has moved it, or the group
 // is gone. What is held in memory has been read again by the successor.
 var ErrFenced = errors.New("the partition has another owner now (NOGROUP)")
 

@@ -26,7 +26,7 @@ type Forwarding struct {
 // Forward appends intake entries to their partitions, once each: a transaction per
 // partition appends and moves `forwarded` on, so it may be repeated, also by two
 // owners at once. A partition that cannot take them harms only itself (Err). ErrFenced
-// when a mark has gone: then the reign over the intake has, too, or it must begin again.
+// when a mark has gone: then the term over the intake has, too, or it must begin again.
 func (s *Store) Forward(ctx context.Context, batch []*Forwarding) error {
 	calls := make([]call, len(batch))
 	for i, f := range batch {

@@ -19,7 +19,7 @@ const (
 	fieldFrom   = "from"
 	fieldExcept = "except"
 	fieldTrace  = "traceparent"
-	fieldFirst  = "first" // "1": the first entry of a history that begins anew
+	fieldFirst  = "first" // "1": the first entry of a history that begins again
 	fieldSum    = "sum"   // bytes of the history's entries up to this one: the difference of two is what lies between
 )
 

@@ -7,7 +7,7 @@ import (
 )
 
 // Intake in the place of a partition's number stands for the intake stream, which
-// has a lease and reigns of its own.
+// has a lease and terms of its own.
 const Intake = -1
 
 // keys builds every key of an installation. A partition's keys carry its hash tag: they
@@ -35,7 +35,7 @@ func newKeys(prefix string, partitions int) keys {
 }
 
 // CallsOf is the number that stands for the calls of a partition where that of a partition is wanted: for a stream with a
-// lease and reigns of its own.
+// lease and terms of its own.
 func (s *Store) CallsOf(partition int) int { return partition + s.cfg.Partitions }
 
 func (k *keys) intake() string { return k.prefix + "events" }
@@ -53,7 +53,7 @@ func (c *Config) Place(target string) Place {
 	return Place{p, k.tags[p], k.events(p)}
 }
 
-// of is the begin of the keys of the reigns over a partition, its calls, or the intake.
+// of is the begin of the keys of the terms over a partition, its calls, or the intake.
 func (k *keys) of(p int) string {
 	switch {
 	case p == Intake:

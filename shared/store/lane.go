@@ -10,7 +10,7 @@ import (
 )
 
 // Lane is a connection of its own for the step of a worker: it blocks while it
-// waits for entries, and it watches the epochs of the reigns by whose right it
+// waits for entries, and it watches the epochs of the terms by whose right it
 // writes. One goroutine uses it.
 type Lane struct {
 	s    *Store
@@ -20,8 +20,8 @@ type Lane struct {
 	partitions []int
 	epochs     []uint64
 	watched    bool   // the connection watches the epochs, and they were ours
-	tenure     string // of the last Commit
-	over       bool   // the connection of this tenure was lost: nothing is done under it any more
+	generation string // of the last Commit
+	over       bool   // the connection of this generation was lost: nothing is done under it any more
 
 	// Commands that are the same for many batches, and room for the others.
 	watchWords []any
@@ -56,7 +56,7 @@ func (s *Store) PerPartition() bool {
 // link is the lane's connection: always the same one, since what is watched belongs
 // to it. On a Cluster it is one to the node of the lane's partition, which also
 // passes publications on to the other nodes. ErrFenced after it was lost: the next one
-// may lead to another node, which may have the reign and not what its owner has read
+// may lead to another node, which may have the term and not what its owner has read
 // and written since.
 func (l *Lane) link(ctx context.Context) (*redis.Conn, error) {
 	if l.over {
@@ -99,10 +99,10 @@ func (l *Lane) failed(cmds []redis.Cmder, err error, expected ...func(error) boo
 
 func (l *Lane) lose() {
 	l.drop()
-	l.over = l.tenure != ""
+	l.over = l.generation != ""
 }
 
-// Lost reports whether the connection of this tenure was lost: everything is ErrFenced, until
+// Lost reports whether the connection of this generation was lost: everything is ErrFenced, until
 // a Commit under another one.
 func (l *Lane) Lost() bool { return l.over }
 
@@ -113,10 +113,10 @@ func (l *Lane) drop() {
 	}
 }
 
-// rights notes the reigns by which the lane writes.
+// rights notes the terms by which the lane writes.
 func (l *Lane) rights(next Read) {
-	if next.Tenure != l.tenure {
-		l.tenure, l.over = next.Tenure, false
+	if next.Generation != l.generation {
+		l.generation, l.over = next.Generation, false
 	}
 	if !slices.Equal(l.partitions, next.Partitions) {
 		l.watchWords = nil
@@ -130,7 +130,7 @@ func (l *Lane) rights(next Read) {
 
 // watching is the lane's connection while it watches the epochs. Usually it does
 // so since the last read; after a transaction it begins again, and looks whether the
-// reigns are still its own.
+// terms are still its own.
 func (l *Lane) watching(ctx context.Context) (*redis.Conn, error) {
 	conn, err := l.link(ctx)
 	if err != nil || l.watched {

@@ -32,16 +32,16 @@ func (e *Entry) Size() int {
 
 // Read says what a lane reads next, and by which right.
 type Read struct {
-	Tenure, Consumer string
-	Partitions       []int    // on a Cluster one
-	Epochs           []uint64 // of the reigns over these partitions
-	Count            int      // entries per partition at most; 0: only the right to write, nothing is read
-	Block            time.Duration
+	Generation, Consumer string
+	Partitions           []int    // on a Cluster one
+	Epochs               []uint64 // of the terms over these partitions
+	Count                int      // entries per partition at most; 0: only the right to write, nothing is read
+	Block                time.Duration
 }
 
 // read is XREADGROUP in a pipeline; its answer is taken apart by entries.
 func (l *Lane) read(ctx context.Context, pipe redis.Pipeliner, r Read) *redis.XStreamSliceCmd {
-	if of := &l.readOf; l.readWords == nil || of.Tenure != r.Tenure || of.Consumer != r.Consumer ||
+	if of := &l.readOf; l.readWords == nil || of.Generation != r.Generation || of.Consumer != r.Consumer ||
 		of.Count != r.Count || of.Block != r.Block || !slices.Equal(of.Partitions, r.Partitions) {
 		l.readOf = r
 		of.Partitions, of.Epochs = slices.Clone(r.Partitions), nil
@@ -49,7 +49,7 @@ func (l *Lane) read(ctx context.Context, pipe redis.Pipeliner, r Read) *redis.XS
 		if l.s.maxBlock > 0 { // else the link has no time limit
 			block = min(block, l.s.maxBlock)
 		}
-		l.readWords = []any{"xreadgroup", "group", groupPrefix + r.Tenure, r.Consumer, "count", r.Count}
+		l.readWords = []any{"xreadgroup", "group", groupPrefix + r.Generation, r.Consumer, "count", r.Count}
 		if block >= time.Millisecond { // 0 would be for ever
 			l.readWords = append(l.readWords, "block", block.Milliseconds())
 		}

@@ -65,12 +65,12 @@ func overAll(t *testing.T, s *store.Store) error {
 		return err
 	}
 	defer func() { _ = lane.Close() }()
-	reigns, err := s.TakeOver(ctx, "w", "t", time.Minute, []int{partition})
+	terms, err := s.TakeOver(ctx, "w", "t", time.Minute, []int{partition})
 	if err != nil {
 		return err
 	}
 	read := store.Read{
-		Tenure: "t", Consumer: "w", Partitions: []int{partition}, Epochs: []uint64{reigns[0].Epoch}, Count: 10, Block: time.Second,
+		Generation: "t", Consumer: "w", Partitions: []int{partition}, Epochs: []uint64{terms[0].Epoch}, Count: 10, Block: time.Second,
 	}
 	arrives := make(chan []error, 1)
 	go func() {

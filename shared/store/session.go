@@ -81,7 +81,7 @@ type Unregistration struct {
 }
 
 // Unregister removes session fields, in one pipeline. A field that has been written
-// anew since stays. Repeatable.
+// again since stays. Repeatable.
 func (s *Store) Unregister(ctx context.Context, server string, gone []Unregistration) error {
 	calls := make([]call, len(gone))
 	for i, u := range gone {

@@ -24,7 +24,7 @@ type End struct {
 // Prepare does claims and looks up ends, in one round trip, or two when a key changes its
 // holder (claim.go). The claims of a batch are one transaction: were one refused and a
 // later one with the same key taken, the first event would count as a repeat of an event
-// that is not there yet. Repeatable; ErrFenced when the reign is over.
+// that is not there yet. Repeatable; ErrFenced when the term is over.
 func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep time.Duration) error {
 	conn, err := l.watching(ctx)
 	if err != nil {
@@ -49,7 +49,7 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 	}
 	var changed holders
 	if claimed != nil {
-		first, err := claimed.Slice() // nil: the watch saw a new reign
+		first, err := claimed.Slice() // nil: the watch saw a new term
 		if errors.Is(err, redis.Nil) || !l.mine(epochs) {
 			return ErrFenced
 		}
@@ -79,9 +79,9 @@ func (l *Lane) Prepare(ctx context.Context, claims []*Claim, ends []*End, keep t
 // trip: since a gateway writes the Hash before it reads the history, one of the two
 // always sees the other. It is one transaction: were one append refused for now and a
 // later one taken, the first could never be appended under its id any more.
-// Repeatable: Redis refuses an id that it has. ErrFenced when the reign is over.
+// Repeatable: Redis refuses an id that it has. ErrFenced when the term is over.
 //
-// Histories that have ended begin anew in a second round trip, all events of a target
+// Histories that have ended begin again in a second round trip, all events of a target
 // together.
 func (l *Lane) AppendAndRoute(ctx context.Context, appends []*Append, routes []*Route) error {
 	ended, err := l.append(ctx, appends, routes)

@@ -24,7 +24,7 @@ type Event struct {
 	Trace  string   // traceparent, passed on in the history
 	Live   bool     // retain 0: delivered live only, no history, no id on the wire
 	// First: the target's history had ended when this event was added, so it is the
-	// first one of a history that begins anew, whatever Prev says of an earlier one.
+	// first one of a history that begins again, whatever Prev says of an earlier one.
 	First bool
 }
 

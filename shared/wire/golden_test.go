@@ -10,9 +10,9 @@ import (
 )
 
 // The golden files are read by the tests of clients in other languages too. What the
-// server writes is compared byte for byte; after an intended change, write it anew
+// server writes is compared byte for byte; after an intended change, write it again
 // with `go test ./shared/wire -update` and read the difference.
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 func readGolden(t testing.TB, name string, into any) {
 	t.Helper()

@@ -17,7 +17,7 @@ import (
 //	orders:    'F' (conn what ref id text number)* what functions want (order.go)
 //
 //	record:  'e' to id.ms id.seq prev.ms prev.seq except frame    retained event
-//	         'f' the same                                         and the first of a history that begins anew
+//	         'f' the same                                         and the first of a history that begins again
 //	         'l' to id.ms id.seq except frame                     live-only event
 //	         'r' conn ref to id.ms id.seq flags                   published (flags 1: duplicate)
 //	         'x' conn ref code                                    publish refused

@@ -63,7 +63,7 @@ var (
 var messages = []message{
 	{name: "batch of nothing", head: wire.Head{Partition: 0, Epoch: 1, Seq: 1}},
 	{name: "retained event", head: wire.Head{Partition: 15, Epoch: 3, Seq: 300}, records: []wire.Record{retained}},
-	{name: "event of a history that begins anew", head: wire.Head{Partition: 15, Epoch: 3, Seq: 301}, records: []wire.Record{first}},
+	{name: "event of a history that begins again", head: wire.Head{Partition: 15, Epoch: 3, Seq: 301}, records: []wire.Record{first}},
 	{name: "live-only event", head: wire.Head{Partition: 1, Epoch: 1, Seq: 2}, records: []wire.Record{live}},
 	{name: "published", head: wire.Head{Partition: 1, Epoch: 1, Seq: 3}, records: []wire.Record{published}},
 	{name: "published as a duplicate", head: wire.Head{Partition: 1, Epoch: 1, Seq: 3}, records: []wire.Record{duplicate}},

@@ -2,14 +2,14 @@ package model
 
 import "math/bits"
 
-// freshTenure: tenures from here on are new. canon gives them small names.
-const freshTenure = 16
+// freshGeneration: generations from here on are new. canon gives them small names.
+const freshGeneration = 16
 
-// start is a reign that the gateway knows: the first owner is worker 1 by symmetry.
+// start is a term that the gateway knows: the first owner is worker 1 by symmetry.
 func (m Config) start() state {
 	s := state{left: m.Faults}
 	for i := range s.client[:late] {
-		s.client[i] = client{process: uint8(i + 1), tenure: uint8(i + 1)}
+		s.client[i] = client{process: uint8(i + 1), generation: uint8(i + 1)}
 	}
 	s.takeover(1, 1)
 	s.client[0].phase, s.client[0].epoch, s.gateway.epoch = reading, s.epoch, s.epoch
@@ -73,7 +73,7 @@ func (m Config) powerless(s state, c client) bool {
 	case appendAll:
 		fenced = m.Defect != Unfenced
 	}
-	return fenced && !m.owner(s, c) && m.Defect != TenureReused && m.Defect != PendingReread
+	return fenced && !m.owner(s, c) && m.Defect != GenerationReused && m.Defect != PendingReread
 }
 
 // canon gives states that differ in nothing that matters the same face.
@@ -82,8 +82,8 @@ func (m Config) canon(s *state) {
 	if s.left.Total == 0 {
 		s.left = Faults{}
 	}
-	// Tenures only have to be told apart.
-	rename(&s.group, &s.client[0].tenure, &s.client[1].tenure, &s.client[late].tenure)
+	// Generations only have to be told apart.
+	rename(&s.group, &s.client[0].generation, &s.client[1].generation, &s.client[late].generation)
 	// Epochs only have an order.
 	epochs := [...]*uint8{&s.epoch, &s.client[0].epoch, &s.client[1].epoch, &s.client[late].epoch, &s.gateway.epoch,
 		&s.queue[0].epoch, &s.queue[1].epoch, &s.queue[2].epoch, &s.queue[3].epoch}
@@ -112,11 +112,11 @@ func (m Config) forgetLate(s *state) {
 	}
 }
 
-// rename gives tenures the names 1, 2, ... in the order of their first appearance.
-func rename(tenures ...*uint8) {
+// rename gives generations the names 1, 2, ... in the order of their first appearance.
+func rename(generations ...*uint8) {
 	var name [32]uint8
 	next := uint8(0)
-	for _, t := range tenures {
+	for _, t := range generations {
 		if *t == 0 {
 			continue
 		}

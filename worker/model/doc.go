@@ -3,7 +3,7 @@
 //
 // Read in this order:
 //
-//	reign.go    lease, epoch and consumer group: what a takeover does, in one script
+//	term.go    lease, epoch and consumer group: what a takeover does, in one script
 //	model.go    the state, and the pipelines that a worker sends
 //	worker.go   what Redis does with each command, what the worker does with the replies, and the worker's faults
 //	gateway.go  session, history and live flow of one subscriber
@@ -22,7 +22,7 @@
 //     busy, read-only) and execute the next; XADD ids only grow, so what was refused can never be appended.
 //   - Both MULTIs are under a WATCH of the epoch that was sent before the read. Else an owner that slept until an idempotency key
 //     expired appends what its successor has answered as a duplicate.
-//   - An owner beats to every live gateway from the start of its reign, not only to those that it has published to: the lost
+//   - An owner beats to every live gateway from the start of its term, not only to those that it has published to: the lost
 //     message may have been its predecessor's last.
 //   - A gap that a gateway notices while it reads a target's history makes it read once more.
 //

@@ -12,7 +12,7 @@ type Intake struct {
 const ForwardedApart Defect = "intake forwarded without its transaction"
 
 type intakeState struct {
-	reign
+	term
 	forwarded uint8 // the marker
 	partition uint8 // length of the partition's stream; it has to be 1, 2, 3, ...
 	client    [3]forwarder
@@ -20,11 +20,11 @@ type intakeState struct {
 }
 
 type forwarder struct {
-	phase, sent     uint8
-	process, tenure uint8
-	from, to        uint8
-	marker          uint8 // the marker that it read, in the defect
-	rejected        uint8
+	phase, sent         uint8
+	process, generation uint8
+	from, to            uint8
+	marker              uint8 // the marker that it read, in the defect
+	rejected            uint8
 }
 
 const (
@@ -38,7 +38,7 @@ const (
 func (m Intake) start() intakeState {
 	s := intakeState{left: m.Faults}
 	for i := range s.client[:late] {
-		s.client[i] = forwarder{process: uint8(i + 1), tenure: uint8(i + 1)}
+		s.client[i] = forwarder{process: uint8(i + 1), generation: uint8(i + 1)}
 	}
 	return s
 }
@@ -48,7 +48,7 @@ func (m Intake) next(s intakeState, emit func(t Step, to intakeState, broken str
 		if c := &to.client[late]; c.sent == m.length(*c) || c.rejected != 0 {
 			*c = forwarder{}
 		}
-		rename(&to.group, &to.client[0].tenure, &to.client[1].tenure, &to.client[late].tenure)
+		rename(&to.group, &to.client[0].generation, &to.client[1].generation, &to.client[late].generation)
 		emit(t, to, broken)
 	}
 	for who := range s.client {
@@ -91,27 +91,27 @@ func (m Intake) execute(s intakeState, who int, emit func(t Step, to intakeState
 		emit(t, to, broken)
 	}
 	switch {
-	case c.phase == intakeTaking: // worker: reign.go, take
+	case c.phase == intakeTaking: // worker: term.go, take
 		if !s.free(c.process) {
 			return
 		}
 		step.What = "TAKEOVER"
 		c.sent++
-		s.takeover(c.process, c.tenure)
+		s.takeover(c.process, c.generation)
 		s.epoch, s.seen = 0, 0
-	case c.phase == intakeAcking && c.sent == 0: // worker: reign.go, run; store: step.go, Commit
+	case c.phase == intakeAcking && c.sent == 0: // worker: term.go, run; store: step.go, Commit
 		step.What, step.ID = "ACK", c.to
 		c.sent++
-		if s.group == c.tenure {
+		if s.group == c.generation {
 			acked := below(c.to+1) &^ below(c.from+1) & s.pending
 			s.pending &^= acked
 			if highest(acked) > s.partition {
 				broken = "an intake entry was acknowledged that was not forwarded"
 			}
 		}
-	case c.phase == intakeReading || c.phase == intakeAcking: // worker: reign.go, run; store: step.go, Commit
+	case c.phase == intakeReading || c.phase == intakeAcking: // worker: term.go, run; store: step.go, Commit
 		c.sent++
-		if s.group != c.tenure {
+		if s.group != c.generation {
 			step.What = "READ: NOGROUP"
 			c.rejected = 1
 			break
@@ -168,7 +168,7 @@ func (m Intake) receive(c *forwarder, who int) {
 		return
 	}
 	if c.rejected != 0 {
-		*c = forwarder{process: c.process, tenure: freshTenure + c.process}
+		*c = forwarder{process: c.process, generation: freshGeneration + c.process}
 		return
 	}
 	c.sent = 0
@@ -197,20 +197,20 @@ func (m Intake) faults(s intakeState, who int, emit func(t Step, to intakeState,
 		emit(Step{Who: name, What: "next command refused", Fault: true}, to, "")
 	}
 	if to := s; to.left.spend(&to.left.Lose) {
-		to.client[who] = forwarder{process: c.process, tenure: freshTenure + c.process}
+		to.client[who] = forwarder{process: c.process, generation: freshGeneration + c.process}
 		emit(Step{Who: name, What: "loses its connection and what was on it", Fault: true}, to, "")
 		to.client[late] = c
 		emit(Step{Who: name, What: "loses its connection; Redis may still execute what is on it", Fault: true}, to, "")
 	}
 	if to := s; to.left.spend(&to.left.Crash) {
-		to.client[who] = forwarder{process: c.process, tenure: freshTenure + c.process}
+		to.client[who] = forwarder{process: c.process, generation: freshGeneration + c.process}
 		if to.lease == c.process {
 			to.lease = dead
 		}
-		emit(Step{Who: name, What: "dies with what it had sent, and starts anew", Fault: true}, to, "")
+		emit(Step{Who: name, What: "dies with what it had sent, and starts again", Fault: true}, to, "")
 		to.client[late] = c
 		to.client[late].process = dead
-		emit(Step{Who: name, What: "dies and starts anew; Redis may still execute what it had sent", Fault: true}, to, "")
+		emit(Step{Who: name, What: "dies and starts again; Redis may still execute what it had sent", Fault: true}, to, "")
 	}
 }
 
@@ -220,7 +220,7 @@ func (m Intake) settled(s intakeState) (rest bool, broken string) {
 	}
 	for _, c := range s.client[:late] {
 		waits := c.phase == intakeReading || c.phase == intakeAcking && c.sent == 1
-		if !waits || c.rejected != 0 || s.lease != c.process || s.group != c.tenure {
+		if !waits || c.rejected != 0 || s.lease != c.process || s.group != c.generation {
 			continue
 		}
 		if s.partition != m.Events {

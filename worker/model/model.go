@@ -6,25 +6,25 @@ type Defect string
 // None is the protocol as it is; the others are named for what they leave out or do
 // wrong.
 const (
-	None            Defect = ""
-	GroupKept       Defect = "takeover without a new reign"
-	AckFirst        Defect = "acknowledged before the append"
-	SessionsFirst   Defect = "sessions read before the append"
-	NotBuffered     Defect = "live records dropped while the history is read"
-	PendingReread   Defect = "own pending entries read after a lost connection, in the same reign"
-	TenureReused    Defect = "new reign under the same tenure after a lost connection"
-	CacheKept       Defect = "prev cache kept over a takeover"
-	PlainAppends    Defect = "appends pipelined without MULTI"
-	PlainClaims     Defect = "claims pipelined without MULTI"
-	Unfenced        Defect = "claims and appends executed for a deposed owner too"
-	UnfencedClaims  Defect = "claims executed for a deposed owner too"
-	NotClaimed      Defect = "idempotency keys ignored"
-	OwnClaimLost    Defect = "a claim by the event's own id taken for a duplicate"
-	BeatToPublished Defect = "beats only to gateways that this reign published to"
-	PrevIgnored     Defect = "live records given without a look at their prev"
-	GapForgotten    Defect = "a gap noticed while the history is being read is not looked at again"
-	PlainDelete     Defect = "session deleted without comparing its value"
-	SeenForgotten   Defect = "what was read is known from the last group alone"
+	None             Defect = ""
+	GroupKept        Defect = "takeover without a new term"
+	AckFirst         Defect = "acknowledged before the append"
+	SessionsFirst    Defect = "sessions read before the append"
+	NotBuffered      Defect = "live records dropped while the history is read"
+	PendingReread    Defect = "own pending entries read after a lost connection, in the same term"
+	GenerationReused Defect = "new term under the same generation after a lost connection"
+	CacheKept        Defect = "prev cache kept over a takeover"
+	PlainAppends     Defect = "appends pipelined without MULTI"
+	PlainClaims      Defect = "claims pipelined without MULTI"
+	Unfenced         Defect = "claims and appends executed for a deposed owner too"
+	UnfencedClaims   Defect = "claims executed for a deposed owner too"
+	NotClaimed       Defect = "idempotency keys ignored"
+	OwnClaimLost     Defect = "a claim by the event's own id taken for a duplicate"
+	BeatToPublished  Defect = "beats only to gateways that this term published to"
+	PrevIgnored      Defect = "live records given without a look at their prev"
+	GapForgotten     Defect = "a gap noticed while the history is being read is not looked at again"
+	PlainDelete      Defect = "session deleted without comparing its value"
+	SeenForgotten    Defect = "what was read is known from the last group alone"
 )
 
 // Config bounds an exploration.
@@ -39,7 +39,7 @@ type Config struct {
 
 // state is Redis, two workers, what may still come from a broken connection, a gateway with one subscriber, and the faults left.
 type state struct {
-	reign
+	term
 	history    uint8 // set of retained ids; XADD adds only above the greatest
 	trimmed    uint8 // set of ids that were retained
 	prev       [5]uint8
@@ -64,15 +64,15 @@ const queueLen = 4
 
 // client is a worker and its connection. What it does is a phase: a pipeline that was sent as a whole.
 type client struct {
-	phase, sent     uint8 // sent: how many commands of the pipeline Redis has executed
-	process, tenure uint8
-	epoch, seq      uint8 // seq: of the latest PUBLISH to the gateway in this reign
-	from, to        uint8 // the batch: ids above from, up to to
-	own             uint8 // those of the batch to be appended: without a key, or with a claim of their own
-	cached, last    uint8 // the prev cache: whether it knows the target, and the target's last id
-	seen            uint8 // ids up to this may have been appended by owners before, and trimmed since
-	routed          uint8 // SESSIONS showed the gateway
-	rejected        uint8 // a reply was an error
+	phase, sent         uint8 // sent: how many commands of the pipeline Redis has executed
+	process, generation uint8
+	epoch, seq          uint8 // seq: of the latest PUBLISH to the gateway in this term
+	from, to            uint8 // the batch: ids above from, up to to
+	own                 uint8 // those of the batch to be appended: without a key, or with a claim of their own
+	cached, last        uint8 // the prev cache: whether it knows the target, and the target's last id
+	seen                uint8 // ids up to this may have been appended by owners before, and trimmed since
+	routed              uint8 // SESSIONS showed the gateway
+	rejected            uint8 // a reply was an error
 }
 
 // message is a PUBLISH. Without ids it is a beat: the latest sequence number once more. A record's prev is that of the
@@ -117,11 +117,11 @@ func (m Config) pipeline(c client) (list [8]command, ids [8]uint8, n uint8) {
 		}
 	}
 	switch c.phase {
-	case taking: // worker: reign.go, take
+	case taking: // worker: term.go, take
 		add(takeoverCmd, 0)
 	case recovering: // defects only
 		add(readOwn, c.to)
-	case reading: // worker: reign.go, run; store: step.go, Commit. The first of a reign
+	case reading: // worker: term.go, run; store: step.go, Commit. The first of a term
 		add(read, 0)
 	case preparing: // worker: step.go, prepare
 		if keyed := c.batch() & m.claimed(); m.Defect == PlainClaims {
@@ -147,7 +147,7 @@ func (m Config) pipeline(c client) (list [8]command, ids [8]uint8, n uint8) {
 		if m.Defect != SessionsFirst {
 			add(sessions, 0)
 		}
-	case publishing: // worker: reign.go, run; store: step.go, Commit
+	case publishing: // worker: term.go, run; store: step.go, Commit
 		if c.routed != 0 && c.own != 0 {
 			add(publish, c.to)
 		}

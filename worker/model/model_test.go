@@ -8,7 +8,7 @@ import (
 // limit of states: about 500 MB. A model that needs more has outgrown its bounds.
 const limit = 4_000_000
 
-// workerFaults are those that concern the history; each can end a reign.
+// workerFaults are those that concern the history; each can end a term.
 var workerFaults = Faults{Total: 4 - fewerFaults, Expire: 3, Lose: 2, Crash: 2, Refuse: 2}
 
 var (
@@ -74,7 +74,7 @@ func TestDefects(t *testing.T) {
 		{SessionsFirst, served, "the subscriber has not got everything"},
 		{NotBuffered, served, "the subscriber has not got everything"},
 		{PendingReread, short, "passed over"},
-		{TenureReused, short, "passed over"},
+		{GenerationReused, short, "passed over"},
 		{CacheKept, plain, "prev"},
 		{PlainAppends, plain, "passed over"},
 		{PlainClaims, keyed, "acknowledged and is not in the history"},

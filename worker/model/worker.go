@@ -27,7 +27,7 @@ func (m Config) execute(s state, who int, emit emitter) {
 			s.lease = c.process
 			s.epoch++
 		} else {
-			s.takeover(c.process, c.tenure)
+			s.takeover(c.process, c.generation)
 		}
 		switch {
 		case m.Faults.Trim == 0:
@@ -105,9 +105,11 @@ func (m Config) execute(s state, who int, emit emitter) {
 	done(step, s)
 }
 
-// owner is Redis's own test: XREADGROUP and XACK find the tenure's group, or not. MULTI tests the same with a WATCH of the epoch,
+// owner is Redis's own test: XREADGROUP and XACK find the generation's group, or not. MULTI tests the same with a WATCH of the epoch,
 // which changes in the script that changes the group. store: lane.go, watching.
-func (m Config) owner(s state, c client) bool { return s.group == c.tenure || m.Defect == GroupKept }
+func (m Config) owner(s state, c client) bool {
+	return s.group == c.generation || m.Defect == GroupKept
+}
 
 func (m Config) fencesClaims() bool { return m.Defect != Unfenced && m.Defect != UnfencedClaims }
 
@@ -177,19 +179,19 @@ func (m Config) receive(s *state, who int) {
 	}
 }
 
-// reset is what a worker does after NOGROUP, any error and any lost connection: forget all, and take anew under a fresh tenure.
-// worker: reign.go, failed.
+// reset is what a worker does after NOGROUP, any error and any lost connection: forget all, and take again under a fresh generation.
+// worker: term.go, failed.
 func (m Config) reset(c *client, sameProcess bool) {
-	next := client{process: c.process, tenure: freshTenure + c.process}
+	next := client{process: c.process, generation: freshGeneration + c.process}
 	if sameProcess {
 		switch m.Defect {
 		case CacheKept:
 			next.cached, next.last = c.cached, c.last
-		case TenureReused:
-			next.tenure = c.tenure
+		case GenerationReused:
+			next.generation = c.generation
 		case PendingReread:
 			if c.phase != taking {
-				next.tenure, next.epoch, next.seq, next.phase = c.tenure, c.epoch, c.seq, recovering
+				next.generation, next.epoch, next.seq, next.phase = c.generation, c.epoch, c.seq, recovering
 			}
 		}
 	}
@@ -219,10 +221,10 @@ func (m Config) faults(s state, who int, emit emitter) {
 		if to.lease == c.process {
 			to.lease = dead
 		}
-		emit(Step{Who: name, What: "dies with what it had sent, and starts anew", Fault: true}, to, "")
+		emit(Step{Who: name, What: "dies with what it had sent, and starts again", Fault: true}, to, "")
 		to.client[late] = c
 		to.client[late].process = dead
-		emit(Step{Who: name, What: "dies and starts anew; Redis may still execute what it had sent", Fault: true}, to, "")
+		emit(Step{Who: name, What: "dies and starts again; Redis may still execute what it had sent", Fault: true}, to, "")
 	}
 }
 

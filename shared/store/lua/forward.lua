@@ -6,7 +6,7 @@
 -- ARGV: for each entry its intake id, the number of its fields and values, and these
 -- Result: {how many were appended, the last id that counts as forwarded, why the next
 -- one could not be appended or ''}; or an error if the mark has gone: Redis has lost it
--- since the entries were read, and what was delivered already would be appended anew.
+-- since the entries were read, and what was delivered already would be appended again.
 local last = redis.call('GET', KEYS[1])
 if not last and ARGV[1] == '1' then
   return redis.error_reply('GONE ' .. KEYS[1])

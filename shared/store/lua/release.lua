@@ -1,5 +1,5 @@
 -- Gives a lease up if it is still the worker's own. The group stays: whoever comes
--- next moves the reign.
+-- next moves the term.
 --
 -- KEYS[1] lease   ARGV[1] worker
 -- Result: 1, or 0 when it was not the worker's.

@@ -1,4 +1,4 @@
--- Takes a stream's lease and moves its reign: from here on only the new group can
+-- Takes a stream's lease and moves its term: from here on only the new group can
 -- read, and a deposed owner's next read answers NOGROUP.
 --
 -- KEYS[1] lease     KEYS[2] epoch     KEYS[3] stream

@@ -26,7 +26,7 @@ func (x *suite) commit(t *testing.T) {
 	must(t, err)
 	want(t, "entries appended to", entries[0], had[0])
 	want(t, "entries read", idsOf(entries[1:]), ids[3:])
-	pending, err := x.Client.XPending(ctx, Key(0, "events"), "workers-"+a.read.Tenure).Result()
+	pending, err := x.Client.XPending(ctx, Key(0, "events"), "workers-"+a.read.Generation).Result()
 	must(t, err)
 	want(t, "pending", pending.Count, 2)
 	want(t, "lowest pending", pending.Lower, ids[3].String())
@@ -34,10 +34,10 @@ func (x *suite) commit(t *testing.T) {
 	want(t, "second message", <-heard, "two\x00\xff")
 
 	// At the end of a worker there is nothing to read.
-	none, err := a.lane.Commit(ctx, out[:1], []store.Ack{ackOf(0, ids[3:]...)}, store.Read{Tenure: a.read.Tenure}, nil)
+	none, err := a.lane.Commit(ctx, out[:1], []store.Ack{ackOf(0, ids[3:]...)}, store.Read{Generation: a.read.Generation}, nil)
 	must(t, err)
 	want(t, "entries without reading", len(none), 0)
-	want(t, "pending at the end", x.Client.XPending(ctx, Key(0, "events"), "workers-"+a.read.Tenure).Val().Count, 0)
+	want(t, "pending at the end", x.Client.XPending(ctx, Key(0, "events"), "workers-"+a.read.Generation).Val().Count, 0)
 	want(t, "third message", <-heard, "one")
 	none, err = a.lane.Commit(ctx, nil, nil, store.Read{}, nil)
 	must(t, err)
@@ -152,9 +152,9 @@ func (x *suite) commitSeveral(t *testing.T) {
 	_, err := a.commit(nil, ackOf(0, ids[0]...), ackOf(3, ids[3]...))
 	must(t, err)
 	for p, pending := range map[int]int64{0: 0, 1: 4, 3: 0} {
-		want(t, "pending", x.Client.XPending(t.Context(), Key(p, "events"), "workers-tenure-a").Val().Count, pending)
+		want(t, "pending", x.Client.XPending(t.Context(), Key(p, "events"), "workers-generation-a").Val().Count, pending)
 	}
-	// One lost reign is enough.
+	// One lost term is enough.
 	must(t, s.Release(t.Context(), "a", []int{1}))
 	x.own(t, s, "b", 1)
 	_, err = a.commit(nil)

@@ -9,7 +9,7 @@
 //	suite.go      Run: the list of what is checked
 //	owner.go      a worker's part in the checks
 //	meta.go       opening, the clock, readiness
-//	takeover.go   leases and reigns
+//	takeover.go   leases and terms
 //	fence.go      what a deposed owner can still do: nothing
 //	commit.go     publish, acknowledge, read
 //	step.go       prepare, append and route

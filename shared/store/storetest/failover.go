@@ -51,7 +51,7 @@ func soon(t *testing.T, what string, do func() error) {
 	}
 }
 
-// lane: an owner is told that something has happened, and begins a fresh reign on the new
+// lane: an owner is told that something has happened, and begins a fresh term on the new
 // master, where everything is read again that it had not acknowledged. What it had
 // appended there before is a repeat.
 func (x *suite) failoverLane(t *testing.T) {
@@ -91,7 +91,7 @@ func (o *owner) told() {
 	})
 }
 
-// readAgain begins a fresh reign, as often as needed, and reads.
+// readAgain begins a fresh term, as often as needed, and reads.
 func (o *owner) readAgain() (entries []store.Entry) {
 	o.t.Helper()
 	n := 0
@@ -105,15 +105,15 @@ func (o *owner) readAgain() (entries []store.Entry) {
 	return entries
 }
 
-// retake takes the owner's partitions again after it lost the link; the reigns are free or
+// retake takes the owner's partitions again after it lost the link; the terms are free or
 // its own.
-func (o *owner) retake(tenure string) error {
-	reigns, err := o.s.TakeOver(context.Background(), o.name, tenure, leaseTTL, o.read.Partitions)
+func (o *owner) retake(generation string) error {
+	terms, err := o.s.TakeOver(context.Background(), o.name, generation, leaseTTL, o.read.Partitions)
 	if err != nil {
 		return err
 	}
-	o.reigns, o.read.Tenure, o.read.Epochs = reigns, tenure, nil
-	for _, r := range reigns {
+	o.terms, o.read.Generation, o.read.Epochs = terms, generation, nil
+	for _, r := range terms {
 		if !r.Taken {
 			return fmt.Errorf("partition %d is held by %q", r.Partition, r.Owner)
 		}
@@ -133,10 +133,10 @@ func (x *suite) halfDone(t *testing.T) (a *owner, to string, ids []wire.ID) {
 	return a, to, ids
 }
 
-// known reign: the new master has heard of the reign, and has not what its owner has read and
+// known term: the new master has heard of the term, and has not what its owner has read and
 // written since. What that one knows of histories is void, so it may append nothing more,
 // however often it tries: an event would name as its prev one that is lost.
-func (x *suite) failoverKnownReign(t *testing.T) {
+func (x *suite) failoverKnownTerm(t *testing.T) {
 	x.failovers(t, func(t *testing.T, shard *Shard, lose func()) {
 		a, to, kept := x.halfDone(t)
 		s := a.s
@@ -146,7 +146,7 @@ func (x *suite) failoverKnownReign(t *testing.T) {
 		a.append(to, kept[0], kept[1], lost[0])
 		lose()
 
-		soon(t, "the end of the reign", func() error {
+		soon(t, "the end of the term", func() error {
 			err := a.lane.AppendAndRoute(t.Context(), appendsOf(s, to, lost[0], lost[1]), nil)
 			if !errors.Is(err, store.ErrFenced) {
 				return fmt.Errorf("it goes on: %w", err)
@@ -161,7 +161,7 @@ func (x *suite) failoverKnownReign(t *testing.T) {
 	})
 }
 
-// lost tail: a reign of which the new master has not heard is over, whatever its owner
+// lost tail: a term of which the new master has not heard is over, whatever its owner
 // tries, and the next one has what the new master has.
 func (x *suite) failoverLostTail(t *testing.T) {
 	x.failovers(t, func(t *testing.T, shard *Shard, lose func()) {
@@ -174,7 +174,7 @@ func (x *suite) failoverLostTail(t *testing.T) {
 		lose()
 
 		a.told()
-		soon(t, "the end of the reign", func() error {
+		soon(t, "the end of the term", func() error {
 			err := a.lane.AppendAndRoute(t.Context(), appendsOf(s, to, kept[0], kept[1], lost[0]), nil)
 			if err == nil {
 				t.Fatal("an owner appends by a right that was lost")
@@ -185,7 +185,7 @@ func (x *suite) failoverLostTail(t *testing.T) {
 			return nil
 		})
 		_, err := a.commit(nil, ackOf(0, kept[1]))
-		wantError(t, "commit by a reign that was lost", err, store.ErrFenced)
+		wantError(t, "commit by a term that was lost", err, store.ErrFenced)
 		want(t, "entries of the new master", idsOf(a.readAgain()), kept[1:])
 		a.append(to, kept[0], kept[1])
 		got, _ := retained(t, s, to)

@@ -44,12 +44,12 @@ func (x *suite) deeds(t *testing.T, s *store.Store) []deed {
 		}
 		return held
 	}
-	// A lane that lost its link needs a fresh reign, as its worker would take one.
-	tenure := 0
-	reign := func(do func() error) func() error {
+	// A lane that lost its link needs a fresh term, as its worker would take one.
+	generation := 0
+	term := func(do func() error) func() error {
 		return func() error {
-			tenure++
-			if err := a.retake(fmt.Sprint("t", tenure)); err != nil {
+			generation++
+			if err := a.retake(fmt.Sprint("t", generation)); err != nil {
 				return err
 			}
 			if _, err := a.commit(nil); err != nil {
@@ -63,9 +63,9 @@ func (x *suite) deeds(t *testing.T, s *store.Store) []deed {
 			func() { count("leases", holding(), 3) }},
 		{"Renew", func() error { _, err := s.Renew(ctx, "b", leaseTTL, free); return err },
 			func() { count("leases", holding(), 3) }},
-		{"Prepare", reign(func() error { return a.lane.Prepare(ctx, []*store.Claim{claim}, nil, time.Minute) }),
+		{"Prepare", term(func() error { return a.lane.Prepare(ctx, []*store.Claim{claim}, nil, time.Minute) }),
 			func() { want(t, "own claim", claim.First, ids[0]) }},
-		{"AppendAndRoute", reign(func() error { return a.lane.AppendAndRoute(ctx, appendsOf(s, to, wire.ID{}, ids...), nil) }),
+		{"AppendAndRoute", term(func() error { return a.lane.AppendAndRoute(ctx, appendsOf(s, to, wire.ID{}, ids...), nil) }),
 			func() {
 				got, prevs := retained(t, s, to)
 				want(t, "ids", got, ids)
@@ -165,7 +165,7 @@ func (x *suite) lostReplies(t *testing.T) {
 	wantLink(t, "Publish with a lost reply", err)
 	want(t, "entries", x.Client.XLen(ctx, Key(5, "events")).Val(), 1)
 
-	// A read whose reply was lost has taken its entries: only the next reign has them.
+	// A read whose reply was lost has taken its entries: only the next term has them.
 	a := x.own(t, s, "a", 5)
 	a.next()
 	ids := append([]wire.ID{}, x.add(t, 5, to, 2)...)
@@ -178,7 +178,7 @@ func (x *suite) lostReplies(t *testing.T) {
 	}
 	a.take("fresh", 5)
 	entries := a.next()
-	want(t, "entries of the next reign", idsOf(entries)[len(entries)-2:], ids)
+	want(t, "entries of the next term", idsOf(entries)[len(entries)-2:], ids)
 	want(t, "all that was not acknowledged", len(entries), 3)
 }
 
@@ -240,10 +240,10 @@ func (x *suite) frozen(t *testing.T) {
 	}
 	node.Resume()
 	Eventually(t, s.Check)
-	tenure := "fresh"
+	generation := "fresh"
 	Eventually(t, func() error {
-		tenure += "er"
-		a.take(tenure, p)
+		generation += "er"
+		a.take(generation, p)
 		batch := appendsOf(s, to, wire.ID{}, ids...)
 		entries, err := a.commit(nil)
 		return errors.Join(err, a.lane.AppendAndRoute(ctx, batch, nil), idsAreOf(entries, to))

@@ -60,11 +60,11 @@ func (x *suite) fencePrepare(t *testing.T) {
 func (x *suite) fenceBlocked(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	for name, fence := range map[string]func(){
-		"takeover":     func() { x.own(t, s, "b", 0) },
-		"lost group":   func() { must(t, x.Client.XGroupDestroy(ctx, Key(0, "events"), "workers-tenure-a").Err()) },
-		"lost stream":  func() { must(t, x.Client.Del(ctx, Key(0, "events")).Err()) },
-		"lost of all":  func() { x.each(t, "FLUSHALL") },
-		"other tenure": func() { _, _ = s.TakeOver(ctx, "a", "tenure-b", leaseTTL, []int{0}) },
+		"takeover":         func() { x.own(t, s, "b", 0) },
+		"lost group":       func() { must(t, x.Client.XGroupDestroy(ctx, Key(0, "events"), "workers-generation-a").Err()) },
+		"lost stream":      func() { must(t, x.Client.Del(ctx, Key(0, "events")).Err()) },
+		"lost of all":      func() { x.each(t, "FLUSHALL") },
+		"other generation": func() { _, _ = s.TakeOver(ctx, "a", "generation-b", leaseTTL, []int{0}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			x.reset(t)
@@ -108,11 +108,11 @@ func (x *suite) awaitBlocked(t *testing.T, n int) {
 	})
 }
 
-// lost keys: whoever deletes what belongs to a reign ends it, and the next one works.
+// lost keys: whoever deletes what belongs to a term ends it, and the next one works.
 func (x *suite) fenceLostKeys(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	for name, lose := range map[string]func(){
-		"group":      func() { must(t, x.Client.XGroupDestroy(ctx, Key(0, "events"), "workers-tenure-a").Err()) },
+		"group":      func() { must(t, x.Client.XGroupDestroy(ctx, Key(0, "events"), "workers-generation-a").Err()) },
 		"stream":     func() { must(t, x.Client.Del(ctx, Key(0, "events")).Err()) },
 		"everything": func() { x.each(t, "FLUSHALL") },
 	} {
@@ -129,7 +129,7 @@ func (x *suite) fenceLostKeys(t *testing.T) {
 			if name != "group" {
 				ids = ids[1:]
 			} // else nobody knows any more what was acknowledged: all is read again
-			want(t, "entries of the next reign", idsOf(a.next()), ids)
+			want(t, "entries of the next term", idsOf(a.next()), ids)
 		})
 	}
 }

@@ -214,11 +214,11 @@ func (x *suite) forwardRewind(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	mark := func(p int) string { return x.Client.Get(ctx, Key(p, "forwarded")).Val() }
 	set := func(p int, id string) { must(t, x.Client.Set(ctx, Key(p, "forwarded"), id, 0).Err()) }
-	take := func() store.Reign {
+	take := func() store.Term {
 		t.Helper()
-		reigns, err := s.TakeOver(ctx, "a", "t", leaseTTL, []int{store.Intake})
+		terms, err := s.TakeOver(ctx, "a", "t", leaseTTL, []int{store.Intake})
 		must(t, err)
-		return reigns[0]
+		return terms[0]
 	}
 	first := take()
 	x.addAs(t, store.Intake, "70-0", "to", targetIn(3, 0), "data", "1")

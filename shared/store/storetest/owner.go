@@ -11,14 +11,14 @@ import (
 
 const leaseTTL = time.Minute // longer than any check
 
-// owner is a worker that reigns over partitions, with the lane that it reads by.
+// owner is a worker that terms over partitions, with the lane that it reads by.
 type owner struct {
-	t      *testing.T
-	s      *store.Store
-	lane   *store.Lane
-	name   string
-	reigns []store.Reign
-	read   store.Read
+	t     *testing.T
+	s     *store.Store
+	lane  *store.Lane
+	name  string
+	terms []store.Term
+	read  store.Read
 }
 
 // own lets a worker take free partitions.
@@ -28,20 +28,20 @@ func (x *suite) own(t *testing.T, s *store.Store, name string, partitions ...int
 	must(t, err)
 	t.Cleanup(func() { _ = lane.Close() })
 	o := &owner{t: t, s: s, lane: lane, name: name}
-	o.take("tenure-"+name, partitions...)
+	o.take("generation-"+name, partitions...)
 	return o
 }
 
 // take takes partitions, all of which must be free or its own.
-func (o *owner) take(tenure string, partitions ...int) {
+func (o *owner) take(generation string, partitions ...int) {
 	o.t.Helper()
-	reigns, err := o.s.TakeOver(o.t.Context(), o.name, tenure, leaseTTL, partitions)
+	terms, err := o.s.TakeOver(o.t.Context(), o.name, generation, leaseTTL, partitions)
 	must(o.t, err)
-	o.reigns = reigns
+	o.terms = terms
 	o.read = store.Read{
-		Tenure: tenure, Consumer: o.name, Partitions: partitions, Count: 100, Block: 20 * time.Millisecond,
+		Generation: generation, Consumer: o.name, Partitions: partitions, Count: 100, Block: 20 * time.Millisecond,
 	}
-	for _, r := range reigns {
+	for _, r := range terms {
 		if !r.Taken {
 			o.t.Fatalf("partition %d is held by %q, want it free", r.Partition, r.Owner)
 		}

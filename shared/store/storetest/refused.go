@@ -12,7 +12,7 @@ import (
 )
 
 // refusedMemory: without memory Redis refuses writes. Nothing of a batch is done then,
-// reigns go on, and when there is memory again the repeat does everything once.
+// terms go on, and when there is memory again the repeat does everything once.
 func (x *suite) refusedMemory(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	memory := func(limit string) { x.each(t, "CONFIG", "SET", "maxmemory", limit) }
@@ -31,7 +31,7 @@ func (x *suite) refusedMemory(t *testing.T) {
 		{ID: id(1, 2), Fields: map[string]any{"to": targetIn(1, 0), "data": "2"}},
 	}}}
 	session := store.Session{Target: to, Field: "f"}
-	var taken []store.Reign
+	var taken []store.Term
 	work := []struct {
 		name string
 		do   func() error
@@ -59,7 +59,7 @@ func (x *suite) refusedMemory(t *testing.T) {
 	} {
 		want(t, "keys "+k+" without memory", x.Client.Exists(ctx, k).Val(), 0)
 	}
-	// What keeps a reign alive and brings memory back needs none.
+	// What keeps a term alive and brings memory back needs none.
 	lost, err := s.Renew(ctx, "a", leaseTTL, []int{0})
 	must(t, err)
 	want(t, "leases lost", len(lost), 0)
@@ -82,14 +82,14 @@ func (x *suite) refusedMemory(t *testing.T) {
 	want(t, "prevs", prevs, []wire.ID{{}, ids[0], ids[1]})
 	want(t, "dead letters", x.Client.XLen(ctx, "sluice:dead").Val(), 2)
 	want(t, "forwarded entries", x.Client.XLen(ctx, Key(1, "events")).Val(), 2)
-	want(t, "reigns", []bool{taken[0].Taken, taken[1].Taken}, []bool{true, true})
+	want(t, "terms", []bool{taken[0].Taken, taken[1].Taken}, []bool{true, true})
 	must(t, a.lane.AppendAndRoute(ctx, batch, nil))
 	_, err = a.commit(nil, ackOf(0, ids...))
 	must(t, err)
 }
 
 // refusedReplica: after a failover a lane may find itself on a replica. It works again under
-// a fresh tenure, as soon as its server takes writes.
+// a fresh generation, as soon as its server takes writes.
 func (x *suite) refusedReplica(t *testing.T) {
 	if x.cluster() {
 		t.Skip("the nodes of a Cluster do not become replicas by REPLICAOF")
@@ -107,7 +107,7 @@ func (x *suite) refusedReplica(t *testing.T) {
 		wantError(t, "append after that", a.lane.AppendAndRoute(ctx, batch, nil), store.ErrFenced)
 		_, err := a.commit(nil, ackOf(0, ids...))
 		wantError(t, "commit after that", err, store.ErrFenced)
-		a.read.Tenure = fmt.Sprint("of a replica", n)
+		a.read.Generation = fmt.Sprint("of a replica", n)
 		_, err = a.commit(nil, ackOf(0, ids...))
 		wantReply(t, "commit on a replica", err, "READONLY")
 	}
@@ -180,8 +180,8 @@ func (x *suite) refusedLogin(t *testing.T) {
 			if err == nil {
 				t.Fatalf("%s counts as done, but the server refuses the login", w.name)
 			}
-			if errors.Is(err, store.ErrFenced) { // the lane has lost its link: a fresh tenure makes another one
-				a.read.Tenure += "again"
+			if errors.Is(err, store.ErrFenced) { // the lane has lost its link: a fresh generation makes another one
+				a.read.Generation += "again"
 				_, again := a.commit(nil)
 				err = errors.Join(err, again)
 			}

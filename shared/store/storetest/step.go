@@ -223,17 +223,17 @@ func (x *suite) appendTrimmed(t *testing.T) {
 	want(t, "an event that is there", again[2].Repeat, true)
 
 	must(t, x.Client.Del(ctx, Key(0, "history:"+to)).Err())
-	a.append(to, wire.ID{}, id(5, 0)) // evicted, and it begins anew
+	a.append(to, wire.ID{}, id(5, 0)) // evicted, and it begins again
 	again = batch(true)
 	must(t, a.lane.AppendAndRoute(ctx, again, nil))
 	for _, a := range again {
-		want(t, "error below a history that begins anew", a.Err, nil)
-		want(t, "repeat below a history that begins anew", a.Repeat, true)
-		want(t, "prev below a history that begins anew", a.Event.Prev, a.Event.ID)
+		want(t, "error below a history that begins again", a.Err, nil)
+		want(t, "repeat below a history that begins again", a.Repeat, true)
+		want(t, "prev below a history that begins again", a.Event.Prev, a.Event.ID)
 	}
 	again = batch(false)
 	must(t, a.lane.AppendAndRoute(ctx, again, nil))
-	wantError(t, "an event that nobody tried, below a history that begins anew", again[0].Err, store.ErrOrder)
+	wantError(t, "an event that nobody tried, below a history that begins again", again[0].Err, store.ErrOrder)
 
 	if !x.real() {
 		return // the embedded Redis forgets the highest id with the last entry
@@ -248,7 +248,7 @@ func (x *suite) appendTrimmed(t *testing.T) {
 }
 
 // gone: events were appended, and their history has gone before they are tried again by an
-// owner that knows its newest event. They begin it anew, one after the other.
+// owner that knows its newest event. They begin it again, one after the other.
 func (x *suite) appendGone(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	a := x.own(t, s, "a", 0)

@@ -146,7 +146,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Faults/frozen", realOnly, (*suite).frozen},
 
 		{"Failover/lane", replicated, (*suite).failoverLane},
-		{"Failover/known reign", replicated, (*suite).failoverKnownReign},
+		{"Failover/known term", replicated, (*suite).failoverKnownTerm},
 		{"Failover/lost tail", replicated, (*suite).failoverLostTail},
 		{"Failover/reader", replicated, (*suite).failoverReader},
 		{"Failover/bus", replicated, (*suite).failoverBus},

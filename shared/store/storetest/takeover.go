@@ -20,9 +20,9 @@ func (x *suite) takeOverFirst(t *testing.T) {
 	for _, p := range []int{0, store.Intake} {
 		ids := x.add(t, p, targetIn(0, 0), 3)
 		o := x.own(t, s, "a", p)
-		want(t, "reign", o.reigns[0], store.Reign{Partition: p, Taken: true, Epoch: o.reigns[0].Epoch})
-		if late := time.Now().UnixMilli() - int64(o.reigns[0].Epoch); late < -1000 || late > 5000 {
-			t.Fatalf("the first epoch is %d, want Redis's time in ms", o.reigns[0].Epoch)
+		want(t, "term", o.terms[0], store.Term{Partition: p, Taken: true, Epoch: o.terms[0].Epoch})
+		if late := time.Now().UnixMilli() - int64(o.terms[0].Epoch); late < -1000 || late > 5000 {
+			t.Fatalf("the first epoch is %d, want Redis's time in ms", o.terms[0].Epoch)
 		}
 		entries := o.next()
 		want(t, "entries", idsOf(entries), ids)
@@ -37,18 +37,18 @@ func (x *suite) takeOverFirst(t *testing.T) {
 
 	none, err := s.TakeOver(t.Context(), "a", "t", leaseTTL, nil)
 	must(t, err)
-	want(t, "reigns over nothing", len(none), 0)
+	want(t, "terms over nothing", len(none), 0)
 }
 
 func (x *suite) takeOverHeld(t *testing.T) {
 	s := x.open(t, nil)
 	a := x.own(t, s, "a", 0)
 	ids := x.add(t, 0, targetIn(0, 0), 1)
-	reigns, err := s.TakeOver(t.Context(), "b", "t", leaseTTL, []int{0, 1})
+	terms, err := s.TakeOver(t.Context(), "b", "t", leaseTTL, []int{0, 1})
 	must(t, err)
-	want(t, "reign over what another worker holds", reigns[0], store.Reign{Partition: 0, Owner: "a"})
-	want(t, "taken beside it", reigns[1].Taken, true)
-	want(t, "epoch", x.Client.Get(t.Context(), Key(0, "epoch")).Val(), strconv.FormatUint(a.reigns[0].Epoch, 10))
+	want(t, "term over what another worker holds", terms[0], store.Term{Partition: 0, Owner: "a"})
+	want(t, "taken beside it", terms[1].Taken, true)
+	want(t, "epoch", x.Client.Get(t.Context(), Key(0, "epoch")).Val(), strconv.FormatUint(a.terms[0].Epoch, 10))
 	want(t, "entries of the holder", idsOf(a.next()), ids)
 }
 
@@ -102,16 +102,16 @@ func (x *suite) takeOverPending(t *testing.T) {
 			if c.seen >= 0 {
 				seen = ids[c.seen]
 			}
-			want(t, "Seen", b.reigns[0].Seen, seen)
+			want(t, "Seen", b.terms[0].Seen, seen)
 			done := wire.ID{}
 			if c.done >= 0 {
 				done = ids[c.done]
 			}
 			if c.done != anyDone {
-				want(t, "Done", b.reigns[0].Done, done)
+				want(t, "Done", b.terms[0].Done, done)
 			}
 			want(t, "entries of the successor", idsOf(b.next()), pick(c.again))
-			want(t, "groups", x.groups(t, 0), []string{"workers-tenure-b"})
+			want(t, "groups", x.groups(t, 0), []string{"workers-generation-b"})
 		})
 	}
 }
@@ -128,12 +128,12 @@ func (x *suite) takeOverTwice(t *testing.T) {
 	a.leave()
 	for _, name := range []string{"b", "c", "d"} {
 		o := x.own(t, s, name, 0)
-		want(t, "Seen by the time of "+name, o.reigns[0].Seen, ids[2])
+		want(t, "Seen by the time of "+name, o.terms[0].Seen, ids[2])
 		if name == "d" {
 			want(t, "entries", idsOf(o.next()), ids)
 			again := appendsOf(s, to, wire.ID{}, ids...)
 			for _, a := range again {
-				a.Tried = !o.reigns[0].Seen.Less(a.Event.ID)
+				a.Tried = !o.terms[0].Seen.Less(a.Event.ID)
 			}
 			must(t, o.lane.AppendAndRoute(t.Context(), again, nil))
 			for _, a := range again {
@@ -143,11 +143,11 @@ func (x *suite) takeOverTwice(t *testing.T) {
 		}
 		o.leave()
 	}
-	// A stream that begins anew has been seen by nobody, whatever its ids are.
+	// A stream that begins again has been seen by nobody, whatever its ids are.
 	must(t, x.Client.Del(t.Context(), Key(0, "events")).Err())
 	low := x.addAs(t, 0, "5-1", "to", to, "data", "1")
 	e := x.own(t, s, "e", 0)
-	want(t, "Seen of a stream that begins anew", e.reigns[0].Seen, wire.ID{})
+	want(t, "Seen of a stream that begins again", e.terms[0].Seen, wire.ID{})
 	want(t, "its entries", idsOf(e.next()), []wire.ID{low})
 }
 
@@ -158,18 +158,18 @@ func (x *suite) takeOverLostGroup(t *testing.T) {
 	ids := x.add(t, 0, targetIn(0, 0), 4)
 	lose := func() {
 		t.Helper()
-		must(t, x.Client.XGroupDestroy(ctx, Key(0, "events"), "workers-"+a.read.Tenure).Err())
+		must(t, x.Client.XGroupDestroy(ctx, Key(0, "events"), "workers-"+a.read.Generation).Err())
 		_, err := a.commit(nil)
 		wantError(t, "read without the group", err, store.ErrFenced)
-		a.take("tenure-a", 0)
+		a.take("generation-a", 0)
 	}
 	lose()
-	want(t, "Seen where nothing was ever done", a.reigns[0].Seen, wire.ID{})
+	want(t, "Seen where nothing was ever done", a.terms[0].Seen, wire.ID{})
 	a.next()
 	a.ack(ids[:2]...)
 	must(t, s.Trim(ctx, map[int]wire.ID{0: ids[1]}))
 	lose()
-	want(t, "Seen", a.reigns[0].Seen, ids[3])
+	want(t, "Seen", a.terms[0].Seen, ids[3])
 	want(t, "entries", idsOf(a.next()), ids[2:])
 }
 
@@ -197,22 +197,22 @@ func (x *suite) takeOverOldGroup(t *testing.T) {
 	_, err = a.commit(nil, ackOf(0, ids...))
 	wantError(t, "acknowledgement by the deposed owner", err, store.ErrFenced)
 	want(t, "entries of the successor", idsOf(b.next()), ids)
-	want(t, "the epoch grows", b.reigns[0].Epoch > a.reigns[0].Epoch, true)
+	want(t, "the epoch grows", b.terms[0].Epoch > a.terms[0].Epoch, true)
 }
 
-// own: a worker takes what it holds again, also under the same tenure: it repeats a
+// own: a worker takes what it holds again, also under the same generation: it repeats a
 // takeover of which the reply was lost, or takes back what it gave away.
 func (x *suite) takeOverOwn(t *testing.T) {
 	s := x.open(t, nil)
 	a := x.own(t, s, "a", 0)
 	ids := x.add(t, 0, targetIn(0, 0), 2)
-	for i, tenure := range []string{"tenure-a", "tenure-a", "fresh", "fresh"} {
-		before := a.reigns[0].Epoch
+	for i, generation := range []string{"generation-a", "generation-a", "fresh", "fresh"} {
+		before := a.terms[0].Epoch
 		if i%2 == 1 {
 			a.leave()
 		}
-		a.take(tenure, 0)
-		want(t, "the epoch grows", a.reigns[0].Epoch > before, true)
+		a.take(generation, 0)
+		want(t, "the epoch grows", a.terms[0].Epoch > before, true)
 		want(t, "entries", idsOf(a.next()), ids)
 	}
 }
@@ -224,9 +224,9 @@ func (x *suite) takeOverSeveral(t *testing.T) {
 	free, err := s.Free(t.Context(), "b", all)
 	must(t, err)
 	want(t, "free", free, []int{store.Intake, 0, 1, 3})
-	reigns, err := s.TakeOver(t.Context(), "b", "t", leaseTTL, all)
+	terms, err := s.TakeOver(t.Context(), "b", "t", leaseTTL, all)
 	must(t, err)
-	for i, r := range reigns {
+	for i, r := range terms {
 		want(t, "partition", r.Partition, all[i])
 		want(t, "taken", r.Taken, all[i] != 2)
 	}
@@ -242,11 +242,11 @@ func (x *suite) takeOverEpoch(t *testing.T) {
 	take := func(s *store.Store, stored string, least uint64) {
 		t.Helper()
 		must(t, x.Client.Set(ctx, Key(0, "epoch"), stored, 0).Err())
-		reigns, err := s.TakeOver(ctx, "a", "t", leaseTTL, []int{0})
+		terms, err := s.TakeOver(ctx, "a", "t", leaseTTL, []int{0})
 		must(t, err)
-		got := reigns[0].Epoch
+		got := terms[0].Epoch
 		if least == now {
-			if late := time.Now().UnixMilli() - int64(got); !reigns[0].Taken || late < -1000 || late > 5000 {
+			if late := time.Now().UnixMilli() - int64(got); !terms[0].Taken || late < -1000 || late > 5000 {
 				t.Errorf("after the epoch %q comes %d, want Redis's time in ms", stored, got)
 			}
 		} else if got != least {
@@ -292,7 +292,7 @@ func (x *suite) takeOverBorders(t *testing.T) {
 			}
 			a.leave()
 			b := x.own(t, s, "b", 0)
-			want(t, "Seen", b.reigns[0].Seen, given[len(given)-1])
+			want(t, "Seen", b.terms[0].Seen, given[len(given)-1])
 			want(t, "entries of the successor", idsOf(b.next()), given[acked:])
 		}
 	}
@@ -309,9 +309,9 @@ func (x *suite) takeOverManyGroups(t *testing.T) {
 		must(t, x.Client.XGroupCreate(ctx, Key(0, "events"), name, at).Err())
 	}
 	a := x.own(t, s, "a", 0)
-	want(t, "Seen", a.reigns[0].Seen, id(10, 1))
+	want(t, "Seen", a.terms[0].Seen, id(10, 1))
 	want(t, "entries", idsOf(a.next()), ids[2:])
-	want(t, "groups", x.groups(t, 0), []string{"workers-tenure-a"})
+	want(t, "groups", x.groups(t, 0), []string{"workers-generation-a"})
 }
 
 func (x *suite) takeOverForeign(t *testing.T) {
@@ -326,8 +326,8 @@ func (x *suite) takeOverForeign(t *testing.T) {
 	before := x.Client.XPending(ctx, Key(0, "events"), "audit").Val()
 	a := x.own(t, s, "a", 0)
 	a.next()
-	a.take("tenure-b", 0)
-	want(t, "groups", x.groups(t, 0), []string{"audit", "worker", "workers", "workers-tenure-b"})
+	a.take("generation-b", 0)
+	want(t, "groups", x.groups(t, 0), []string{"audit", "worker", "workers", "workers-generation-b"})
 	want(t, "pending of a foreign group", x.Client.XPending(ctx, Key(0, "events"), "audit").Val(), before)
 }
 
@@ -431,7 +431,7 @@ func (x *suite) lease(t *testing.T) {
 	free, err := s.Free(ctx, "b", []int{0, 1, store.Intake})
 	must(t, err)
 	want(t, "free after the release", free, []int{0, 1})
-	want(t, "groups after the release", x.groups(t, 0), []string{"workers-" + a.read.Tenure})
+	want(t, "groups after the release", x.groups(t, 0), []string{"workers-" + a.read.Generation})
 
 	// A lease that is not renewed ends by itself.
 	_, err = s.TakeOver(ctx, "a", "t", 150*time.Millisecond, []int{3})
@@ -440,8 +440,8 @@ func (x *suite) lease(t *testing.T) {
 	must(t, err)
 	want(t, "free at once", len(free), 0)
 	Eventually(t, func() error {
-		reigns, err := s.TakeOver(ctx, "b", "t2", leaseTTL, []int{3})
-		if err == nil && !reigns[0].Taken {
+		terms, err := s.TakeOver(ctx, "b", "t2", leaseTTL, []int{3})
+		if err == nil && !terms[0].Taken {
 			err = errHeld
 		}
 		return err

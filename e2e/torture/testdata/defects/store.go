@@ -14,7 +14,7 @@ import (
 // what goes to Redis, so that the code under test is the one that is shipped.
 // SLUICE_DEFECT chooses one:
 //
-//	takeover        the lease moves without a new reign: one group for all, nothing is read again
+//	takeover        the lease moves without a new term: one group for all, nothing is read again
 //	ack-first       entries are acknowledged as soon as they are read
 //	sessions-first  session Hashes are read before the append
 //	forward-twice   intake entries are appended without a look at what was forwarded

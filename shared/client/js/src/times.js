@@ -3,7 +3,7 @@
 export const CONNECT_MS = 15_000; // for the token, and again for `welcome`
 export const PONG_MS = 10_000; // for the answer to a ping
 export const CHECK_MS = 5_000; // the same, when there is a reason to doubt
-export const STABLE_MS = 10_000; // a connection that lived for so long begins the backoff anew
+export const STABLE_MS = 10_000; // a connection that lived for so long begins the backoff again
 export const LONGEST_GOAWAY_MS = 3_600_000;
 
 export const AGAIN_MS = 1000; // until what the server cannot do now is asked for again, if it does not say

@@ -25,9 +25,9 @@ func (f *Flow) Batch(m *wire.Message, size int) (results []wire.Record, records 
 	if !stale {
 		sh.rival = rival{}
 		if m.Head.Epoch > sh.epoch {
-			// A new reign. What the old one sent last may be lost, if there was an old one.
+			// A new term. What the old one sent last may be lost, if there was an old one.
 			lost = sh.epoch != 0 || m.Head.Seq != 1
-			f.o.ReignBegan(m.Head.Partition)
+			f.o.TermBegan(m.Head.Partition)
 		} else {
 			lost = m.Head.Seq != sh.seq+1
 		}
@@ -97,7 +97,7 @@ func (f *Flow) Beat(b wire.Head) (known bool) {
 	}
 	*r = rival{}
 	if b.Epoch != sh.epoch {
-		f.o.ReignBegan(b.Partition)
+		f.o.TermBegan(b.Partition)
 	}
 	sh.epoch, sh.seq = b.Epoch, b.Seq
 	f.reread.partition(sh)

@@ -16,37 +16,37 @@ import (
 // groupPrefix begins the names of the workers' consumer groups on ingress streams.
 const groupPrefix = "workers-"
 
-// Reign is what a takeover gave.
-type Reign struct {
+// Term is what a takeover gave.
+type Term struct {
 	Partition int
 	Taken     bool
 	Owner     string  // who holds the lease, if not taken
-	Epoch     uint64  // number of this reign
+	Epoch     uint64  // number of this term
 	Seen      wire.ID // entries up to here may have been worked on by earlier owners
 	Err       error   // a *BadKey: nobody can take it
-	Done      wire.ID // entries up to here are acknowledged: the reign begins behind them
+	Done      wire.ID // entries up to here are acknowledged: the term begins behind them
 }
 
 // TakeOver takes the leases of the partitions that are free or the worker's own
-// and moves their reigns to the consumer group of tenure. One pipeline; each
-// partition is atomic by itself and repeatable: a repeat only makes one more reign. An
+// and moves their terms to the consumer group of generation. One pipeline; each
+// partition is atomic by itself and repeatable: a repeat only makes one more term. An
 // epoch is above all that Redis and this process know of, and not below Redis's time in
 // ms: a failover may have lost the last ones, but gateways have seen them.
-func (s *Store) TakeOver(ctx context.Context, worker, tenure string, lease time.Duration, partitions []int) ([]Reign, error) {
+func (s *Store) TakeOver(ctx context.Context, worker, generation string, lease time.Duration, partitions []int) ([]Term, error) {
 	calls := make([]call, len(partitions))
 	for i, p := range partitions {
 		calls[i] = call{
 			[]string{s.keys.lease(p), s.keys.epoch(p), s.keys.events(p)},
-			[]any{worker, lease.Milliseconds(), groupPrefix + tenure, groupPrefix, s.NowMs(), s.epochs.highest(p)},
+			[]any{worker, lease.Milliseconds(), groupPrefix + generation, groupPrefix, s.NowMs(), s.epochs.highest(p)},
 		}
 	}
 	cmds, err := runAll(ctx, s.rdb, takeover, calls, isWrongType)
 	if err != nil {
 		return nil, fmt.Errorf("cannot take partitions over: %w", err)
 	}
-	out := make([]Reign, len(partitions))
+	out := make([]Term, len(partitions))
 	for i, cmd := range cmds {
-		r := Reign{Partition: partitions[i]}
+		r := Term{Partition: partitions[i]}
 		if r.Err = badKey("a partition", cmd.Err()); r.Err != nil {
 			out[i] = r
 			continue
@@ -131,8 +131,8 @@ func (s *Store) Renew(ctx context.Context, worker string, lease time.Duration, p
 	return lost, nil
 }
 
-// CheckReign returns ErrFenced if the reign over a partition, or the intake, is over.
-func (s *Store) CheckReign(ctx context.Context, partition int, epoch uint64) error {
+// CheckTerm returns ErrFenced if the term over a partition, or the intake, is over.
+func (s *Store) CheckTerm(ctx context.Context, partition int, epoch uint64) error {
 	now, err := s.rdb.Get(ctx, s.keys.epoch(partition)).Result()
 	switch {
 	case err != nil && !errors.Is(err, redis.Nil):

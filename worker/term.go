@@ -39,18 +39,18 @@ type batcher interface {
 	holds() (some, due bool)
 	// full says that nothing more is to be read for now.
 	full() bool
-	// begin and end tell of reigns. Whatever was known of a partition is void. Nothing is
-	// read before begin has returned; after an error the reign does not begin.
-	begin(ctx context.Context, r store.Reign) error
+	// begin and end tell of terms. Whatever was known of a partition is void. Nothing is
+	// read before begin has returned; after an error the term does not begin.
+	begin(ctx context.Context, r store.Term) error
 	end(partition int)
 	// upkeep is called about once a second, between batches.
 	upkeep(ctx context.Context) []store.Outgoing
 }
 
 // lane is a goroutine that reads some partitions together, or the intake, under
-// one tenure.
+// one generation.
 //
-// The tenure names the consumer group. It is fresh after every failure of which the
+// The generation names the consumer group. It is fresh after every failure of which the
 // effect is not known: a read on a broken connection may still run, and would take
 // entries into the group's pending list that nobody looks at. By then the group is
 // gone, and the new one begins before everything that was not acknowledged.
@@ -62,9 +62,9 @@ type lane struct {
 
 	candidates []int  // partitions that it may own
 	share      *share // of the worker that they count in; nil: none, it may own all
-	tenure     string
+	generation string
 	owned      []int             // sorted
-	epochs     map[int]uint64    // of the reigns
+	epochs     map[int]uint64    // of the terms
 	leaving    []int             // no longer read, to be released after the next commit
 	acked      map[int]wire.ID   // acknowledged, to be trimmed
 	highest    map[int]wire.ID   // acknowledged, while something below may not be done
@@ -81,12 +81,12 @@ func newLane(w *Worker, conn *store.Lane, candidates []int, s *share, b batcher)
 	return &lane{
 		w: w, conn: conn, log: w.log, batch: b,
 		candidates: candidates, share: s,
-		tenure: newTenure(), epochs: make(map[int]uint64), acked: make(map[int]wire.ID), highest: make(map[int]wire.ID),
+		generation: newGeneration(), epochs: make(map[int]uint64), acked: make(map[int]wire.ID), highest: make(map[int]wire.ID),
 		apart: make(map[int]time.Time), entrySize: w.store.Config().MaxData,
 	}
 }
 
-func newTenure() string { return rand.Text()[:12] }
+func newGeneration() string { return rand.Text()[:12] }
 
 // run is the loop: keep the leases, read, process, and publish, acknowledge and read
 // again in one round trip.
@@ -155,7 +155,7 @@ func (l *lane) run(ctx context.Context) error {
 // read is what to read next, up to count entries of each partition; 0: nothing.
 func (l *lane) read(count int) store.Read {
 	return store.Read{
-		Tenure: l.tenure, Consumer: l.w.id, Partitions: l.owned, Epochs: l.rights(), Count: count, Block: blockFor,
+		Generation: l.generation, Consumer: l.w.id, Partitions: l.owned, Epochs: l.rights(), Count: count, Block: blockFor,
 	}
 }
 
@@ -249,9 +249,9 @@ func (l *lane) take(ctx context.Context, partitions []int) error {
 	if len(partitions) == 0 {
 		return nil
 	}
-	reigns, err := l.w.store.TakeOver(ctx, l.w.id, l.tenure, leaseTTL, partitions)
+	terms, err := l.w.store.TakeOver(ctx, l.w.id, l.generation, leaseTTL, partitions)
 	var taken []int
-	for _, r := range reigns {
+	for _, r := range terms {
 		if r.Err != nil {
 			l.apart[r.Partition] = time.Now().Add(apartFor)
 			l.w.apart.set(l.w.streamName(r.Partition), r.Err)
@@ -279,8 +279,8 @@ func (l *lane) take(ctx context.Context, partitions []int) error {
 		l.owned = append(l.owned, taken...)
 		slices.Sort(l.owned)
 		l.w.metrics.owned.Add(float64(len(taken)))
-		l.w.metrics.reigns.Add(float64(len(taken)))
-		l.log.Info("took partitions", "partitions", l.w.names(taken), "tenure", l.tenure)
+		l.w.metrics.terms.Add(float64(len(taken)))
+		l.log.Info("took partitions", "partitions", l.w.names(taken), "generation", l.generation)
 	}
 	return err
 }
@@ -294,14 +294,14 @@ func (l *lane) rights() []uint64 {
 	return epochs
 }
 
-// failed ends all reigns of the tenure, which may be over already, and begins
-// anew under a fresh one: with the partitions whose leases are still this worker's,
+// failed ends all terms of the generation, which may be over already, and begins
+// again under a fresh one: with the partitions whose leases are still this worker's,
 // at once. It returns the pause for a next failure.
 func (l *lane) failed(ctx context.Context, err error, backoff time.Duration) time.Duration {
 	if errors.Is(err, store.ErrFenced) {
-		l.log.Warn("lost a partition to another worker; starting again under a new tenure", "err", err)
+		l.log.Warn("lost a partition to another worker; starting again under a new generation", "err", err)
 	} else if backoff == 0 {
-		l.log.Error("lost the connection to Redis in the middle of the work; retrying under a new tenure", "err", err)
+		l.log.Error("lost the connection to Redis in the middle of the work; retrying under a new generation", "err", err)
 	}
 	l.w.metrics.failures.Inc()
 	had := l.owned
@@ -327,7 +327,7 @@ func (l *lane) forget() {
 		l.share.back(int32(len(l.owned)))
 	}
 	l.w.metrics.owned.Sub(float64(len(l.owned)))
-	l.owned, l.leaving, l.rest, l.tenure = nil, nil, nil, newTenure()
+	l.owned, l.leaving, l.rest, l.generation = nil, nil, nil, newGeneration()
 	clear(l.acked)
 	clear(l.highest)
 	clear(l.epochs)
@@ -340,7 +340,7 @@ func (l *lane) forget() {
 func (l *lane) stop(ctx context.Context, out []store.Outgoing, acks []store.Ack) {
 	out = append(out, l.batch.upkeep(ctx)...)
 	if len(out) > 0 || len(acks) > 0 {
-		if _, err := l.conn.Commit(ctx, out, acks, store.Read{Tenure: l.tenure}, nil); err != nil {
+		if _, err := l.conn.Commit(ctx, out, acks, store.Read{Generation: l.generation}, nil); err != nil {
 			l.log.Warn("stopping with a batch that is not acknowledged; the next owner processes it again", "err", err)
 		}
 	}
