@@ -90,7 +90,7 @@ func (l *groupLoop) turn(ctx context.Context) error {
 			return err
 		}
 		if !more {
-			l.claimAt = now.Add(l.claimAge / 2)
+			l.claimAt = now.Add(l.claimAge)
 		}
 		l.lost.Add(float64(lost))
 		if err := l.work(ctx, entries); err != nil {

@@ -2,15 +2,16 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"sluice/shared/store"
 )
 
 const (
-	announcesPerSecond = 5
-	announceEvery      = time.Second / announcesPerSecond
-	memberTTL          = 3 * time.Second
+	looksPerSecond = 5
+	lookEvery      = time.Second / looksPerSecond
+	memberTTL      = 3 * time.Second
 )
 
 // membership is a list of the living on which this worker stands.
@@ -37,17 +38,11 @@ func (w *Worker) memberships() (all []membership) {
 // announce tells the others that this worker lives, and learns who else does: the
 // fair share of partitions follows from it.
 func (w *Worker) announce(ctx context.Context) error {
-	tick := time.NewTicker(announceEvery)
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	of, failing := w.memberships(), false
 	for n := 0; ; n++ {
-		err := w.announceOnce(ctx, of)
-		if err == nil && n%announcesPerSecond == 0 {
-			var live []string
-			if live, err = w.store.Live(ctx, store.Servers); err == nil {
-				w.gateways.Store(&live)
-			}
-		}
+		err := w.look(ctx, of, n%looksPerSecond == 0)
 		if err == nil {
 			failing = false
 		} else if ctx.Err() == nil && !failing {
@@ -67,9 +62,18 @@ func (w *Worker) announce(ctx context.Context) error {
 	}
 }
 
-func (w *Worker) announceOnce(ctx context.Context, of []membership) error {
+// look learns who lives, and says that this worker does: once a second, and when it is not known.
+func (w *Worker) look(ctx context.Context, of []membership, announce bool) error {
 	for _, m := range of {
-		live, _, err := w.store.Announce(ctx, m.kind, w.id, memberTTL)
+		var live []string
+		known, err := false, error(nil)
+		if !announce {
+			live, err = w.store.Live(ctx, m.kind)
+			known = slices.Contains(live, w.id)
+		}
+		if err == nil && !known {
+			live, _, err = w.store.Announce(ctx, m.kind, w.id, memberTTL)
+		}
 		if err != nil {
 			return err
 		}
@@ -77,5 +81,12 @@ func (w *Worker) announceOnce(ctx context.Context, of []membership) error {
 			m.share.workers.Store(int32(len(live)))
 		}
 	}
-	return nil
+	if !announce {
+		return nil
+	}
+	live, err := w.store.Live(ctx, store.Servers)
+	if err == nil {
+		w.gateways.Store(&live)
+	}
+	return err
 }

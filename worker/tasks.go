@@ -33,39 +33,49 @@ const (
 	// many there are, the fan-out does not wait for them.
 	tasksAtOnce = 8
 	taskCheck   = 100 * time.Millisecond // how often asynq looks for what is due
+	tasksLook   = time.Second            // how often a worker looks whether there are tasks
+	noTasksFor  = 10 * time.Second       // then asynq's server ends
 )
 
 // tasks are the tasks of this worker's roles, in asynq: one server for all types.
 type tasks struct {
 	w       *Worker
 	types   map[string]*taskType // by name
+	queues  []string             // of the types
 	client  *asynq.Client
 	inspect *asynq.Inspector
-	server  *asynq.Server
+	begun   chan struct{} // has one while a task was begun that run has not seen
 }
 
 func newTasks(w *Worker) *tasks {
 	at := w.store.Tasks()
-	t := &tasks{w: w, types: make(map[string]*taskType)}
-	queues := make(map[string]int)
+	t := &tasks{w: w, types: make(map[string]*taskType), begun: make(chan struct{}, 1)}
 	for _, of := range taskTypes(w.roles) {
 		t.types[of.name] = of
-		queues[at.Queue(of.queue)] = 1
+		t.queues = append(t.queues, of.queue)
 	}
-	if len(queues) == 0 {
-		return t
+	if len(t.queues) > 0 {
+		t.client, t.inspect = asynq.NewClient(at), asynq.NewInspector(at)
 	}
-	t.client, t.inspect = asynq.NewClient(at), asynq.NewInspector(at)
-	t.server = asynq.NewServer(at, asynq.Config{
+	return t
+}
+
+// newServer makes asynq's part that works on tasks.
+func (t *tasks) newServer() *asynq.Server {
+	at := t.w.store.Tasks()
+	queues := make(map[string]int)
+	for _, queue := range t.queues {
+		queues[at.Queue(queue)] = 1
+	}
+	return asynq.NewServer(at, asynq.Config{
 		Concurrency: tasksAtOnce, Queues: queues,
 		TaskCheckInterval: taskCheck, DelayedTaskCheckInterval: taskCheck,
 		JanitorInterval: time.Hour, // it removes completed tasks, and none is kept
 		RetryDelayFunc:  t.delay,
 		ShutdownTimeout: 2 * time.Second,
-		Logger:          asynqLog{w.log},
+		Logger:          asynqLog{t.w.log},
 		LogLevel:        asynq.WarnLevel,
 	})
-	return t
 }
 
 // taskTypes are those of some roles.
@@ -76,18 +86,57 @@ func taskTypes(roles []role) (types []*taskType) {
 	return types
 }
 
-// run works on tasks until ctx ends.
+// run works on tasks until ctx ends. A server of asynq runs while there are some: it asks Redis
+// 70 times a second what is due.
 func (t *tasks) run(ctx context.Context) error {
-	if t.server == nil {
+	if len(t.queues) == 0 {
 		return nil
 	}
 	defer func() { _ = errors.Join(t.client.Close(), t.inspect.Close()) }()
-	if err := t.server.Start(asynq.HandlerFunc(t.handle)); err != nil {
+	for ctx.Err() == nil {
+		if t.wait(ctx, 0) {
+			if err := t.serve(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// serve works on tasks until there have been none for a while.
+func (t *tasks) serve(ctx context.Context) error {
+	server := t.newServer()
+	if err := server.Start(asynq.HandlerFunc(t.handle)); err != nil {
 		return fmt.Errorf("cannot start the task queue: %w", err)
 	}
-	<-ctx.Done()
-	t.server.Shutdown() // waits for the tries under way
+	defer server.Shutdown() // waits for the tries under way
+	for t.wait(ctx, noTasksFor) {
+		ops.Pause(ctx, tasksLook)
+	}
 	return nil
+}
+
+// wait waits until there are tasks, that this worker has begun or another one has left, for
+// so long at most; 0: until ctx ends. false: there are none. What is not known counts as some.
+func (t *tasks) wait(ctx context.Context, most time.Duration) bool {
+	for begin := time.Now(); ctx.Err() == nil; {
+		some, err := t.w.store.TasksWait(ctx, t.queues...)
+		switch {
+		case ctx.Err() != nil:
+			return false
+		case some || (err != nil && most > 0):
+			return true
+		case most > 0 && time.Since(begin) > most:
+			return false
+		}
+		select {
+		case <-ctx.Done():
+		case <-t.begun:
+			return true
+		case <-time.After(tasksLook):
+		}
+	}
+	return false
 }
 
 // handle gives a task to its type. asynq's own mux takes names that only begin like a
@@ -123,6 +172,12 @@ func (t *tasks) begin(ctx context.Context, of *taskType, id string, payload []by
 	opts = append(opts, asynq.Queue(queue), asynq.TaskID(id))
 	for try := 0; ; try++ {
 		_, err := t.client.EnqueueContext(ctx, asynq.NewTask(of.name, payload), opts...)
+		if err == nil {
+			select {
+			case t.begun <- struct{}{}:
+			default:
+			}
+		}
 		if !errors.Is(err, asynq.ErrTaskIDConflict) || try == 3 {
 			return err
 		}

@@ -20,10 +20,12 @@ const (
 	renewEvery   = leaseTTL / 3
 	balanceEvery = 200 * time.Millisecond
 	blockFor     = 100 * time.Millisecond // bounds how long a taken partition waits for its first read
-	batchEntries = 512                    // of all partitions together
-	batchBytes   = 4 << 20                // of what was read, worked on at once: it goes out in one transaction
-	trimBytes    = 4 << 20                // acknowledged: more is trimmed at once, and not only once a second
-	readBytes    = 64 << 20               // read at once, if all entries are as large as they may be
+	quietBlock   = time.Second            // while nothing comes, and nothing more can be taken; so long a stop may wait
+	quietAfter   = 5 * time.Second
+	batchEntries = 512      // of all partitions together
+	batchBytes   = 4 << 20  // of what was read, worked on at once: it goes out in one transaction
+	trimBytes    = 4 << 20  // acknowledged: more is trimmed at once, and not only once a second
+	readBytes    = 64 << 20 // read at once, if all entries are as large as they may be
 	maxBackoff   = time.Second
 	fullPause    = 20 * time.Millisecond
 )
@@ -75,6 +77,8 @@ type lane struct {
 	rest      []store.Entry // read, and not worked on yet
 
 	renewAt, balanceAt, upkeepAt time.Time
+
+	busyAt time.Time // something came, or was taken
 }
 
 func newLane(w *Worker, conn *store.Lane, candidates []int, s *share, b batcher) *lane {
@@ -135,6 +139,7 @@ func (l *lane) run(ctx context.Context) error {
 		piece, l.rest = cut(l.rest, batchBytes)
 		l.untrimmed += sizeOf(piece)
 		if len(piece) > 0 {
+			l.busyAt = time.Now()
 			l.w.activity.note()
 		}
 		if _, due := l.batch.holds(); len(piece) == 0 && !due {
@@ -155,8 +160,16 @@ func (l *lane) run(ctx context.Context) error {
 // read is what to read next, up to count entries of each partition; 0: nothing.
 func (l *lane) read(count int) store.Read {
 	return store.Read{
-		Generation: l.generation, Consumer: l.w.id, Partitions: l.owned, Epochs: l.rights(), Count: count, Block: blockFor,
+		Generation: l.generation, Consumer: l.w.id, Partitions: l.owned, Epochs: l.rights(), Count: count, Block: l.block(),
 	}
+}
+
+// block is how long a read waits for something to come.
+func (l *lane) block() time.Duration {
+	if some, _ := l.batch.holds(); some || len(l.owned) < len(l.candidates) || time.Since(l.busyAt) < quietAfter {
+		return blockFor
+	}
+	return quietBlock
 }
 
 // keep does what is due between batches: renew, balance, upkeep.
@@ -276,6 +289,7 @@ func (l *lane) take(ctx context.Context, partitions []int) error {
 		l.share.back(int32(len(partitions) - len(taken)))
 	}
 	if len(taken) > 0 {
+		l.busyAt = time.Now()
 		l.owned = append(l.owned, taken...)
 		slices.Sort(l.owned)
 		l.w.metrics.owned.Add(float64(len(taken)))

@@ -8,20 +8,18 @@ import (
 	"sluice/shared/store"
 )
 
-const upkeepEvery = 5 * time.Second
+const (
+	upkeepEvery  = 5 * time.Second
+	quietUpkeeps = 3 // one of so many measures the backlog while nothing comes
+)
 
 // upkeep keeps the gauges of the backlog and looks after the dead letters, until ctx ends.
 func (w *Worker) upkeep(ctx context.Context) error {
 	tick := time.NewTicker(upkeepEvery)
 	defer tick.Stop()
-	for {
-		if backlog, err := w.store.Backlogs(ctx); err == nil {
-			w.metrics.backlog(backlog, w.store.Config().Partitions)
-		}
-		if w.calls() {
-			if backlog, err := w.store.CallBacklogs(ctx); err == nil {
-				w.metrics.backlog(backlog, w.store.Config().Partitions)
-			}
+	for n := 0; ; n++ {
+		if n%quietUpkeeps == 0 || time.Since(w.activity.when()) < quietUpkeeps*upkeepEvery {
+			w.measure(ctx)
 		}
 		w.mendDead(ctx)
 		_ = w.apart.err() // forgets what others look after
@@ -30,6 +28,19 @@ func (w *Worker) upkeep(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+	}
+}
+
+// measure sets the gauges of the backlog.
+func (w *Worker) measure(ctx context.Context) {
+	if backlog, err := w.store.Backlogs(ctx); err == nil {
+		w.metrics.backlog(backlog, w.store.Config().Partitions)
+	}
+	if !w.calls() {
+		return
+	}
+	if backlog, err := w.store.CallBacklogs(ctx); err == nil {
+		w.metrics.backlog(backlog, w.store.Config().Partitions)
 	}
 }
 

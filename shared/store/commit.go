@@ -51,10 +51,7 @@ func (l *Lane) Commit(ctx context.Context, out []Outgoing, acks []Ack, next Read
 	}
 	var read *redis.XStreamSliceCmd
 	if len(next.Partitions) > 0 && next.Count > 0 {
-		// The read succeeds only while the term lasts, so what is watched from just
-		// before it is our own epoch: if a later term moves it, transactions fail.
-		pipe.Do(ctx, "UNWATCH")
-		pipe.Do(ctx, l.watchArgs()...)
+		l.watchToRead(ctx, pipe)
 		read = l.read(ctx, pipe, next)
 	}
 	if pipe.Len() == 0 {
@@ -73,4 +70,18 @@ func (l *Lane) Commit(ctx context.Context, out []Outgoing, acks []Ack, next Read
 		return buf, nil
 	}
 	return l.s.entries(read, next, buf)
+}
+
+// watchToRead watches the epochs before a read. The read succeeds only while the term lasts, so
+// what is watched from before it is our own epoch: if a later term moves it, transactions fail. A
+// watch of before an earlier read of the term is as good.
+func (l *Lane) watchToRead(ctx context.Context, pipe redis.Pipeliner) {
+	if l.watched {
+		return
+	}
+	if l.armed { // of another term, or before it
+		pipe.Do(ctx, "UNWATCH")
+	}
+	l.armed = true
+	pipe.Do(ctx, l.watchArgs()...)
 }

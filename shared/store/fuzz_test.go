@@ -226,8 +226,6 @@ func (d dealer) arguments(script string) (args []any) {
 	switch script {
 	case "takeover":
 		return []any{d.text(), 1000 + d.IntN(9), "workers-" + d.text(), "workers-", d.IntN(99), d.IntN(99)}
-	case "renew":
-		return []any{d.text(), 1000}
 	case "rewind":
 		return []any{d.text(), d.id()}
 	case "forward":

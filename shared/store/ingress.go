@@ -74,28 +74,49 @@ func (s *Store) CallBacklogs(ctx context.Context) ([]Backlog, error) {
 	return s.backlogs(ctx, s.CallsOf(0), s.CallsOf(s.cfg.Partitions))
 }
 
+// backlogs looks closer at those streams only that hold something: most hold nothing.
 func (s *Store) backlogs(ctx context.Context, from, to int) ([]Backlog, error) {
 	pipe := s.rdb.Pipeline()
-	streams := to - from
-	groups := make([]*redis.XInfoGroupsCmd, 0, streams)
-	lengths := make([]*redis.IntCmd, 0, streams)
-	sizes := make([]*redis.IntCmd, 0, streams)
-	for p := from; p < to; p++ {
-		groups = append(groups, pipe.XInfoGroups(ctx, s.keys.events(p)))
-		lengths = append(lengths, pipe.XLen(ctx, s.keys.events(p)))
-	}
-	for p := from; p < to; p++ {
-		sizes = append(sizes, pipe.MemoryUsage(ctx, s.keys.events(p), sampledNodes))
+	out := make([]Backlog, to-from)
+	lengths := make([]*redis.IntCmd, len(out))
+	for i := range out {
+		out[i].Partition = from + i
+		lengths[i] = pipe.XLen(ctx, s.keys.events(from+i))
 	}
 	cmds, err := exec(ctx, pipe)
-	needed := cmds[:len(cmds)-len(sizes)] // the embedded Redis does not tell sizes, and an ACL may forbid it
-	if err := firstFailure(needed, err, isNoKey, isWrongType); err != nil {
+	if err := firstFailure(cmds, err, isWrongType); err != nil {
 		return nil, fmt.Errorf("cannot read the backlog: %w", err)
 	}
-	out := make([]Backlog, 0, len(groups))
-	for i, g := range groups {
-		b := Backlog{Partition: i + from, Lag: lengths[i].Val(), Bytes: max(0, sizes[i].Val())}
-		for _, info := range g.Val() {
+	var some []*Backlog
+	for i := range out {
+		if out[i].Lag = lengths[i].Val(); out[i].Lag > 0 {
+			some = append(some, &out[i])
+		}
+	}
+	return out, s.measure(ctx, some)
+}
+
+// measure adds to backlogs, of which the length is known, what is pending, and their bytes.
+func (s *Store) measure(ctx context.Context, some []*Backlog) error {
+	if len(some) == 0 {
+		return nil
+	}
+	pipe := s.rdb.Pipeline()
+	groups, sizes := make([]*redis.XInfoGroupsCmd, len(some)), make([]*redis.IntCmd, len(some))
+	for i, b := range some {
+		groups[i] = pipe.XInfoGroups(ctx, s.keys.events(b.Partition))
+	}
+	for i, b := range some {
+		sizes[i] = pipe.MemoryUsage(ctx, s.keys.events(b.Partition), sampledNodes)
+	}
+	cmds, err := exec(ctx, pipe)
+	needed := cmds[:len(groups)] // the embedded Redis does not tell sizes, and an ACL may forbid it
+	if err := firstFailure(needed, err, isNoKey, isWrongType); err != nil {
+		return fmt.Errorf("cannot read the backlog: %w", err)
+	}
+	for i, b := range some {
+		b.Bytes = max(0, sizes[i].Val())
+		for _, info := range groups[i].Val() {
 			if len(info.Name) > len(groupPrefix) && info.Name[:len(groupPrefix)] == groupPrefix {
 				// Redis does not know the lag after an XDEL by somebody, and after a failover it may
 				// be wrong until the next takeover: never more than what is there.
@@ -105,7 +126,6 @@ func (s *Store) backlogs(ctx context.Context, from, to int) ([]Backlog, error) {
 				}
 			}
 		}
-		out = append(out, b)
 	}
-	return out, nil
+	return nil
 }

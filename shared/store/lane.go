@@ -20,6 +20,7 @@ type Lane struct {
 	partitions []int
 	epochs     []uint64
 	watched    bool   // the connection watches the epochs, and they were ours
+	armed      bool   // the connection may watch something
 	generation string // of the last Commit
 	over       bool   // the connection of this generation was lost: nothing is done under it any more
 
@@ -65,7 +66,7 @@ func (l *Lane) link(ctx context.Context) (*redis.Conn, error) {
 	if l.conn != nil {
 		return l.conn, nil
 	}
-	l.watched = false
+	l.watched, l.armed = false, false
 	switch rdb := l.rdb.(type) {
 	case *redis.Client:
 		l.conn = rdb.Conn()
@@ -109,17 +110,20 @@ func (l *Lane) Lost() bool { return l.over }
 func (l *Lane) drop() {
 	if l.conn != nil {
 		_ = l.conn.Close()
-		l.conn, l.watched = nil, false
+		l.conn, l.watched, l.armed = nil, false, false
 	}
 }
 
 // rights notes the terms by which the lane writes.
 func (l *Lane) rights(next Read) {
 	if next.Generation != l.generation {
-		l.generation, l.over = next.Generation, false
+		l.generation, l.over, l.watched = next.Generation, false, false
+	}
+	if !slices.Equal(l.epochs, next.Epochs) {
+		l.watched = false
 	}
 	if !slices.Equal(l.partitions, next.Partitions) {
-		l.watchWords = nil
+		l.watchWords, l.watched = nil, false
 		if l.s.PerPartition() && len(next.Partitions) > 0 {
 			l.drop() // connected for another partition, maybe to another node
 		}
@@ -154,6 +158,7 @@ func (l *Lane) watch(ctx context.Context, pipe redis.Pipeliner) []*redis.StringC
 	if len(l.partitions) == 0 {
 		return nil
 	}
+	l.armed = true
 	pipe.Do(ctx, l.watchArgs()...)
 	epochs := make([]*redis.StringCmd, len(l.partitions))
 	for i, p := range l.partitions {

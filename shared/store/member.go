@@ -33,10 +33,15 @@ func (s *Store) Announce(ctx context.Context, kind Kind, id string, ttl time.Dur
 	pipe.ZRemRangeByScore(ctx, key, "-inf", strconv.FormatInt(now, 10))
 	added := pipe.ZAdd(ctx, key, redis.Z{Score: float64(now + ttl.Milliseconds()), Member: id})
 	members := pipe.ZRange(ctx, key, 0, -1)
-	s.writeMeta(ctx, pipe) // in case that Redis lost it
+	lost := s.writeVersion(ctx, pipe)
 	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err); err != nil {
 		return nil, false, fmt.Errorf("cannot announce %s %s: %w", kind, id, err)
+	}
+	if lost.Val() { // the version, and so maybe all
+		if _, err := s.makeMeta(ctx); err != nil {
+			return nil, false, fmt.Errorf("cannot write %s again: %w", s.keys.meta(), err)
+		}
 	}
 	return members.Val(), added.Val() > 0, nil
 }

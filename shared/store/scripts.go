@@ -19,8 +19,6 @@ var (
 	trimHistoryLua string
 	//go:embed lua/takeover.lua
 	takeoverLua string
-	//go:embed lua/renew.lua
-	renewLua string
 	//go:embed lua/release.lua
 	releaseLua string
 	//go:embed lua/forward.lua
@@ -51,7 +49,6 @@ var (
 	finishCallLua string
 
 	takeover   = redis.NewScript(idsLua + takeoverLua)
-	renew      = redis.NewScript(renewLua)
 	release    = redis.NewScript(releaseLua)
 	forward    = redis.NewScript(idsLua + forwardLua)
 	rewind     = redis.NewScript(rewindLua)

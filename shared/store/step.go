@@ -138,6 +138,7 @@ func (l *Lane) append(ctx context.Context, appends []*Append, routes []*Route) (
 	if errors.Is(err, redis.TxFailedErr) {
 		return nil, ErrFenced
 	}
+	l.armed = err != nil // a transaction that has run ends the watch
 	// Any other answer than these says that the transaction was refused for now, or is
 	// one that nobody thought of: an event is given up only for what is known to last.
 	if err := l.failed(cmds, err, isNotAbove, isWrongType, isNoScript); err != nil {

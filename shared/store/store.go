@@ -125,9 +125,14 @@ func (s *Store) makeMeta(ctx context.Context) (map[string]string, error) {
 // writeMeta writes what sluice:meta lacks.
 func (s *Store) writeMeta(ctx context.Context, pipe redis.Pipeliner) {
 	key := s.keys.meta()
-	pipe.HSetNX(ctx, key, "version", schemaVersion)
+	s.writeVersion(ctx, pipe)
 	pipe.HSetNX(ctx, key, "partitions", s.cfg.Partitions)
 	pipe.HSetNX(ctx, key, "tags", strings.Join(s.keys.tags, " ")) // for programs that do not compute them
+}
+
+// writeVersion writes the field that tells whether sluice:meta is there.
+func (s *Store) writeVersion(ctx context.Context, pipe redis.Pipeliner) (lost *redis.BoolCmd) {
+	return pipe.HSetNX(ctx, s.keys.meta(), "version", schemaVersion)
 }
 
 // Await calls Ready until Redis answers; processes may be started in any order.

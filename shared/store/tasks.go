@@ -47,15 +47,10 @@ func (s *Store) AddQueue(ctx context.Context, name string) error {
 // TasksWait reports whether these queues have tasks that are being worked on, or will be.
 func (s *Store) TasksWait(ctx context.Context, queues ...string) (bool, error) {
 	pipe := s.rdb.Pipeline()
-	var counts []*redis.IntCmd
-	for _, queue := range queues {
+	counts := make([]*redis.IntCmd, len(queues))
+	for i, queue := range queues {
 		at := "asynq:{" + s.Tasks().Queue(queue) + "}:"
-		for _, list := range []string{"pending", "active"} {
-			counts = append(counts, pipe.LLen(ctx, at+list))
-		}
-		for _, set := range []string{"scheduled", "retry"} {
-			counts = append(counts, pipe.ZCard(ctx, at+set))
-		}
+		counts[i] = pipe.Exists(ctx, at+"pending", at+"active", at+"scheduled", at+"retry")
 	}
 	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err); err != nil {

@@ -113,18 +113,20 @@ func (s *Store) Free(ctx context.Context, worker string, partitions []int) ([]in
 	return free, nil
 }
 
-// Renew renews the worker's leases and returns those that it no longer has.
+// Renew renews the worker's leases and returns those that it no longer has. One that is another's by then lives longer
+// by this, once: its owner has it longer, or is replaced later.
 func (s *Store) Renew(ctx context.Context, worker string, lease time.Duration, partitions []int) (lost []int, err error) {
-	calls := make([]call, len(partitions))
+	pipe := s.rdb.Pipeline()
+	owners := make([]*redis.StringCmd, len(partitions))
 	for i, p := range partitions {
-		calls[i] = call{[]string{s.keys.lease(p)}, []any{worker, lease.Milliseconds()}}
+		owners[i] = pipe.GetEx(ctx, s.keys.lease(p), lease)
 	}
-	cmds, err := runAll(ctx, s.rdb, renew, calls, isWrongType)
-	if err != nil {
+	cmds, err := exec(ctx, pipe)
+	if err := firstFailure(cmds, err, isWrongType); err != nil {
 		return nil, fmt.Errorf("cannot renew leases: %w", err)
 	}
-	for i, cmd := range cmds {
-		if n, _ := cmd.Int64(); n == 0 {
+	for i, o := range owners {
+		if o.Val() != worker {
 			lost = append(lost, partitions[i])
 		}
 	}

@@ -3,6 +3,7 @@ package storetest
 import (
 	"bufio"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,8 @@ func (x *suite) commit(t *testing.T) {
 	want(t, "entries of nothing", len(none), 0)
 }
 
-// order: published, then acknowledged, then watched, then read.
+// order: published, then acknowledged, then watched, then read. What is watched already is not
+// watched again; after a transaction, and in another term, it is.
 func (x *suite) commitOrder(t *testing.T) {
 	s := x.open(t, nil)
 	a := x.own(t, s, "a", 0)
@@ -58,17 +60,30 @@ func (x *suite) commitOrder(t *testing.T) {
 	must(t, err)
 	lines := bufio.NewScanner(conn)
 	lines.Scan() // OK
-	_, err = a.commit([]store.Outgoing{{Server: "g", Payload: []byte("x")}}, ackOf(0, ids...))
-	must(t, err)
-	var order []string
-	for len(order) < 5 && lines.Scan() {
-		for _, word := range []string{"publish", "xack", "unwatch", "watch", "xreadgroup"} {
-			if strings.Contains(strings.ToLower(lines.Text()), `] "`+word+`"`) {
-				order = append(order, word)
+	commands := []string{"multi", "exec", "publish", "xack", "unwatch", "watch", "xreadgroup"}
+	for _, step := range []struct {
+		what string
+		do   func()
+		want []string
+	}{
+		{"watching", func() {}, []string{"publish", "xack", "xreadgroup"}},
+		{"after a transaction", func() { a.append(targetIn(0, 0), wire.ID{}, ids[0]) }, []string{"multi", "exec", "publish", "xack", "watch", "xreadgroup"}},
+		{"watching again", func() {}, []string{"publish", "xack", "xreadgroup"}},
+		{"another term", func() { a.take(a.read.Generation, 0) }, []string{"publish", "xack", "unwatch", "watch", "xreadgroup"}},
+	} {
+		step.do()
+		_, err = a.commit([]store.Outgoing{{Server: "g", Payload: []byte("x")}}, ackOf(0, ids...))
+		must(t, err)
+		var order []string
+		for !slices.Contains(order, "xreadgroup") && lines.Scan() {
+			for _, word := range commands {
+				if line := strings.ToLower(lines.Text()); strings.Contains(line, `] "`+word+`"`) && !strings.Contains(line, "sentinel") {
+					order = append(order, word)
+				}
 			}
 		}
+		want(t, "order, "+step.what, order, step.want)
 	}
-	want(t, "order", order, []string{"publish", "xack", "unwatch", "watch", "xreadgroup"})
 }
 
 func (x *suite) commitReading(t *testing.T) {

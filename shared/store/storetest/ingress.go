@@ -200,6 +200,7 @@ func (x *suite) backlogs(t *testing.T) {
 // backlogsRefused: what Redis does not tell is no backlog of zero.
 func (x *suite) backlogsRefused(t *testing.T) {
 	ctx, s := t.Context(), Open(t, x.URL, nil)
+	x.add(t, 0, targetIn(0, 0), 1)
 	for _, forbidden := range []string{"-xlen", "-xinfo|groups"} {
 		x.each(t, "ACL", "SETUSER", "default", "+@all", forbidden)
 		_, err := s.Backlogs(ctx)

@@ -11,7 +11,7 @@ import (
 
 const leaseTTL = time.Minute // longer than any check
 
-// owner is a worker that terms over partitions, with the lane that it reads by.
+// owner is a worker that owns partitions, with the lane that it reads by.
 type owner struct {
 	t     *testing.T
 	s     *store.Store
