@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"sluice/gateway/auth"
 	"sluice/gateway/live"
 	"sluice/shared/wire"
 )
@@ -27,6 +30,41 @@ func TestWantedIsBounded(t *testing.T) {
 	}
 	if o = (request{query: "topics=a", lastEventID: "5000-0"}).wanted(most); len(o.wants) != 2 || !o.byTime {
 		t.Errorf("with the header: %+v", o)
+	}
+}
+
+// TestEntitled: what a connection has already takes no more room, also where there is none.
+func TestEntitled(t *testing.T) {
+	c := &conn{gw: &Gateway{cfg: Config{MaxTargets: 4}}}
+	verifier, err := auth.New(auth.Config{Mode: auth.ModeDev})
+	if err != nil {
+		t.Fatal(err)
+	}
+	may, err := verifier.Verify("dev:u", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants := request{query: "topics=a,b,c&last_event_id=user:u%3D5-0,all%3D6-0,topic:a%3D7-0,topic:d%3D8-0"}.wanted(9).wants
+	list, mistakes := c.entitled(may, wants)
+	var got []string
+	for _, w := range list {
+		got = append(got, w.target)
+	}
+	if want := []string{"user:u", "all", "topic:a", "topic:b"}; !slices.Equal(got, want) {
+		t.Errorf("has %v, want %v", got, want)
+	}
+	for i, ms := range []uint64{5, 6, 7} {
+		if list[i].start != live.After(wire.ID{Ms: ms}) {
+			t.Errorf("%s begins at %v, want after %d-0", list[i].target, list[i].start, ms)
+		}
+	}
+	for _, m := range mistakes {
+		if m.Code != wire.CodeTooMany || (m.To != "topic:c" && m.To != "topic:d") {
+			t.Errorf("was told %+v", m)
+		}
+	}
+	if len(mistakes) != 2 {
+		t.Errorf("%d targets were refused, want 2", len(mistakes))
 	}
 }
 

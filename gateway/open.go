@@ -119,6 +119,7 @@ func (c *conn) entitled(id auth.Identity, wants []want) (list []want, mistakes [
 	most := min(c.maxTargets(), c.mayHave())
 	for _, w := range wants {
 		var code, text string
+		i, again := place[w.target]
 		switch {
 		case w.target == "":
 			list[0].start, list[1].start = w.start, w.start
@@ -129,6 +130,7 @@ func (c *conn) entitled(id auth.Identity, wants []want) (list []want, mistakes [
 			code, text = wire.CodeBadRequest, w.target+": "+wire.ErrTarget.Error()
 		case !id.CanSubscribe(w.target):
 			code, text = wire.CodeForbidden, w.target+": this token does not allow to subscribe to it"
+		case again: // it takes no more room
 		case len(list) >= most:
 			code, text = wire.CodeTooMany, w.target+": more subscriptions than a connection, or its user, may have"
 		}
@@ -140,7 +142,6 @@ func (c *conn) entitled(id auth.Identity, wants []want) (list []want, mistakes [
 			}
 			continue
 		}
-		i, again := place[w.target]
 		if !again {
 			i = len(list)
 			place[w.target] = i
