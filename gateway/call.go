@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"sluice/gateway/auth"
 	"sluice/gateway/live"
 	"sluice/shared/store"
 	"sluice/shared/wire"
@@ -94,25 +95,33 @@ func causeOf(code int) string {
 	return wire.CauseClosed
 }
 
+// mayCall refuses a call that the user may not make, or that nobody would take now.
+func (g *Gateway) mayCall(id auth.Identity, f *wire.ClientFrame) error {
+	refused := g.metrics.callsRefused
+	switch {
+	case !id.CanCall(f.Name):
+		return forbidden("this token does not allow this call")
+	case !g.calls.takes.Load().takesCall(f.Name):
+		refused.WithLabelValues(callNoFunction).Inc()
+		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "there is no function for this call"}
+	case len(f.Data) > g.cfg.Store.MaxData:
+		return &wire.FrameError{Code: wire.CodeTooLarge, Message: "data is larger than max_data_bytes"}
+	}
+	if why := g.headroom.refusesCall(g.store.Partition(wire.UserTarget(id.User))); why != "" {
+		refused.WithLabelValues(callBacklog).Inc()
+		return &wire.FrameError{Code: wire.CodeUnavailable, Message: unavailable[why]}
+	}
+	return nil
+}
+
 // call asks a function. Its answer comes from a worker.
 func (c *conn) call(f *wire.ClientFrame) error {
 	c.mu.Lock()
 	id := c.identity
 	c.mu.Unlock()
 	x := c.gw.calls
-	takes := x.takes.Load()
-	switch {
-	case !id.CanCall(f.Name):
-		return forbidden("this token does not allow this call")
-	case !takes.takesCall(f.Name):
-		x.metrics.callsRefused.WithLabelValues(callNoFunction).Inc()
-		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "there is no function for this call"}
-	case len(f.Data) > c.gw.cfg.Store.MaxData:
-		return &wire.FrameError{Code: wire.CodeTooLarge, Message: "data is larger than max_data_bytes"}
-	}
-	if why := c.gw.headroom.refusesCall(c.gw.store.Partition(wire.UserTarget(id.User))); why != "" {
-		x.metrics.callsRefused.WithLabelValues(callBacklog).Inc()
-		return &wire.FrameError{Code: wire.CodeUnavailable, Message: unavailable[why]}
+	if err := c.gw.mayCall(id, f); err != nil {
+		return err
 	}
 	key := f.ID
 	if key == "" {
@@ -184,6 +193,10 @@ func (c *conn) forgotten() {
 func (g *Gateway) ordered(o *wire.Order) {
 	c := g.conn(o.Conn)
 	if c == nil {
+		if p, ok := g.askers.get(o.Conn).(*postedCall); ok {
+			p.hear(o)
+			return
+		}
 		g.metrics.dropped(live.DropNobody)
 		return
 	}
@@ -196,7 +209,7 @@ func (g *Gateway) ordered(o *wire.Order) {
 		case o.What == wire.OrderReply:
 			c.Tell(wire.Replied{Ref: open.ref, ID: key, Data: json.RawMessage(o.Text)})
 		default:
-			c.fail(open.ref, &wire.FrameError{Code: o.Text, Message: "the call was not answered"})
+			c.fail(open.ref, &wire.FrameError{Code: o.Text, Message: notAnswered})
 		}
 	case wire.OrderClose:
 		code := int(o.Number)

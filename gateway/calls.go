@@ -188,7 +188,7 @@ func (x *calls) tellLate(now time.Time) {
 	for _, c := range conns {
 		for _, ref := range c.lateCalls(now) {
 			x.metrics.callsRefused.WithLabelValues(callLate).Inc()
-			c.fail(ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: "no answer came in time; the call goes on"})
+			c.fail(ref, errCallLate)
 		}
 	}
 }
@@ -268,7 +268,7 @@ func (x *calls) append(ctx context.Context, batch []*callWrite) error {
 		case w.Full:
 			if open := w.conn.closeCall(wire.CallKey(w.Call.ID)); open != nil {
 				x.metrics.callsRefused.WithLabelValues(callWaiting).Inc()
-				w.conn.fail(open.ref, &wire.FrameError{Code: wire.CodeTooMany, Message: "too many calls of this user wait for their answers"})
+				w.conn.fail(open.ref, errCallsWait)
 			}
 		case w.Of == store.CallEvent && !w.Done:
 			w.conn.forgotten()

@@ -24,6 +24,7 @@
 //	publish.go     events that clients publish, on their way to the partitions
 //	call.go        what clients ask functions, and what these want
 //	calls.go       what functions are to hear, on its way to the calls streams
+//	postcall.go    a call by a request, which has no connection
 //	acks.go        what clients acknowledge, on its way to the acks streams
 //	postacks.go    the same by a request
 //	cursors.go     where devices begin and end

@@ -66,6 +66,7 @@ func (g *Gateway) routes() []route {
 		{"POST /v1/events", g.postEvents, max(4<<20, 2*g.cfg.Store.MaxData+maxMessage), false},
 		{"GET /v1/events", g.getEvents, smallBody, false},
 		{"POST /v1/acks", g.postAcks, acksBody, false},
+		{"POST /v1/calls", g.postCall, g.cfg.Store.MaxData + maxMessage, false},
 		{"POST /v1/tickets", g.giveTicket, smallBody, true},
 		{"GET /v1/users/{id}", g.listUser, smallBody, true},
 		{"DELETE /v1/users/{id}/connections", g.endUser, smallBody, true},
@@ -280,6 +281,9 @@ var statuses = map[string]int{
 func (g *Gateway) answerError(w http.ResponseWriter, e *wire.FrameError) {
 	g.metrics.errors.WithLabelValues(e.Code).Inc()
 	status := statuses[e.Code]
+	if e == errCallLate {
+		status = http.StatusGatewayTimeout
+	}
 	switch status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer") // RFC 6750, section 3

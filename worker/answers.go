@@ -23,6 +23,9 @@ func (c *calls) effect(ctx context.Context, p int, e *callEvent, a *functions.An
 	if err := c.publish(ctx, e, a.Publish); err != nil {
 		return err
 	}
+	if !e.call.OfConnection() {
+		return c.effectApart(ctx, p, e, a)
+	}
 	var orders []wire.Order
 	for what, targets := range map[byte][]string{wire.OrderSubscribe: a.Subscribe, wire.OrderUnsubscribe: a.Unsubscribe} {
 		for _, to := range targets {
@@ -45,6 +48,25 @@ func (c *calls) effect(ctx context.Context, p int, e *callEvent, a *functions.An
 		}
 	}
 	return c.finish(ctx, p, e, store.StateChange{Set: string(a.State)})
+}
+
+// effectApart does what is left of an answer to a call without a connection. It is kept before it is told: so who asks again
+// gets the same.
+func (c *calls) effectApart(ctx context.Context, p int, e *callEvent, a *functions.Answer) error {
+	for what, has := range map[string]bool{"subscribe": len(a.Subscribe)+len(a.Unsubscribe) > 0, "close": a.Close != nil} {
+		if has {
+			c.refused(e, what, "there is no connection")
+		}
+	}
+	reply := string(a.Reply)
+	first, err := c.w.store.FinishCall(ctx, p, e.ID, &e.call, store.StateChange{Answer: &reply})
+	if err != nil || !first {
+		return err
+	}
+	if err := c.order(ctx, e, wire.Order{What: wire.OrderReply, Text: reply}); err != nil {
+		c.w.log.Debug("cannot tell an answer; its gateway looks for it", "id", e.call.ID, "err", err)
+	}
+	return nil
 }
 
 // publish appends what a function publishes. Their idempotency keys come from the event's id, so a repeat has no effect.

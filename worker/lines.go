@@ -13,7 +13,15 @@ import (
 
 type lineKey struct {
 	partition int // of the calls
-	conn      string
+	of        string
+}
+
+// lineOf names those whose events come one after the other: a connection, or what a user asks without one. No name has a space.
+func lineOf(c *wire.Call) string {
+	if c.OfConnection() {
+		return c.Conn
+	}
+	return c.Transport + " " + c.User
 }
 
 // eventKey names an event.
@@ -22,7 +30,7 @@ type eventKey struct {
 	id        wire.ID
 }
 
-// line are the events of one connection, the first of them under way or waiting to be tried again.
+// line are events that come one after the other, the first of them under way or waiting to be tried again.
 type line struct {
 	key    lineKey
 	term   *callTerm
@@ -45,7 +53,7 @@ func (c *calls) add(e *callEvent) {
 		return // the term is over; the next one reads it again
 	}
 	e.tried = !r.seen.Less(e.ID)
-	key := lineKey{e.Partition, e.call.Conn}
+	key := lineKey{e.Partition, lineOf(&e.call)}
 	c.held, c.bytes = c.held+1, c.bytes+e.Size()
 	if l := c.lines[key]; l != nil {
 		l.events = append(l.events, e)

@@ -125,6 +125,9 @@ func (s *Store) Lost(ctx context.Context, partition, count int) (lost []wire.Cal
 type StateChange struct {
 	Drop bool
 	Set  string // JSON; "": it stays
+
+	// Answer is that to a call without a connection, JSON or "", kept for who asks again; nil: there is none.
+	Answer *string
 }
 
 // FinishCall ends an event for functions. first: nobody has before. What is nobody's any more stays undone.
@@ -136,13 +139,19 @@ func (s *Store) FinishCall(ctx context.Context, partition int, id wire.ID, c *wi
 	case state.Set != "":
 		verb = "set"
 	}
-	isCall := ""
+	isCall, key, answer := "", "", ""
 	if c.Kind == wire.CallKind {
 		isCall = "1"
 	}
+	if c.Transport == wire.TransportHTTP {
+		key = wire.CallKey(c.ID)
+		if state.Answer != nil {
+			answer = fmt.Sprintf("=%d %s", s.NowMs(), *state.Answer)
+		}
+	}
 	cmds, err := runAll(ctx, s.rdb, finishCall, []call{{
-		[]string{s.keys.events(s.CallsOf(partition)), s.keys.calling(partition, c.User)},
-		[]any{id.String(), c.Conn, verb, state.Set, isCall},
+		[]string{s.keys.events(s.CallsOf(partition)), s.keys.calling(partition, c.User), s.keys.answers(partition, c.User)},
+		[]any{id.String(), c.Conn, verb, state.Set, isCall, key, answer, answersTTL.Milliseconds(), answersKept, answersBytes},
 	}})
 	if err != nil {
 		return false, fmt.Errorf("cannot end an event for functions: %w", err)

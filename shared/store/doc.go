@@ -32,6 +32,8 @@
 //	bus.go       one Pub/Sub channel per gateway
 //	ack.go       acks: appended, trimmed
 //	cursor.go    what each device has acknowledged
+//	call.go      what functions are to hear, and what is known of its connections
+//	postcall.go  calls without a connection, and their answers
 //	slow.go      reports about slow clients
 //	tasks.go     where asynq's tasks are, and all that is known of its keys
 //	group.go     acks and those reports, read by any worker

@@ -102,6 +102,11 @@ func (k *keys) barred(user string) string {
 func (k *keys) calling(p int, user string) string {
 	return k.parts[p] + "calling:" + wire.UserTarget(user)
 }
+
+// answers are those to a user's calls without a connection.
+func (k *keys) answers(p int, user string) string {
+	return k.parts[p] + "answers:" + wire.UserTarget(user)
+}
 func (k *keys) watched(p int) string { return k.parts[p] + "watched" }
 func (k *keys) functions() string    { return k.prefix + "functions" }
 

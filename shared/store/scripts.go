@@ -43,6 +43,8 @@ var (
 	trimAcksLua string
 	//go:embed lua/call.lua
 	addCallLua string
+	//go:embed lua/post.lua
+	postCallLua string
 	//go:embed lua/lost.lua
 	lostConnLua string
 	//go:embed lua/finish.lua
@@ -63,6 +65,7 @@ var (
 	trimAcks = redis.NewScript(idsLua + trimAcksLua)
 
 	addCall    = redis.NewScript(addCallLua)
+	addPost    = redis.NewScript(postCallLua)
 	lostConn   = redis.NewScript(lostConnLua)
 	finishCall = redis.NewScript(finishCallLua)
 

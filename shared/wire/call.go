@@ -17,6 +17,9 @@ const (
 	dueKind = "due"
 )
 
+// TransportHTTP is that of a call by a request: it has no connection.
+const TransportHTTP = "http"
+
 // Why a connection has ended.
 const (
 	CauseClosed  = "closed"  // by the client, or its link broke
@@ -56,6 +59,9 @@ type Call struct {
 
 	Due *Due // it is no event
 }
+
+// OfConnection reports whether it is of a connection, which has a state and can be ended.
+func (c *Call) OfConnection() bool { return c.Transport != TransportHTTP }
 
 // Due says that an event is to be tried again.
 type Due struct {

@@ -79,3 +79,27 @@ func FuzzParseCall(f *testing.F) {
 		}
 	})
 }
+
+func TestParseCallBody(t *testing.T) {
+	t.Parallel()
+	for body, key := range map[string]string{`{"name":"n","data":null,"id":"k"}`: "", `{"name":"n","data":null}`: "k", `{"id":"k","name":"n","data":null,"x":1}`: "k"} {
+		if f, err := wire.ParseCallBody([]byte(body), key); err != nil || f.Name != "n" || f.ID != "k" || string(f.Data) != "null" {
+			t.Errorf("%s: %+v, %v", body, f, err)
+		}
+	}
+	for _, body := range []string{"", "[]", "{", `{}`, `{"name":null}`, `{"name":1}`, `{"name":"n","name":"m"}`, `{"name":"n","id":"j"}`, `{"name":"n","data":"\ud800"}`, "{\"name\":\"\xff\"}"} {
+		if f, err := wire.ParseCallBody([]byte(body), "k"); err == nil {
+			t.Errorf("%q: taken as %+v", body, f)
+		}
+	}
+}
+
+func FuzzParseCallBody(f *testing.F) {
+	f.Add([]byte(`{"name":"n","data":{"a":[1]},"id":"k"}`), "k")
+	f.Add([]byte(` `), "")
+	f.Fuzz(func(t *testing.T, body []byte, key string) {
+		if f, err := wire.ParseCallBody(body, key); err == nil && (f.Name == "" || len(f.Name) > wire.MaxCallName || len(f.ID) > wire.MaxCallID) {
+			t.Errorf("taken: %+v", f)
+		}
+	})
+}

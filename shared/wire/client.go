@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -296,6 +297,29 @@ func (f *ClientFrame) checkPublish() *FrameError {
 // Publish is the event of a frame `publish`.
 func (f *ClientFrame) Publish() *Publish {
 	return &Publish{To: f.To, Data: string(f.Data), Event: f.Event, ID: f.ID, Live: f.Retain.Off}
+}
+
+// ParseCallBody reads the body of a request that calls, {name, data, id}, by the rules of the frame `call`. key is that of the
+// header Idempotency-Key, "" for none.
+func ParseCallBody(body []byte, key string) (*ClientFrame, *FrameError) {
+	if !utf8.Valid(body) || !json.Valid(body) || trim(body)[0] != '{' {
+		return nil, badRequest("the body is one JSON object: {name, data, id}")
+	}
+	fields, wrong := only(body, "name", "data", "id")
+	if wrong != nil {
+		return nil, wrong
+	}
+	f := &ClientFrame{Type: "call"}
+	for name, value := range fields {
+		if err := f.set(name, value, false); err != nil {
+			return nil, badRequest("%v", err)
+		}
+	}
+	if key != "" && f.ID != "" && key != f.ID {
+		return nil, badRequest("id and Idempotency-Key are not the same")
+	}
+	f.ID = cmp.Or(f.ID, key)
+	return f, f.checkCall()
 }
 
 func (f *ClientFrame) checkCall() *FrameError {

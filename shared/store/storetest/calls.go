@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -204,4 +205,62 @@ func (x *suite) functions(t *testing.T) {
 		must(t, err)
 		want(t, "kinds", got, kinds)
 	}
+}
+
+// calls posted: one of a key is one call, until it has failed or its answer has given way.
+func (x *suite) callsPosted(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	user := targetIn(0, 0)[len("topic:"):]
+	p := s.Partition(wire.UserTarget(user))
+	of := func(key string) *wire.Call {
+		return &wire.Call{Kind: wire.CallKind, ID: wire.CallID(user, key), User: user, Conn: "c", Server: "g", Transport: wire.TransportHTTP, Seq: 1, Name: "n"}
+	}
+	post := func(key string) store.PostedCall {
+		t.Helper()
+		got, err := s.PostCall(ctx, of(key))
+		must(t, err)
+		known, err := s.PostedCall(ctx, user, key)
+		must(t, err)
+		want(t, "known", known, store.PostedCall{Waits: got.Waits, Answered: got.Answered, Answer: got.Answer})
+		return got
+	}
+	finish := func(key string, answer *string) {
+		t.Helper()
+		all := x.Client.XRange(ctx, Key(p, "calls"), "-", "+").Val()
+		at, err := wire.ParseID(all[0].ID)
+		must(t, err)
+		for _, first := range []bool{true, false} {
+			got, err := s.FinishCall(ctx, p, at, of(key), store.StateChange{Answer: answer})
+			must(t, err)
+			want(t, "first", got, first)
+		}
+	}
+	waiting := func() int64 { return x.Client.XLen(ctx, Key(p, "calls")).Val() }
+	for range 2 {
+		want(t, "posted", post("a b"), store.PostedCall{Waits: true})
+	}
+	want(t, "entries", waiting(), 1)
+	answer := `{"a": 1}`
+	finish("a b", &answer)
+	want(t, "posted again", post("a b"), store.PostedCall{Answered: true, Answer: answer})
+	want(t, "posted", post("bytes"), store.PostedCall{Waits: true})
+	finish("bytes", nil)
+	want(t, "posted after it failed", post("bytes"), store.PostedCall{Waits: true})
+	x.Client.Del(ctx, Key(p, "calls"))
+	want(t, "posted after it was lost", post("bytes"), store.PostedCall{Waits: true})
+	want(t, "entries", waiting(), 1)
+	empty := ""
+	finish("bytes", &empty)
+	want(t, "posted again", post("bytes"), store.PostedCall{Answered: true})
+	key := Key(p, "answers:"+wire.UserTarget(user))
+	want(t, "it ends", x.Client.PTTL(ctx, key).Val() > 0, true)
+
+	large := `"` + strings.Repeat("x", 200<<10) + `"`
+	for i := range 6 { // more than is kept
+		post(fmt.Sprint("large", i))
+		finish(fmt.Sprint("large", i), &large)
+	}
+	want(t, "the oldest one", x.Client.HExists(ctx, key, ":a b").Val(), false)
+	want(t, "the newest one", post("large5"), store.PostedCall{Answered: true, Answer: large})
+	want(t, "bytes that are kept", x.Client.HGet(ctx, key, "bytes").Val() < "900000", true)
 }

@@ -134,6 +134,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Calls", everywhere, (*suite).calls},
 		{"Calls/full", everywhere, (*suite).callsFull},
 		{"Calls/dead", everywhere, (*suite).callsDead},
+		{"Calls/posted", everywhere, (*suite).callsPosted},
 		{"Calls/lost", everywhere, (*suite).callsLost},
 		{"Functions", everywhere, (*suite).functions},
 
