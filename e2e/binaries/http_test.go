@@ -70,6 +70,9 @@ func TestHTTPRefusals(t *testing.T) {
 	g.request(t, "POST", "/v1/tickets", "", bearerHeader(old)...).mustRefuse(t, 401, "unauthorized")
 	g.request(t, "POST", "/v1/tickets", strings.Repeat("x", 64<<10+1), bearerHeader(good)...).mustRefuse(t, 413, "too_large")
 	g.request(t, "GET", "/v1/tickets", "", bearerHeader(good)...).mustRefuse(t, 404, "not_found")
+	g.request(t, "POST", "/v1/calls", `{"name":"n"}`, bearerHeader(good)...).mustRefuse(t, 403, "forbidden")
+	calls := jwtHS256(t, jwtSecret, claims("anna", msg{"sluice": msg{"call": []string{"n"}}}))
+	g.request(t, "POST", "/v1/calls", `{"name":"n"}`, bearerHeader(calls)...).mustRefuse(t, 400, "bad_request") // no function takes it
 	g.request(t, "POST", "/v1/nothing", "").mustRefuse(t, 404, "not_found")
 
 	page := []string{"Origin", "https://app.example"}
