@@ -354,3 +354,33 @@ func TestCallsAreShared(t *testing.T) {
 		}
 	}
 }
+
+// TestGoClientCalls: the Go client's calls go over breaks under their ids, and each has its reply.
+func TestGoClientCalls(t *testing.T) {
+	t.Parallel()
+	f := startFunction(t, func(h heard) (int, string) { return 200, fmt.Sprintf(`{"reply":{"got":%s}}`, orNull(h.Data.Data)) })
+	r := newRig(t)
+	g := r.gateway()
+	r.worker(f.serves("call"))
+	r.takesCalls(join(t, g, "probe"), "n")
+	c := newGoClient(t, g, "alice")
+	for n := range 12 {
+		cut := make(chan struct{})
+		go func() {
+			defer close(cut)
+			if n%4 == 1 { // while the call is on its way, or before it
+				c.road.cut()
+			}
+		}()
+		data, err := c.Call(t.Context(), "n", n)
+		if want := fmt.Sprintf(`{"got":%d}`, n); err != nil || string(data) != want {
+			t.Fatalf("%s, %v, want %s", data, err, want)
+		}
+		<-cut
+	}
+	for i, h := range f.of("sluice.call", "alice") { // by webhook-id once each
+		if string(h.Data.Data) != fmt.Sprint(i) {
+			t.Errorf("call %d was heard as %s", i, h.Data.Data)
+		}
+	}
+}

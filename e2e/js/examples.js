@@ -1,16 +1,26 @@
 // The examples that the documents print.
 import { readFileSync } from "node:fs";
 
-const documents = ["../../README.md", "../../shared/client/js/README.md"];
+const documents = ["../../README.md", "../../docs/functions.md", "../../shared/client/js/README.md"];
 
-/** The texts of a language, of those that use the client. */
-export function examples(language) {
+function texts(language) {
   const found = [];
   for (const name of documents) {
     const text = readFileSync(new URL(name, import.meta.url), "utf8");
-    for (const [, kind, body] of text.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)) {
-      if (kind === language && /sluice\.|Sluice\(/.test(body) && !/from "redis"/.test(body)) found.push(body);
-    }
+    for (const [, kind, body] of text.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)) if (kind === language) found.push(body);
   }
   return found;
+}
+
+const isFunction = (body) => /webhook-signature/.test(body);
+
+/** The texts of a language, of those that use the client. */
+export const examples = (language) =>
+  texts(language).filter((body) => /sluice\.|Sluice\(/.test(body) && !/from "redis"/.test(body) && !isFunction(body));
+
+/** The one text of a language that is a function. */
+export function functionExample(language) {
+  const [text, ...more] = texts(language).filter(isFunction);
+  if (!text || more.length) throw new Error(`the documents print ${more.length + !!text} functions in ${language}`);
+  return text;
 }

@@ -4,12 +4,16 @@ import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { examples } from "./examples.js";
-import { directory, start, System, until } from "./harness.js";
+import { examples, functionExample } from "./examples.js";
+import { client, directory, FUNCTION_SECRET, start, startFunction, System, taken, until } from "./harness.js";
 
 test("examples of the documents", async (t) => {
-  const system = await System.start(t, { SLUICE_AUTH: "dev" });
+  const chat = await startFunction(t, process.execPath, process.execArgv, functionExample("js"));
+  const system = await System.start(t, {
+    SLUICE_AUTH: "dev", SLUICE_FUNCTIONS: "call+disconnected=" + chat, SLUICE_FUNCTION_SECRET: FUNCTION_SECRET,
+  });
   const gateway = system.gateways[0].url;
+  await taken(client(t, gateway, { getToken: () => "dev:probe" }), "chat.say");
   const here = (text) => text.replaceAll("http://127.0.0.1:8080", gateway);
 
   const dir = directory(t);
@@ -29,5 +33,6 @@ test("examples of the documents", async (t) => {
     if (programs.filter((p) => p.said.includes("from Redis")).length >= 4) return true;
     throw new Error(programs.map((p) => p.said).join("\n---\n"));
   });
+  await until("the chat works", () => programs.some((p) => p.said.includes("user:alice hi\n")));
   for (const p of programs) assert.doesNotMatch(p.said, /error/i);
 });

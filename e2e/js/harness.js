@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +12,8 @@ import { Sluice } from "../../shared/client/js/src/sluice.js";
 
 const PATIENCE_MS = 60_000; // far above what a healthy system needs on two busy cores
 export const SECRET = "a secret of the tests, longer than 32 bytes";
+export const FUNCTION_KEY = "twenty-four bytes or more";
+export const FUNCTION_SECRET = "whsec_" + btoa(FUNCTION_KEY);
 
 /** Waits until check gives something true, and returns that. */
 export async function until(what, check) {
@@ -29,7 +31,7 @@ export async function until(what, check) {
 }
 
 /** A signed token. It lets its user do everything; seconds may be how long it lives, also negative. */
-export function token(user, seconds = 3600, claims = { subscribe: ["*"], publish: ["*"] }) {
+export function token(user, seconds = 3600, claims = { subscribe: ["*"], publish: ["*"], call: ["*"] }) {
   const part = (x) => Buffer.from(JSON.stringify(x)).toString("base64url");
   const body = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, exp: Math.floor(Date.now() / 1000) + seconds, sluice: claims })}`;
   return `${body}.${createHmac("sha256", SECRET).update(body).digest("base64url")}`;
@@ -50,6 +52,25 @@ export function start(t, name, args, env = {}, cwd) {
   });
   return p;
 }
+
+/** Starts the text of a function, as a document prints it, and gives its address. */
+export async function startFunction(t, program, args, text) {
+  const port = await freePort();
+  const file = join(directory(t), "chat.mjs");
+  assert.match(text, /\b9000\b/);
+  writeFileSync(file, text.replace(/\b9000\b/, port));
+  const p = start(t, program, [...args, file], { SLUICE_FUNCTION_SECRET: FUNCTION_SECRET });
+  const url = `http://127.0.0.1:${port}`;
+  await until("the function answers", () => p.exitCode === null ? fetch(url, { method: "POST", body: "{}" }) : assert.fail(p.said));
+  return url;
+}
+
+/** Until gateways know that there are functions, calls are refused. */
+export const taken = (s, name) => until("calls are taken", async () => {
+  await s.publish("topic:warm", 1); // too many bad frames in a row end a connection
+  await s.call(name, undefined, { id: "first" });
+  return true;
+});
 
 export async function freePort() {
   const server = net.createServer().listen(0, "127.0.0.1");

@@ -23,15 +23,17 @@ import (
 	"sluice/shared/settings"
 	"sluice/shared/store"
 	"sluice/worker"
+	"sluice/worker/functions"
 )
 
 // Config are the settings of the process.
 type Config struct {
-	Gateway gateway.Config
-	Acks    worker.AckConfig
-	Slow    worker.SlowConfig
-	Admin   ops.AdminConfig
-	Log     ops.LogConfig
+	Gateway   gateway.Config
+	Acks      worker.AckConfig
+	Slow      worker.SlowConfig
+	Functions functions.Config
+	Admin     ops.AdminConfig
+	Log       ops.LogConfig
 }
 
 // Embedded in the place of a Redis URL asks for the Redis inside.
@@ -117,7 +119,8 @@ func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listene
 	}
 	admin.AddReadyCheck("gateway", gw.Ready)
 	w := worker.New(worker.Options{
-		Store: st, Config: worker.Config{Store: cfg.Gateway.Store, Acks: cfg.Acks, Slow: cfg.Slow, ServerID: cfg.Gateway.ServerID}, Log: log, Registry: reg,
+		Store: st, Log: log, Registry: reg,
+		Config: worker.Config{Store: cfg.Gateway.Store, Acks: cfg.Acks, Slow: cfg.Slow, Functions: cfg.Functions, ServerID: cfg.Gateway.ServerID},
 	})
 	admin.AddReadyCheck("worker", w.Ready)
 	introduce(out, addr, clientTLS != nil, redisURL, cfg.Gateway.Store.Prefix, cfg.Gateway.Auth.Mode)

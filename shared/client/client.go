@@ -35,7 +35,7 @@ type Options struct {
 
 	// It comes back after MinBackoff (0: 500 ms) and a random part of what doubles from there up to MaxBackoff (0: 30 s).
 	MinBackoff, MaxBackoff time.Duration
-	// QueueCount and QueueBytes bound the publishes that wait for answers (0: 1000, 4 MiB). QueueBytes is also how many bytes of
+	// QueueCount and QueueBytes bound the publishes and calls that wait for answers (0: 1000, 4 MiB). QueueBytes is also how many bytes of
 	// events wait for handlers; what is more stays in the server.
 	QueueCount, QueueBytes int
 	// MaxMessage bounds a message of the server, in bytes (0: 1 MiB). It must be above six times SLUICE_MAX_FRAME_BYTES, since

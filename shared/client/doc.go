@@ -1,4 +1,4 @@
-// Package client is the Go client of Sluice: it receives events by WebSocket, and publishes them.
+// Package client is the Go client of Sluice: it receives events by WebSocket, publishes them, and asks functions.
 //
 // It connects by itself and comes back by itself, and gives each event of a target once, in order, over every break; what cannot
 // be had any more is told as a gap. It says the same to gateways as the JavaScript client. [Client.Run] keeps it going:
@@ -21,6 +21,6 @@
 //	queue.go         what waits for handlers
 //	positions.go     up to where events are handled, and where that is kept
 //	save.go          when
-//	outbox.go        publishes
+//	outbox.go        publishes and calls
 //	errors.go        what can go wrong
 package client

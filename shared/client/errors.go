@@ -10,10 +10,10 @@ import (
 var (
 	// ErrClosed says that Run has ended.
 	ErrClosed = errors.New("the client is closed")
-	// ErrQueueFull says that too many publishes, or too many bytes of them, wait for their answers.
-	ErrQueueFull = errors.New("too many publishes wait for their answers")
-	// ErrUnknown says that a publish had no answer for as long as its key is known. It may have been published.
-	ErrUnknown = errors.New("no answer: it may have been published")
+	// ErrQueueFull says that too many publishes and calls, or too many bytes of them, wait for their answers.
+	ErrQueueFull = errors.New("too many publishes and calls wait for their answers")
+	// ErrUnknown says that a publish or a call had no answer for as long as its key is known. It may have been done.
+	ErrUnknown = errors.New("no answer: it may have been done")
 	// ErrUserChanged says that Token gave another user's token, so what the one before wanted is not done.
 	ErrUserChanged = errors.New("the token is another user's")
 	// ErrSubscribed says that the target has a handler.

@@ -82,7 +82,7 @@ var (
 )
 
 // ours are the types of frames of which the client looks at the fields.
-var ours = []string{"welcome", "subscribed", "unsubscribed", "event", "skip", "gap", "published", "error", "goaway"}
+var ours = []string{"welcome", "subscribed", "unsubscribed", "event", "skip", "gap", "published", "reply", "error", "goaway"}
 
 // decode reads a frame. What its type requires is there; frames of other types are taken as they are.
 func decode(msg []byte) (*frame, error) {
@@ -92,6 +92,13 @@ func decode(msg []byte) (*frame, error) {
 	f := &frame{}
 	if err := json.Unmarshal(msg, f); err != nil {
 		var other struct{ Type string }
+		var reply struct { // its id is whatever the client called it, and no event's
+			Type, Ref string
+			Data      json.RawMessage
+		}
+		if json.Unmarshal(msg, &reply) == nil && reply.Type == "reply" {
+			return &frame{Type: reply.Type, Ref: reply.Ref, Data: reply.Data}, nil
+		}
 		if json.Unmarshal(msg, &other) == nil && other.Type != "" && !slices.Contains(ours, other.Type) {
 			return &frame{Type: other.Type}, nil // its fields are something else
 		}
@@ -143,8 +150,9 @@ type outFrame struct {
 	Event  string             `json:"event,omitempty"`
 	ID     string             `json:"id,omitempty"`
 	Retain *int               `json:"retain,omitempty"`
+	Name   string             `json:"name,omitempty"`
 	Data   json.RawMessage    `json:"data,omitempty"`
 }
 
-// encode is the frame's JSON. Only data of a publish may make it fail.
+// encode is the frame's JSON. Only data of a publish or a call may make it fail.
 func (f outFrame) encode() ([]byte, error) { return json.Marshal(f) }

@@ -149,6 +149,12 @@ func (c *Client) take(f *frame, size int) error {
 			c.outbox.over(p, Published{To: p.to, ID: *f.ID, Duplicate: f.Duplicate}, nil)
 			c.wakeWriter()
 		}
+	case "reply":
+		if p := c.outbox.byRef[f.Ref]; p != nil {
+			p.reply = f.Data
+			c.outbox.over(p, Published{}, nil)
+			c.wakeWriter()
+		}
 	case "error":
 		c.refused(f)
 	}
@@ -204,6 +210,9 @@ func (c *Client) refused(f *frame) {
 	}
 	defer c.wakeWriter()
 	if p := c.outbox.byRef[f.Ref]; p != nil {
+		if p.isCall() && f.Code == wire.CodeUnavailable && f.RetryAfterMs <= 0 {
+			again = time.Time{} // no answer came, and it may be under way
+		}
 		if p.again = again; again.IsZero() {
 			err.To = p.to
 			c.outbox.over(p, Published{}, err)

@@ -36,7 +36,7 @@ type Published struct {
 type Pending struct {
 	c    *Client
 	ref  string
-	to   string
+	to   string // "": it is a call
 	text []byte // the frame
 	done chan struct{}
 
@@ -44,8 +44,12 @@ type Pending struct {
 	first  time.Time // when it was sent at all
 	again  time.Time // not before that
 	result Published
+	reply  json.RawMessage // of a call
 	err    error
 }
+
+// isCall: it asks a function. All calls are of one lane, that of no target.
+func (p *Pending) isCall() bool { return p.to == "" }
 
 // Wait waits for the answer. When ctx ends first the publish is given up: it may be published nevertheless, if it was sent.
 func (p *Pending) Wait(ctx context.Context) (Published, error) {
@@ -85,18 +89,49 @@ func (c *Client) Send(p Publication) (*Pending, error) {
 	if p.LiveOnly {
 		f.Retain = new(int)
 	}
+	return c.enqueue(f)
+}
+
+// Call asks a function, and waits for its reply, which is nil if it gave none. Calls are made one after the other, in their
+// order. After a break of the connection a call is made again under the same random idempotency key, so that the
+// function can tell. Errors are those of Publish; an *Error with "unavailable" says that no answer came
+// in time, and the function may be at work, or that it failed for good.
+func (c *Client) Call(ctx context.Context, name string, data any) (json.RawMessage, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	f := outFrame{Type: "call", Name: name, ID: rand.Text()}
+	if data != nil {
+		text, err := json.Marshal(data)
+		if err != nil {
+			return nil, err
+		}
+		f.Data = text
+	}
+	pending, err := c.enqueue(f)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := pending.Wait(ctx); err != nil {
+		return nil, err
+	}
+	return pending.reply, nil
+}
+
+// enqueue puts a publish or a call behind those that wait.
+func (c *Client) enqueue(f outFrame) (*Pending, error) {
 	c.mu.Lock()
 	defer c.unlock()
 	if c.ended {
 		return nil, ErrClosed
 	}
 	c.refs++
-	f.Ref = "p" + strconv.Itoa(c.refs)
+	f.Ref = f.Type[:1] + strconv.Itoa(c.refs)
 	text, err := f.encode()
 	if err != nil {
 		return nil, err
 	}
-	pending := &Pending{c: c, ref: f.Ref, to: p.To, text: text, done: make(chan struct{})}
+	pending := &Pending{c: c, ref: f.Ref, to: f.To, text: text, done: make(chan struct{})}
 	if !c.outbox.add(pending) {
 		return nil, fmt.Errorf("%w: %d, %d bytes", ErrQueueFull, len(c.outbox.byRef), c.outbox.bytes)
 	}
@@ -104,14 +139,14 @@ func (c *Client) Send(p Publication) (*Pending, error) {
 	return pending, nil
 }
 
-// outbox holds the publishes that have no answer. Of each target one is under way at a time, so that a repeat cannot come
-// behind a later one.
+// outbox holds the publishes and calls that have no answer. Of each target one is under way at a time, and one call, so that a
+// repeat cannot come behind a later one.
 type outbox struct {
 	mostCount, mostBytes int
 
 	bytes int
 	byRef map[string]*Pending
-	lanes map[string][]*Pending // by target; the first one is under way
+	lanes map[string][]*Pending // by target, "" for calls; the first one is under way
 }
 
 func (o *outbox) add(p *Pending) bool {
@@ -175,7 +210,9 @@ func (o *outbox) due(now time.Time, maxMessage int, out [][]byte, next time.Time
 				continue
 			}
 			if !now.Before(p.again) {
-				p.again = now.Add(answerFor)
+				if p.again = now.Add(answerFor); p.isCall() { // the server says when no answer comes
+					p.again = now.Add(keyFor + time.Second)
+				}
 				if p.first.IsZero() {
 					p.first = now
 				}

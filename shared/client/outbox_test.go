@@ -213,3 +213,57 @@ func TestPublishInHandler(t *testing.T) {
 		t.Errorf("%+v, %v", f, err)
 	}
 }
+
+// TestCall: calls are made one after the other, over a break under the same id, and end with what the server says.
+func TestCall(t *testing.T) {
+	bubble(t, func(t *testing.T, s *server) {
+		c := s.client(nil)
+		type answer struct {
+			data string
+			err  error
+		}
+		call := func(ctx context.Context, name string) chan answer {
+			done := make(chan answer, 1)
+			go func() {
+				data, err := c.Call(ctx, name, msg{"n": name})
+				done <- answer{string(data), err}
+			}()
+			synctest.Wait() // so that the next one stands behind it
+			return done
+		}
+		a, b := call(soon(t), "a"), call(soon(t), "b")
+		p := s.welcome(0)
+		first := p.wait("call", 1)
+		time.Sleep(2 * time.Second)
+		if n := len(p.sent("call")); n != 1 || first.Name != "a" || len(first.ID) < 20 || string(first.Data) != `{"n":"a"}` {
+			t.Errorf("%d calls, the first one %+v", n, first)
+		}
+		_ = p.ws.Close()
+		p = s.welcome(1)
+		again := p.wait("call", 1)
+		if again.ID != first.ID || again.Name != "a" {
+			t.Errorf("it was made again as %+v, it was %+v", again, first)
+		}
+		p.say(msg{"type": "reply", "ref": again.Ref, "id": again.ID, "data": msg{"ok": 1}})
+		if got := <-a; got.data != `{"ok":1}` || got.err != nil {
+			t.Errorf("%+v", got)
+		}
+		p.say(msg{"type": "error", "ref": p.wait("call", 2).Ref, "code": "unavailable", "message": "late"})
+		if got := <-b; !isCode(got.err, "unavailable") {
+			t.Errorf("%+v", got)
+		}
+
+		limited := call(soon(t), "limited")
+		p.say(msg{"type": "error", "ref": p.wait("call", 3).Ref, "code": "rate_limited", "message": "", "retry_after_ms": 100})
+		p.say(msg{"type": "reply", "ref": p.wait("call", 4).Ref, "id": "1-0"})
+		if got := <-limited; got.data != "" || got.err != nil {
+			t.Errorf("%+v", got)
+		}
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		if got := <-call(ctx, "given up"); !errors.Is(got.err, context.DeadlineExceeded) {
+			t.Errorf("%+v", got)
+		}
+		p.wait("call", 5)
+	})
+}

@@ -62,3 +62,8 @@ export function Room() {
   const state = useSluiceState(sluice);
   return refused?.code ?? state + String(logged);
 }
+
+const { text }: { text: string } = await sluice.call("chat.say", { text: "hi" }, { id: "k-1", timeout: 1000, signal: AbortSignal.timeout(1000) });
+const count = await sluice.call<number>("count");
+// @ts-expect-error: it is a number
+count.toUpperCase(text);

@@ -118,7 +118,7 @@ export interface Options<E extends Events = Events> {
   storageKey?: string;
   /** The wait before coming back, in ms: `min` and a random part of what doubles with each attempt up to `max`. */
   backoff?: { min?: number; max?: number };
-  /** How many publishes, and how many bytes of them, and of events that are not handled, may wait. */
+  /** How many publishes and calls, and how many bytes of them, and of events that are not handled, may wait. */
   queue?: { count?: number; bytes?: number };
   transport?: Transport;
   /** Closes the client. */
@@ -142,6 +142,15 @@ export interface PublishOptions<K = string> {
   retain?: boolean;
   /** Stops waiting; the event may have been sent. */
   signal?: AbortSignal;
+}
+
+export interface CallOptions {
+  /** Idempotency key; a random one if there is none. Functions are told it with each try. */
+  id?: string;
+  /** Stops waiting; the function may have been asked. */
+  signal?: AbortSignal;
+  /** Stops waiting after so many ms, with a `TimeoutError` like that of `AbortSignal.timeout`. */
+  timeout?: number;
 }
 
 export interface Subscription<E extends Events = Events> extends AsyncIterable<SluiceEvent<E>> {
@@ -179,6 +188,9 @@ export class Sluice<E extends Events = Events> {
   /** Resolves when the event was appended. It is sent again after a break, and stays one event. */
   publish<K extends keyof E & string>(to: string, data: E[K], options: PublishOptions<K> & { event: K }): Promise<Published>;
   publish(to: string, data: "message" extends keyof E ? E["message"] : unknown, options?: PublishOptions<never>): Promise<Published>;
+
+  /** Asks a function, and resolves with its reply. It is asked again after a break, under the same key. */
+  call<T = any>(name: string, data?: unknown, options?: CallOptions): Promise<T>;
 
   /** Tells the server that this device has everything of the event's target up to the event. */
   ack(event: { to: string; id?: string }): void;

@@ -5,9 +5,10 @@
 export const closed = () => new SluiceError("closed");
 
 export class SluiceError extends Error {
+  name = "SluiceError";
+
   constructor(code, message = code) {
     super(message);
-    this.name = "SluiceError";
     this.code = code;
   }
 }

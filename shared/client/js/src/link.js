@@ -14,7 +14,7 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
   let attempts = 0;
   let goaway; // ms, as the server has said
   let expired = false; // the last token had
-  let ended = false;
+  let ended;
 
   // Of the present connection or the attempt at one, of which `at` is the identity. Times are in ms, 0: not yet.
   let at;
@@ -28,7 +28,7 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
   let patience; // with that
   let pingMs;
 
-  const send = (frame) => socket.send(JSON.stringify(frame));
+  const send = (frame) => welcomed && socket.send(JSON.stringify(frame));
 
   async function connect() {
     const mine = (at = {});

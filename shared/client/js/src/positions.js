@@ -1,14 +1,12 @@
 import { SAVE_MS } from "./times.js";
 
-const MOST = 10_000; // targets
-
 /**
  * The position of each target: up to where its events have been handled. They are kept in memory and, if there is one, in a
  * storage like localStorage, whose methods may also return promises. owner: `_failed(error)`, and `user`, whose they are.
  */
 export function createPositions(storage, key, owner) {
   const ids = new Map();
-  let changed = false;
+  let changed;
   let pause;
 
   async function load() {
@@ -24,7 +22,8 @@ export function createPositions(storage, key, owner) {
   function set(to, id) {
     ids.delete(to); // so that the first of the Map is the one that moved the longest ago
     if (id) ids.set(to, id);
-    if (ids.size > MOST) ids.delete(ids.keys().next().value);
+    if (ids.size > 10_000) // targets
+      ids.delete(ids.keys().next().value);
     changed = true;
     if (!pause) save();
   }

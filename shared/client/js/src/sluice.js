@@ -99,9 +99,13 @@ export class Sluice {
   }
 
   /** Publishes an event, and resolves with `{to, id, duplicate}` when it was appended. */
-  async publish(to, data, options) {
-    if (this.state === "closed") throw closed();
-    return this.#outbox._add(to, data, options);
+  publish(to, data = null, options) {
+    return this.#outbox._add({ type: "publish", to, data }, options);
+  }
+
+  /** Asks a function, and resolves with what it replied. */
+  async call(name, data, options) {
+    return (await this.#outbox._add({ type: "call", name, data }, options)).data;
   }
 
   /** Tells the server that this device has everything of the event's target up to it; or `ack(to, id)`. */
@@ -219,31 +223,31 @@ export class Sluice {
       case "unsubscribed":
         return this.#unsubscribed(t, f);
       case "published":
-        this.#outbox._over(f.ref, "resolve", f);
-        return this.#outbox._flush();
+      case "reply":
+        this.#outbox._over(f.ref, undefined, f);
+        break;
       case "error":
-        return this.#refused(f);
+        this.#refused(f);
     }
+    this.#outbox._flush(); // what waited for this answer
   }
 
   #refused(f) {
     const { ref, code } = f;
     const error = new SluiceError(code, f.message);
-    const again = /^(unav|rate)/.test(code) && (f.retry_after_ms || AGAIN_MS);
-    const t = this.#all.find((t) => ref && t._ref === ref);
+    // A call for which no answer came may be under way, so it is not asked for again.
+    const again = f.retry_after_ms || (/^[^c]*,(unav|rate)/.test([ref, code]) && AGAIN_MS);
     this.#outbox._refused(ref, error, again);
-    this.#outbox._flush();
-    if (t) again ? setTimeout(() => t._ref === ref && this._ask(t), again) : this.#refuse(t, error);
-    else if (ref) { // maybe of an `unsubscribe`, as long as nobody has subscribed again
-      if (again) setTimeout(() => {
-        for (const [to, u] of this.#leaving) if (u === ref) this.#leave(to);
-      }, again);
-    } else {
+    const of = this.#all.filter((t) => t._ref === (ref ?? CONNECT));
+    if (!ref) {
       // Which of the targets in `connect` was refused is not said, so those without an answer are asked for one by one.
-      const open = this.#all.filter((t) => t._ref === CONNECT);
-      for (const t of open) this._ask(t);
-      if (!open.length) this._failed(error);
-    }
+      for (const t of of) this._ask(t);
+      if (!of.length) this._failed(error);
+    } else if (again) setTimeout(() => {
+      for (const t of of) if (t._ref === ref) this._ask(t);
+      for (const [to, u] of this.#leaving) if (u === ref) this.#leave(to); // as long as nobody has subscribed again
+    }, again);
+    else for (const t of of) this.#refuse(t, error);
   }
 
   // ---- targets
@@ -311,7 +315,7 @@ export class Sluice {
     const ref = "u" + ++this.#refs;
     if (this.#options.device) this.#leaving.set(to, ref); // its cursor must end, so the answer counts
     this.#inServer.delete(to);
-    if (this._link._isOpen()) this._link._send({ type: "unsubscribe", ref, to });
+    this._link._send({ type: "unsubscribe", ref, to });
   }
 
   #unsubscribed(t, f) {

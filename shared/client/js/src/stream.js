@@ -1,17 +1,15 @@
 import { Sluice as Client, SluiceError, websocket } from "./sluice.js";
+import { AGAIN_MS, GATHER_MS } from "./times.js";
 
 export { SluiceError, websocket };
-
-const GATHER_MS = 20; // subscriptions that are asked for together
-const AGAIN_MS = 1000; // until acks that could not be told are told again
-const MOST = 40; // targets: URLs must pass proxies. The server takes some less, and says so
 
 /**
  * The transport over an event stream and HTTP. A stream is asked for once, with all targets and their positions, so
  * `subscribe` and `unsubscribe` leave it for another one that goes on where it stood, and so does `ping`, to find out whether
- * the link lives. `publish` and `ack` are requests of their own.
+ * the link lives. `publish`, `call` and `ack` are requests of their own.
  */
 export function stream({ url, query, hello, expired }, on) {
+  url += "/v1/";
   const headers = { Authorization: "Bearer " + hello.token };
   const at = new Map(Object.entries(hello.resume)); // target: where it stands, or begins
   const asked = new Map(); // target: ref of a `subscribe` without an answer
@@ -49,9 +47,10 @@ export function stream({ url, query, hello, expired }, on) {
     try {
       const asks = new URLSearchParams(query);
       if (hello.on_gap) asks.set("on_gap", hello.on_gap);
-      for (const [to] of [...at].slice(MOST)) answer({ type: "error", to, code: "too_many" });
+      // URLs must pass proxies. The server takes some less, and says so.
+      for (const [to] of [...at].slice(40)) answer({ type: "error", to, code: "too_many" });
       if (at.size) asks.set("last_event_id", [...at].map((p) => p.join("=")).join()); // names have none of these characters
-      const { ok, status, body } = await fetch(`${url}/v1/sse?${asks}`, { headers, signal });
+      const { ok, status, body } = await fetch(url + "sse?" + asks, { headers, signal });
       reason = "HTTP " + status;
       // Whether a token that is refused has expired is not said: the first time another one is asked for.
       code = { 401: expired ? 4501 : 4401, 403: 4503 }[status];
@@ -90,24 +89,24 @@ export function stream({ url, query, hello, expired }, on) {
 
   /** Gives what was answered, or an `error` frame. */
   async function post(path, body, keepalive) {
-    let error;
+    const error = { type: "error", code: "unavailable", retry_after_ms: AGAIN_MS };
     try {
       const r = await fetch(url + path, { method: "POST", headers, body: JSON.stringify(body), keepalive });
       const got = await r.json();
       if (r.ok) return got;
-      if (r.status !== 401) error = { ...got.error, retry_after_ms: r.headers.get("Retry-After") * 1000 };
+      if (r.status !== 401) return { ...error, ...got.error, retry_after_ms: r.headers.get("Retry-After") * 1000 };
     } catch {} // it may have been done
-    return { type: "error", code: "unavailable", ...error };
+    return error;
   }
 
-  async function publish({ type, ref, ...event }) {
-    tell({ type: "published", ref, ...(await post("/v1/events", event)) });
+  async function ask(path, { type, ref, ...body }) {
+    tell({ type: "published", ref, ...(await post(path, body)) }); // the client takes a `reply` alike
   }
 
   async function acknowledge() {
     const all = [...acks.values()];
     acks.clear();
-    const f = await post("/v1/acks", { device: hello.device, acks: all }, true);
+    const f = await post("acks", { device: hello.device, acks: all }, true);
     if (!f.code) return;
     if (!/^[ur]/.test(f.code)) return tell(f); // neither unavailable nor rate_limited
     for (const ack of all) if (!acks.has(ack.to)) acks.set(ack.to, ack);
@@ -119,7 +118,8 @@ export function stream({ url, query, hello, expired }, on) {
     send(text) {
       const f = JSON.parse(text);
       const { type, to, ref, id, after = "now" } = f;
-      if (type === "publish") return publish(f);
+      if (type === "publish") return ask("events", f);
+      if (type === "call") return ask("calls", f);
       if (type === "ack") {
         if (!acks.size) queueMicrotask(acknowledge);
         return acks.set(to, { to, id });

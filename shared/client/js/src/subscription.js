@@ -8,7 +8,7 @@ export class Subscription {
   #detach;
   #item; // {event, _handled}: there is one at a time, since the target waits until it is handled
   #wake;
-  #over = false;
+  #over;
   #error;
 
   constructor(to, handler, onGap, detach) {
@@ -32,7 +32,7 @@ export class Subscription {
   }
 
   /** Ends it. Without forget a later subscribe goes on where this one stood. */
-  _end(error, forget = false) {
+  _end(error, forget) {
     if (this.#over) return;
     this.#over = true;
     this.#error = error;

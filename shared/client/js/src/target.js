@@ -22,17 +22,17 @@ export const CONNECT = "c";
  */
 export class Target {
   _subscriptions = new Set();
-  _isGone = false;
-  _flows = false;
+  _isGone;
+  _flows;
   _ref;
   _after; // where to begin without that
   _seen; // up to here events are in the queue or handled
   _acked; // the last id that was acknowledged
   #queue = []; // {_frame, _id, _size}
   #bytes = 0;
-  #full = false; // ask again when the queue is empty
+  #full; // ask again when the queue is empty
   #mended; // where the last hole was
-  #working = false;
+  #working;
 
   constructor(to, owner) {
     this.to = to;

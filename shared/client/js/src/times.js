@@ -13,3 +13,5 @@ export const ANSWER_MS = 15_000; // for `published`: it may have died with the p
 export const KEY_LIFE_MS = 540_000; // the server knows an idempotency key for 10 minutes; later it would be a second event
 
 export const SAVE_MS = 100; // between two writes of positions: events can come by thousands a second, and storage is slow
+
+export const GATHER_MS = 20; // subscriptions of an event stream that are asked for together

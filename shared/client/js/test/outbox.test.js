@@ -87,3 +87,68 @@ test("the queue is bounded in number and bytes, also of what is larger than a me
   await assert.rejects(s.publish(to, 5), { code: "closed" });
   await settle();
 });
+
+test("calls go out one after the other, and over a break with the same id", async (t) => {
+  const server = new Server(t);
+  const s = server.client();
+  const [a, b] = [s.call("chat.say", { text: "a" }), s.call("chat.say", "b", { id: "mine" })];
+  s.publish(to, "beside them").catch(() => {});
+  await server.welcome();
+  const [first] = server.sent("call");
+  assert.deepEqual({ ...first, id: 0 }, { type: "call", ref: "c1", name: "chat.say", id: 0, data: { text: "a" } });
+  assert.match(first.id, /^\d+(-\d+){3}$/);
+  assert.deepEqual([server.sent("call").length, server.sent("publish").length], [1, 1]);
+  await server.after(20_000); // a publish would go out again; of a call the server says when no answer comes
+  assert.equal(server.sent("call").length, 1);
+  server.link.on.close(1006, "");
+  await server.after(2000);
+  await server.welcome();
+  assert.deepEqual(server.sent("call"), [first]);
+  server.say({ type: "reply", ref: "c1", id: first.id, data: { ok: 1 } });
+  assert.deepEqual(await a, { ok: 1 });
+  server.say({ type: "reply", ref: server.sent("call")[1].ref, id: "mine" });
+  assert.equal(await b, undefined);
+  assert.deepEqual([server.sent("call")[1].id, server.sent("call")[1].data], ["mine", "b"]);
+});
+
+test("a call without an answer is not made again, one that came too soon is", async (t) => {
+  const server = new Server(t);
+  const s = server.client();
+  await server.welcome();
+  const [late, soon, refused] = [s.call("a"), s.call("b"), s.call("c")];
+  server.say({ type: "error", ref: "c1", code: "unavailable", message: "no answer came in time" });
+  await assert.rejects(late, { code: "unavailable", message: "no answer came in time" });
+  server.say({ type: "error", ref: "c2", code: "rate_limited", message: "", retry_after_ms: 3000 });
+  await server.after(2000);
+  assert.deepEqual(server.sent("call").map((f) => f.name), ["a", "b"]);
+  await server.after(2000);
+  assert.deepEqual(server.sent("call").map((f) => f.name), ["a", "b", "b"]);
+  server.say({ type: "reply", ref: "c2", id: "k", data: [] });
+  assert.deepEqual(await soon, []);
+  server.say({ type: "error", ref: "c3", code: "bad_request", message: "no function" });
+  await assert.rejects(refused, { code: "bad_request" });
+});
+
+test("a call ends with its signal or after its time, and those behind it go on", async (t) => {
+  const server = new Server(t);
+  const s = server.client({ queue: { count: 4 } });
+  await server.welcome();
+  const stop = new AbortController();
+  const calls = [s.call("a", 1, { signal: stop.signal }), s.call("b", 1, { timeout: 20 }), s.call("c")];
+  await assert.rejects(s.call("d", 1, { signal: AbortSignal.abort() }), { name: "AbortError" });
+  stop.abort();
+  await assert.rejects(calls[0], { name: "AbortError" });
+  let why; // waited for like this, since that timer keeps no process alive
+  calls[1].catch((error) => (why = error));
+  while (!why) await settle();
+  assert.equal(why.name, "TimeoutError");
+  s.call("d").catch(() => {});
+  await server.after(1000);
+  assert.deepEqual(server.sent("call").map((f) => f.name), ["a", "c"]);
+  server.link.on.close(1006, "");
+  await server.after(10 * 60_000);
+  await server.welcome();
+  await assert.rejects(calls[2], { code: "unknown" });
+  s.close();
+  await assert.rejects(s.call("e"), { code: "closed" });
+});
