@@ -28,7 +28,7 @@ type openCall struct {
 // about is what every event of a connection says.
 func (c *conn) callOf(kind, id string) wire.Call {
 	return wire.Call{
-		Kind: kind, ID: id, User: c.user(), Conn: c.id, Server: c.gw.id, Device: c.device, Transport: c.transport(),
+		Kind: kind, ID: id, User: c.user(), Conn: c.id, Server: c.gw.id, Device: c.device, Transport: c.transport(), Trace: wire.NewTrace(),
 	}
 }
 

@@ -243,7 +243,7 @@ func (c *calls) upkeep(ctx context.Context) []store.Outgoing {
 		silent := !c.caller.Takes(&wire.Call{Kind: wire.DisconnectedKind})
 		list := make([]*store.Calling, len(lost))
 		for i, x := range lost {
-			x.Kind, x.ID, x.Cause = wire.DisconnectedKind, wire.DisconnectedID(x.Conn), wire.CauseLost
+			x.Kind, x.ID, x.Cause, x.Trace = wire.DisconnectedKind, wire.DisconnectedID(x.Conn), wire.CauseLost, wire.NewTrace()
 			list[i] = &store.Calling{Of: store.CallEnd, Call: x, Silent: silent}
 		}
 		c.w.store.AddCalls(ctx, list)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,7 @@ var functionKey = []byte("twenty-four bytes or more")
 // heard is what a function was called with.
 type heard struct {
 	ID, Type, Subject string
+	Traceparent       string
 	Data              struct {
 		Conn, Gateway, Device, Transport, Name, Cause string
 		Seq                                           int
@@ -32,6 +34,9 @@ type heard struct {
 	}
 	at time.Time
 }
+
+// traceparent is what W3C wants it to be, with a trace and a span.
+var traceparent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-01$`)
 
 // function is an address that records what it is called with.
 type function struct {
@@ -56,7 +61,8 @@ func (f *function) serve(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(mac, "%s.%s.%s", r.Header.Get("webhook-id"), r.Header.Get("webhook-timestamp"), body)
 	want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	var h heard
-	if err = firstError(err, json.Unmarshal(body, &h)); err != nil || r.Header.Get("webhook-signature") != want || h.ID != r.Header.Get("webhook-id") {
+	if err = firstError(err, json.Unmarshal(body, &h)); err != nil || r.Header.Get("webhook-signature") != want || h.ID != r.Header.Get("webhook-id") ||
+		!traceparent.MatchString(h.Traceparent) || h.Traceparent != r.Header.Get("Traceparent") {
 		f.t.Errorf("a function got %q, signed %q, want %q: %v", body, r.Header.Get("webhook-signature"), want, err)
 	}
 	h.at = time.Now()
@@ -149,6 +155,17 @@ func TestCall(t *testing.T) {
 		}
 	}
 	bob.mustHave(patience, "topic:log", 0, first+20)
+	traces := make(map[string]bool)
+	for _, h := range f.of("sluice.call", "alice") {
+		traces[h.Traceparent] = true
+	}
+	for _, e := range r.rdb.XRange(ctx, r.key("topic:log", "history"), "-", "+").Val() {
+		trace, _ := e.Values["traceparent"].(string)
+		if !traces[trace] {
+			t.Errorf("what a function published has the trace %q, which is that of no call", trace)
+		}
+		delete(traces, trace) // each call has its own
+	}
 	alice.send(msg{"type": "call", "ref": "other", "name": "other"})
 	if f := alice.wait("a refusal", func(f frame) bool { return f.Ref == "other" }); f.Code != "bad_request" {
 		t.Errorf("a call that no function takes: %+v", f)
@@ -382,5 +399,51 @@ func TestGoClientCalls(t *testing.T) {
 		if string(h.Data.Data) != fmt.Sprint(i) {
 			t.Errorf("call %d was heard as %s", i, h.Data.Data)
 		}
+	}
+}
+
+// TestEndsWhileRedisIsAway: what happens to connections while Redis restarts is told once, when it is back.
+func TestEndsWhileRedisIsAway(t *testing.T) {
+	t.Parallel()
+	f := startFunction(t, func(heard) (int, string) { return 200, `{"reply":1}` })
+	r := newRig(t)
+	r.cfg.SessionTTL = 6 * time.Second
+	quick := func(c *gateway.Config) { c.PingInterval = 2 * time.Second }
+	g, crashing := r.gateway(quick), r.gateway(quick)
+	r.worker(f.serves("call", "connected", "disconnected"))
+	r.takesCalls(join(t, g, "probe"), "x")
+	r.takesCalls(join(t, crashing, "probe"), "x")
+	left, killed, stays := join(t, g, "left"), join(t, g, "killed"), join(t, g, "stays")
+	join(t, crashing, "lost")
+	told := func(kind, user string, n int, cause string) {
+		t.Helper()
+		eventually(t, patience, kind+" of "+user, func() error {
+			calls := f.of("sluice."+kind, user)
+			if len(calls) != n || n > 0 && calls[0].Data.Cause != cause {
+				return fmt.Errorf("%+v", calls)
+			}
+			return nil
+		})
+	}
+	for _, user := range []string{"left", "killed", "stays", "lost"} {
+		told("connected", user, 1, "")
+	}
+	r.redis.stop()
+	left.leave()
+	killed.kill()
+	crashing.crash()
+	if err := r.redis.start(); err != nil {
+		t.Fatal(err)
+	}
+	told("disconnected", "left", 1, "closed")
+	told("disconnected", "killed", 1, "closed")
+	told("disconnected", "lost", 1, "lost")
+	told("disconnected", "stays", 0, "")
+	r.takesCalls(stays, "x")
+	stays.leave()
+	told("disconnected", "stays", 1, "closed")
+	for _, user := range []string{"left", "killed", "lost"} {
+		told("connected", user, 1, "")
+		told("disconnected", user, 1, f.of("sluice.disconnected", user)[0].Data.Cause)
 	}
 }

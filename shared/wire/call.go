@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -131,6 +133,14 @@ func parseDue(get func(string) string) (Call, bool) {
 		return Call{}, false
 	}
 	return Call{Due: &Due{of, int(tries), since}}, true
+}
+
+// NewTrace begins a trace: a W3C traceparent. It is marked as sampled, so who keeps traces by their parents' marks keeps it as
+// if it had begun there.
+func NewTrace() string {
+	var b [24]byte
+	_, _ = rand.Read(b[:])
+	return "00-" + hex.EncodeToString(b[:16]) + "-" + hex.EncodeToString(b[16:]) + "-01"
 }
 
 // ConnectedID is the id of the event that tells of a connection's begin: there is one.

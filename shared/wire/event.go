@@ -150,7 +150,7 @@ func Payload(frame []byte) []byte {
 	return frame[2:]
 }
 
-const hex = "0123456789abcdef"
+const hexDigits = "0123456789abcdef"
 
 // appendString adds s as a JSON string (RFC 8259, 7). Bytes that are no UTF-8
 // become U+FFFD, so that a frame is always valid text.
@@ -183,7 +183,7 @@ func appendString(dst []byte, s string) []byte {
 		case '\t':
 			dst = append(dst, '\\', 't')
 		default:
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 		}
 		i++
 		start = i
