@@ -12,6 +12,13 @@ function texts(language) {
   return found;
 }
 
+/** The lines with which README starts its function, and the kinds of events for it that they name. */
+export function functionCommands() {
+  const text = readFileSync(new URL(documents[0], import.meta.url), "utf8");
+  const [, secret, kinds] = /^    export SLUICE_FUNCTION_SECRET="(.*)"\n    node chat.mjs &\n    SLUICE_FUNCTIONS=(\S+)=http:\/\/127.0.0.1:9000 make run\n/m.exec(text);
+  return { secret, kinds };
+}
+
 const isFunction = (body) => /webhook-signature/.test(body);
 
 /** The texts of a language, of those that use the client. */

@@ -73,7 +73,7 @@ for (const [language, program, args, skip] of [["js", process.execPath, process.
   test(`the function that the documents print in ${language} is a chat`, { skip }, async (t) => {
     const text = functionExample(language);
     assert.ok(text.split("\n").length <= 41, "it has at most forty lines");
-    const url = await startFunction(t, program, args, text);
+    const { url } = await startFunction(t, program, args, text);
     const system = await withFunction(t, url, "call+disconnected");
     const nobody = () => token("mallory", 3600, { call: ["chat.*"] });
     const alice = client(t, system.gateways[0].url);

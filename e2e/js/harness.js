@@ -53,16 +53,16 @@ export function start(t, name, args, env = {}, cwd) {
   return p;
 }
 
-/** Starts the text of a function, as a document prints it, and gives its address. */
-export async function startFunction(t, program, args, text) {
+/** Starts the text of a function, as a document prints it, in a directory with what it imports, and gives its process with its `url`. */
+export async function startFunction(t, program, args, text, dir = directory(t), secret = FUNCTION_SECRET) {
   const port = await freePort();
-  const file = join(directory(t), "chat.mjs");
+  const file = join(dir, `chat-${port}.mjs`);
   assert.match(text, /\b9000\b/);
   writeFileSync(file, text.replace(/\b9000\b/, port));
-  const p = start(t, program, [...args, file], { SLUICE_FUNCTION_SECRET: FUNCTION_SECRET });
-  const url = `http://127.0.0.1:${port}`;
-  await until("the function answers", () => p.exitCode === null ? fetch(url, { method: "POST", body: "{}" }) : assert.fail(p.said));
-  return url;
+  const p = start(t, program, [...args, file], { SLUICE_FUNCTION_SECRET: secret });
+  p.url = `http://127.0.0.1:${port}`;
+  await until("the function answers", () => p.exitCode === null ? fetch(p.url, { method: "POST", body: "{}" }) : assert.fail(p.said));
+  return p;
 }
 
 /** Until gateways know that there are functions, calls are refused. */

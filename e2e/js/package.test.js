@@ -7,7 +7,7 @@ import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { gunzipSync, gzipSync } from "node:zlib";
-import { directory, start, System, until } from "./harness.js";
+import { client, directory, FUNCTION_SECRET, start, startFunction, System, taken, until } from "./harness.js";
 import { examples } from "./examples.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -80,6 +80,23 @@ test("the hooks keep one subscription while a component is there", { skip }, asy
 
 test("docs/asyncapi.json is what AsyncAPI's own schema wants", { skip }, async () => {
   await run(process.execPath, ["asyncapi.mjs", join(here, "../../docs/asyncapi.json")], { cwd: project }).catch((error) => assert.fail(error.stderr));
+});
+
+test("a function of Standard Webhooks' library and CloudEvents' SDK takes what workers send, and nothing else", { skip }, async (t) => {
+  const text = readFileSync(join(project, "function.mjs"), "utf8");
+  const f = await startFunction(t, process.execPath, process.execArgv, text, project);
+  const system = await System.start(t, { SLUICE_FUNCTIONS: "call+connected+disconnected=" + f.url, SLUICE_FUNCTION_SECRET: FUNCTION_SECRET });
+  const s = client(t, system.gateways[0].url);
+  await taken(s, "any");
+  for (const odd of ["é \u2028 \ud83d\ude00", { "</script>": [1.5, null, "\\"] }, ""]) {
+    const { heard, by } = await s.call("any", odd);
+    assert.deepEqual([heard, by], [odd, "sluice.call"]);
+  }
+  s.close();
+  for (const type of ["connected", "call", "disconnected"]) {
+    await until(type + " is heard", () => f.said.includes(`heard sluice.${type} user:alice sluice: true\n`));
+  }
+  assert.equal([...f.said.matchAll(/^refused/gm)].length, 1, f.said); // what startFunction sent
 });
 
 test("the wscat lines of README print what is added, and what was missed", { skip }, async (t) => {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Usage: need.sh PROGRAM...
 #
-# Makes sure that the programs which the tests need are there: redis-server, chromium, node, npm, cc, which is a C compiler with
+# Makes sure that the programs which the tests need are there: redis-server, chromium, node, npm, python3, cc, which is a C compiler with
 # its headers (for the race detector), and for the tests in containers dockerd, docker-compose, haproxy, nginx and
 # busybox. What is missing is installed with the system's package manager, and said. Where that is not
 # possible, one sentence says what to do, and the exit code is 1.
@@ -31,6 +31,7 @@ packages() {
     'apt-get node' | 'dnf node' | 'apk node') echo nodejs ;;
     'brew node' | 'brew npm') echo node ;;
     *' npm') echo npm ;;
+    *' python3') echo python3 ;;
     *' chromium') echo chromium ;;
     'apt-get dockerd') echo docker.io ;;
     'apt-get docker-compose') echo docker-compose ;;
