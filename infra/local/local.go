@@ -73,6 +73,14 @@ func Run(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error
 		defer stop()
 		cfg.Gateway.Store.RedisURL = url
 	}
+	// In the Redis of others it might take their functions' place.
+	var fn *example
+	if embedded && cfg.Gateway.Auth.Mode == auth.ModeDev && !cfg.Functions.Enabled() {
+		if fn, err = startExample(&cfg.Functions); err != nil {
+			return err
+		}
+		defer fn.stop()
+	}
 	st, err := store.Open(cfg.Gateway.Store)
 	if err != nil {
 		return err
@@ -92,14 +100,14 @@ func Run(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error
 		if err := st.Await(ctx, func(err error) { log.Warn("waiting for Redis", "err", err) }); err != nil {
 			return ops.UnlessStopped(ctx, err)
 		}
-		return tiers(ctx, cfg, st, clients, clientTLS, out, log, reg, admin)
+		return tiers(ctx, cfg, st, clients, clientTLS, fn, out, log, reg, admin)
 	})
 	return g.Wait()
 }
 
 // tiers runs the gateways and the worker. The worker ends last, so that the gateway's
 // clients get what is on its way.
-func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listener, clientTLS *tls.Config, out io.Writer,
+func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listener, clientTLS *tls.Config, fn *example, out io.Writer,
 	log *slog.Logger, reg *prometheus.Registry, admin *ops.Admin) error {
 	redisURL, addr := cfg.Gateway.Store.RedisURL, clients.Addr().String()
 	shown := page.Options{RedisURL: redisURL}
@@ -109,7 +117,7 @@ func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listene
 		if err != nil {
 			return err
 		}
-		shown.Second, shown.Control, other = s.addr, s.handler(), s.run
+		shown.Second, shown.Control, other = s.addr, s.handler(fn), s.run
 	}
 	gw, err := gateway.New(gateway.Options{
 		Config: cfg.Gateway, Store: st, Listener: clients, TLS: clientTLS, Log: log, Registry: reg, Page: page.Handler(shown),

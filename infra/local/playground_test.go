@@ -120,6 +120,29 @@ func TestPlayground(t *testing.T) {
 		v.Click(b.Part("send"))
 		a.WaitRows(room, numbers("recovered")+`, {"text":"hi"}`)
 	})
+	step("shows calls, their replies and what the function heard, also while it fails", func(t *testing.T) {
+		call := func(name, argument, reply string) {
+			t.Helper()
+			v.Fill(a.Part("name"), name)
+			v.Fill(a.Part("argument"), argument)
+			v.Click(a.Part("ask"))
+			v.Wait(fmt.Sprintf(`document.querySelector(%q).textContent.startsWith(%q)`, a.Part("reply"), name+" "+reply+" after "))
+		}
+		call("count", "1", "replied 1")
+		call("count", "1", "replied 2")
+		call("echo", "<b>", `replied "<b>"`)
+		call("fail", "7", "replied 7") // it comes again until it is answered
+		fresh()
+		call("say", `{"text":"from a function"}`, `replied "said"`)
+		b.WaitRows(room, `{"text":"from a function"}`)
+		heard := func(row string) string {
+			return fmt.Sprintf(`[...document.querySelectorAll("#function-log tr")].some((tr) => [...tr.children].slice(3).map((td) => td.textContent).join(" | ") === %q)`, row)
+		}
+		v.Wait(heard(`call count | 1 | 200 {"reply":2,"state":2}`))
+		v.Wait(heard(`call fail, try 2 | 7 | 503 {"error":"not now"}`))
+		v.Wait(heard(`call fail, try 3 | 7 | 200 {"reply":7}`))
+		v.Wait(`[...document.querySelectorAll("#function-log tr")].some((tr) => tr.children[1].textContent === "user:alice" && tr.children[3].textContent.startsWith("disconnected "))`)
+	})
 	step("shows hostile data as text, and bounds the list", func(t *testing.T) {
 		fresh()
 		hostile := `<img src=x onerror=document.title=1>`

@@ -123,13 +123,16 @@ func (s *second) runs() bool {
 }
 
 // handler is what the page asks: which gateways there are, and that this one be killed or started. Other pages cannot ask
-// that, and there is none unless everybody is believed, which is on a loopback address only.
-func (s *second) handler() http.Handler {
+// that, and there is none unless everybody is believed, which is on a loopback address only. fn may be nil.
+func (s *second) handler(fn *example) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /playground/gateways", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]any{"url": s.url(), "runs": s.runs()})
+		_ = json.NewEncoder(w).Encode(map[string]any{"url": s.url(), "runs": s.runs(), "function": fn != nil})
 	})
+	if fn != nil {
+		mux.HandleFunc("GET /playground/function", fn.log)
+	}
 	do := func(name string, f func() error) {
 		mux.HandleFunc("POST /playground/gateways/"+name, func(w http.ResponseWriter, _ *http.Request) {
 			if err := f(); err != nil {

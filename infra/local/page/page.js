@@ -1,4 +1,4 @@
-// The playground: two clients, the gateways, and the sessions in Redis.
+// The playground: two clients, the gateways, the sessions in Redis, and what a function was called with.
 import { element } from "./frames.js";
 import { Pane } from "./pane.js";
 
@@ -68,6 +68,25 @@ async function readSessions() {
   setTimeout(readSessions, EVERY_MS);
 }
 readSessions();
+
+// ---- the function
+async function readFunction() {
+  if (document.visibilityState === "visible") {
+    const answer = await fetch("/playground/function").catch(() => undefined);
+    const all = answer?.ok ? await answer.json() : [];
+    const rows = all.reverse().map(({ at, user, seq, type, about, try: n, status, data, answer }) => {
+      const tr = element("tr");
+      tr.dataset.status = status;
+      const what = type.replace("sluice.", "") + (about ? " " + about : "") + (n > 1 ? `, try ${n}` : "");
+      for (const text of [new Date(at).toLocaleTimeString("en-GB"), user, String(seq), what, data, `${status} ${answer}`]) tr.append(element("td", "", text));
+      return tr;
+    });
+    if (answer?.ok) $("function-log").replaceChildren(...rows);
+  }
+  setTimeout(readFunction, EVERY_MS);
+}
+$("function").hidden = !control?.function; // it is somebody else's
+if (control?.function) readFunction();
 
 // ---- the line for a terminal
 const redis = document.querySelector("meta[name=sluice-redis]").content;

@@ -8,6 +8,15 @@ const BACKOFF = { min: 300, max: 2000 };
 const WORDS = { connecting: "Connecting", connected: "Connected", waiting: "Waiting", closed: "Stopped", away: "Away" };
 const DOORS = { ws: ["WebSocket", websocket], sse: ["event stream", stream] };
 
+// What is in a field: JSON, or else text.
+function valueOf({ value }) {
+  try {
+    return JSON.parse(value);
+  } catch {
+    return value;
+  }
+}
+
 export class Pane {
   #part;
   #frames;
@@ -48,10 +57,11 @@ export class Pane {
   }
 
   #listen() {
-    const { connect, publish, cut, pause, burst, subscribe, clear, door, gateway } = this.#part;
+    const { connect, publish, call, cut, pause, burst, subscribe, clear, door, gateway } = this.#part;
     const submit = (form, handle) => form.addEventListener("submit", (e) => (e.preventDefault(), handle()));
     submit(connect, () => (this.#client ? this.#client.close() : this.#start()));
     submit(publish, () => this.#publish(1));
+    submit(call, () => this.#call());
     burst.onclick = () => this.#publish(BURST);
     subscribe.onclick = () => this.#part.target.reportValidity() && this.#subscribe(this.#part.target.value);
     cut.onclick = () => this.#cut(!this.#isCut);
@@ -175,7 +185,7 @@ export class Pane {
     part.why.textContent = why;
     part.toggle.textContent = isOff ? "Connect" : "Disconnect";
     for (const name of ["user", "device"]) part[name].readOnly = !isOff;
-    for (const name of ["cut", "pause", "send", "burst", "subscribe"]) part[name].disabled = isOff;
+    for (const name of ["cut", "pause", "send", "burst", "subscribe", "ask"]) part[name].disabled = isOff;
     this.#draw();
   }
 
@@ -209,13 +219,18 @@ export class Pane {
     this.#draw();
   }
 
+  async #call() {
+    const { name, argument, reply } = this.#part;
+    reply.textContent = name.value + " …";
+    const begin = performance.now();
+    const end = await this.#client.call(name.value, valueOf(argument)).then((data) => "replied " + JSON.stringify(data), (error) => "failed: " + error.message);
+    reply.textContent = `${name.value} ${end} after ${Math.round(performance.now() - begin)} ms`;
+  }
+
   async #publish(n) {
     const { target, data } = this.#part;
     if (!target.reportValidity()) return;
-    let value = data.value;
-    try {
-      value = JSON.parse(value);
-    } catch {} // then it is text
+    const value = valueOf(data);
     const all = Array.from({ length: n }, (_, i) => this.#client.publish(target.value, n > 1 ? { n: i + 1, of: n } : value));
     const ends = await Promise.allSettled(all);
     const failed = ends.filter((e) => e.status === "rejected");
