@@ -32,8 +32,8 @@ func (c *conn) callOf(kind, id string) wire.Call {
 	}
 }
 
-// beginCalls tells functions that the connection is there.
-func (c *conn) beginCalls() {
+// beginCalls tells functions that the connection is there; also again: they are to hear of users, too.
+func (c *conn) beginCalls(again bool) {
 	takes := c.gw.calls.takes.Load()
 	if !takes.tracks() {
 		return
@@ -42,14 +42,14 @@ func (c *conn) beginCalls() {
 	if c.calling == nil {
 		c.calling = &calling{}
 	}
-	again := c.calling.begun || c.closed
+	done := c.calling.begun && !again || c.closed
 	c.calling.begun = true
 	c.mu.Unlock()
-	if again {
+	if done {
 		return
 	}
 	c.gw.calls.add(&callWrite{conn: c, Calling: store.Calling{
-		Of: store.CallBegin, Call: c.callOf(wire.ConnectedKind, wire.ConnectedID(c.id)), Silent: !takes.connected,
+		Of: store.CallBegin, Call: c.callOf(wire.ConnectedKind, wire.ConnectedID(c.id)), Silent: !takes.connected, Presence: takes.presence,
 	}})
 }
 
@@ -74,7 +74,8 @@ func (c *conn) endCalls(code int) {
 	x.mu.Unlock()
 	call := c.callOf(wire.DisconnectedKind, wire.DisconnectedID(c.id))
 	call.Cause = causeOf(code)
-	x.add(&callWrite{conn: c, Calling: store.Calling{Of: store.CallEnd, Call: call, Silent: !x.takes.Load().disconnected || !begun}})
+	takes := x.takes.Load()
+	x.add(&callWrite{conn: c, Calling: store.Calling{Of: store.CallEnd, Call: call, Silent: !takes.disconnected || !begun, Presence: takes.presence}})
 }
 
 // causeOf tells functions why a connection has ended.

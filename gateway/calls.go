@@ -67,6 +67,7 @@ type callWrite struct {
 // functionKinds is what functions take.
 type functionKinds struct {
 	connected, disconnected bool
+	presence                store.Presence
 	calls                   []string // patterns
 }
 
@@ -79,6 +80,10 @@ func parseKinds(kinds []string) *functionKinds {
 			k.connected = true
 		case kind == wire.DisconnectedKind:
 			k.disconnected = true
+		case kind == wire.OnlineKind:
+			k.presence = store.TellPresence
+		case kind == wire.OfflineKind && k.presence == store.NoPresence:
+			k.presence = store.NotePresence
 		case kind == wire.CallKind && !patterned:
 			k.calls = append(k.calls, "*")
 		case kind == wire.CallKind:
@@ -88,8 +93,10 @@ func parseKinds(kinds []string) *functionKinds {
 	return k
 }
 
-// tracks reports whether functions hear of the begin and the end of every connection.
-func (k *functionKinds) tracks() bool { return k.connected || k.disconnected }
+// tracks reports whether the begin and the end of every connection count for functions.
+func (k *functionKinds) tracks() bool {
+	return k.connected || k.disconnected || k.presence != store.NoPresence
+}
 
 func (k *functionKinds) takesCall(name string) bool {
 	return slices.ContainsFunc(k.calls, func(p string) bool { return pattern.Match(p, name) })
@@ -106,10 +113,12 @@ func (x *calls) watch(ctx context.Context, conns func() []*conn) error {
 	for ctx.Err() == nil {
 		if kinds, err := x.store.Functions(ctx); err == nil {
 			now := parseKinds(kinds)
-			if before := x.takes.Swap(now); now.tracks() && !before.tracks() {
+			before := x.takes.Swap(now)
+			users := now.presence != store.NoPresence && before.presence == store.NoPresence
+			if users || now.tracks() && !before.tracks() {
 				for _, c := range conns() { // that were there before
 					if c.isWelcomed() {
-						c.beginCalls()
+						c.beginCalls(users)
 					}
 				}
 			}

@@ -100,7 +100,7 @@ func (c *conn) welcome(mistakes []wire.Error) {
 		Conn: c.id, Server: c.gw.id, User: c.user(), PingMs: c.gw.cfg.PingInterval.Milliseconds(),
 		Limits: c.gw.told(c.maxTargets()),
 	})
-	c.beginCalls()
+	c.beginCalls(false)
 	c.mu.Lock()
 	c.welcomed = true
 	c.mu.Unlock()

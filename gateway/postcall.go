@@ -68,7 +68,7 @@ func (g *Gateway) postCall(ctx context.Context, in *incoming) (any, error) {
 	key = cmp.Or(f.ID, rand.Text()[:20])
 	known, err := g.addPosted(ctx, &wire.Call{
 		Kind: wire.CallKind, ID: wire.CallID(user, key), User: user, Conn: by, Server: g.id, Transport: wire.TransportHTTP,
-		Seq: 1, Name: f.Name, Data: string(f.Data),
+		Seq: 1, Name: f.Name, Data: string(f.Data), Trace: wire.NewTrace(),
 	})
 	if err != nil {
 		return nil, err

@@ -50,13 +50,16 @@ func (c *calls) effect(ctx context.Context, p int, e *callEvent, a *functions.An
 	return c.finish(ctx, p, e, store.StateChange{Set: string(a.State)})
 }
 
-// effectApart does what is left of an answer to a call without a connection. It is kept before it is told: so who asks again
-// gets the same.
+// effectApart does what is left of an answer to what is of no connection. That to a call is kept before it is told: so who asks
+// again gets the same.
 func (c *calls) effectApart(ctx context.Context, p int, e *callEvent, a *functions.Answer) error {
 	for what, has := range map[string]bool{"subscribe": len(a.Subscribe)+len(a.Unsubscribe) > 0, "close": a.Close != nil} {
 		if has {
 			c.refused(e, what, "there is no connection")
 		}
+	}
+	if e.call.Kind != wire.CallKind {
+		return c.finish(ctx, p, e, store.StateChange{})
 	}
 	reply := string(a.Reply)
 	first, err := c.w.store.FinishCall(ctx, p, e.ID, &e.call, store.StateChange{Answer: &reply})

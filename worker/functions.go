@@ -226,7 +226,18 @@ func (c *calls) count(e *callEvent, outcome string, took time.Duration) {
 	}
 }
 
-// upkeep looks for connections whose gateways have died, and tells their ends.
+// presence is what the functions hear of users.
+func (c *calls) presence() store.Presence {
+	switch {
+	case c.caller.Takes(&wire.Call{Kind: wire.OnlineKind}):
+		return store.TellPresence
+	case c.caller.Takes(&wire.Call{Kind: wire.OfflineKind}):
+		return store.NotePresence
+	}
+	return store.NoPresence
+}
+
+// upkeep looks for connections whose gateways have died and for users that have left, and tells it.
 func (c *calls) upkeep(ctx context.Context) []store.Outgoing {
 	c.mu.Lock()
 	var partitions []int
@@ -244,9 +255,14 @@ func (c *calls) upkeep(ctx context.Context) []store.Outgoing {
 		list := make([]*store.Calling, len(lost))
 		for i, x := range lost {
 			x.Kind, x.ID, x.Cause, x.Trace = wire.DisconnectedKind, wire.DisconnectedID(x.Conn), wire.CauseLost, wire.NewTrace()
-			list[i] = &store.Calling{Of: store.CallEnd, Call: x, Silent: silent}
+			list[i] = &store.Calling{Of: store.CallEnd, Call: x, Silent: silent, Presence: c.presence()}
 		}
 		c.w.store.AddCalls(ctx, list)
+		since := c.w.store.NowMs() - c.w.functions.Offline.Milliseconds()
+		if _, _, err := c.w.store.Gone(ctx, p, since, lostAtOnce, c.caller.Takes(&wire.Call{Kind: wire.OfflineKind})); err != nil {
+			c.w.log.Debug("cannot look for users that have left", "err", err)
+			return nil
+		}
 	}
 	return nil
 }

@@ -16,9 +16,12 @@ type lineKey struct {
 	of        string
 }
 
-// lineOf names those whose events come one after the other: a connection, or what a user asks without one. No name has a space.
+// lineOf names those whose events come one after the other: a connection, what a user asks without one, or a user. No name has a space.
 func lineOf(c *wire.Call) string {
-	if c.OfConnection() {
+	switch {
+	case c.OfUser():
+		return "user " + c.User
+	case c.OfConnection():
 		return c.Conn
 	}
 	return c.Transport + " " + c.User

@@ -22,12 +22,24 @@ const (
 	CallEnd   CallOf = "end"   // it has ended
 )
 
+// Presence says what functions hear of the coming and going of users.
+type Presence string
+
+// What they hear.
+const (
+	NoPresence   Presence = ""
+	NotePresence Presence = "note" // not that they come
+	TellPresence Presence = "tell"
+)
+
 // Calling is an event for functions that is to be added.
 type Calling struct {
-	Of     CallOf
-	Call   wire.Call // its Seq is given by Redis
-	Silent bool      // no function wants it: it is only noted that the connection is there, or not any more
-	Begun  bool      // a call is refused if the connection is not known to be there
+	Of       CallOf
+	Call     wire.Call // its Seq is given by Redis
+	Silent   bool      // no function wants it: it is only noted that the connection is there, or not any more
+	Begun    bool      // a call is refused if the connection is not known to be there
+	State    string    // JSON with which the connection begins; "": none
+	Presence Presence  // of a begin or an end
 
 	// Results.
 	Done bool // false: nothing was done, since it was before, or the connection's end has been told
@@ -54,7 +66,7 @@ func (s *Store) AddCalls(ctx context.Context, list []*Calling) {
 		if x.Begun {
 			begun = "1"
 		}
-		args := []any{string(x.Of), c.Conn, watchedAs(c), next, begun, callsWaiting}
+		args := []any{string(x.Of), c.Conn, watchedAs(c), next, begun, callsWaiting, string(x.Presence), s.NowMs(), x.State, c.Trace}
 		if !x.Silent {
 			fields := c.Fields()
 			for j := 0; j < len(fields); j += 2 {
@@ -63,7 +75,7 @@ func (s *Store) AddCalls(ctx context.Context, list []*Calling) {
 				}
 			}
 		}
-		calls[i] = call{[]string{s.keys.events(s.CallsOf(p)), s.keys.calling(p, c.User), s.keys.watched(p)}, args}
+		calls[i] = call{[]string{s.keys.events(s.CallsOf(p)), s.keys.calling(p, c.User), s.keys.watched(p), s.keys.leaving(p)}, args}
 	}
 	cmds, err := runAll(ctx, s.rdb, addCall, calls, isWrongType, isNotAbove)
 	for i, x := range list {
@@ -119,6 +131,37 @@ func (s *Store) Lost(ctx context.Context, partition, count int) (lost []wire.Cal
 		}
 	}
 	return lost, len(due), nil
+}
+
+// Gone looks for users of a partition, at most count, who have had no connection since a time, Redis's clock in Unix ms, and
+// adds their events if functions hear of that. looked is how many were looked for.
+func (s *Store) Gone(ctx context.Context, partition int, since int64, count int, told bool) (gone, looked int, err error) {
+	users, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
+		Key: s.keys.leaving(partition), ByScore: true, Start: "-inf", Stop: since, Count: int64(count),
+	}).Result()
+	if err != nil {
+		return 0, 0, fmt.Errorf("cannot look for users that have left: %w", err)
+	}
+	tell := ""
+	if told {
+		tell = "1"
+	}
+	calls := make([]call, len(users))
+	for i, user := range users {
+		calls[i] = call{
+			[]string{s.keys.events(s.CallsOf(partition)), s.keys.calling(partition, user), s.keys.leaving(partition)},
+			[]any{user, since, tell, wire.NewTrace()},
+		}
+	}
+	cmds, err := runAll(ctx, s.rdb, tellGone, calls, isWrongType)
+	if err != nil {
+		return 0, 0, fmt.Errorf("cannot tell that users have left: %w", err)
+	}
+	for _, c := range cmds {
+		n, _ := c.Int64()
+		gone += int(n)
+	}
+	return gone, len(users), nil
 }
 
 // StateChange is what becomes of a connection's state.

@@ -108,7 +108,11 @@ func (k *keys) answers(p int, user string) string {
 	return k.parts[p] + "answers:" + wire.UserTarget(user)
 }
 func (k *keys) watched(p int) string { return k.parts[p] + "watched" }
-func (k *keys) functions() string    { return k.prefix + "functions" }
+
+// leaving are the users of a partition that may have left.
+func (k *keys) leaving(p int) string { return k.parts[p] + "leaving" }
+
+func (k *keys) functions() string { return k.prefix + "functions" }
 
 // cursors lie in the partition of their user.
 func (k *keys) cursors(user string) string {

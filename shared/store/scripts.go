@@ -45,6 +45,8 @@ var (
 	addCallLua string
 	//go:embed lua/post.lua
 	postCallLua string
+	//go:embed lua/offline.lua
+	offlineLua string
 	//go:embed lua/lost.lua
 	lostConnLua string
 	//go:embed lua/finish.lua
@@ -66,6 +68,7 @@ var (
 
 	addCall    = redis.NewScript(addCallLua)
 	addPost    = redis.NewScript(postCallLua)
+	tellGone   = redis.NewScript(offlineLua)
 	lostConn   = redis.NewScript(lostConnLua)
 	finishCall = redis.NewScript(finishCallLua)
 

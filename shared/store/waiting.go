@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,13 +41,16 @@ func (s *Store) streams(of Work) (names []string) {
 	return names
 }
 
-// Waits reports whether an entry of these streams waits: no worker has read it, or who did has not finished it.
+// Waits reports whether an entry of these streams waits, or will be added by a worker when its time has come: no worker has read it, or who did has not finished it.
 // It does not depend on Redis's lag, which is not known after an XDEL.
 func (s *Store) Waits(ctx context.Context, of ...Work) (bool, error) {
 	for _, work := range of {
 		streams, read, pending, err := s.progress(ctx, work)
 		if err == nil && !pending {
 			pending, err = s.beyond(ctx, streams, read)
+		}
+		if err == nil && !pending && work == Calls {
+			pending, err = s.anyLeaving(ctx)
 		}
 		if err != nil || pending {
 			return pending, err
@@ -81,6 +85,20 @@ func (s *Store) progress(ctx context.Context, of Work) (streams, read []string, 
 		streams, read = append(streams, all[i]), append(read, last)
 	}
 	return streams, read, pending, nil
+}
+
+// anyLeaving reports whether functions may have to hear that a user has left.
+func (s *Store) anyLeaving(ctx context.Context) (bool, error) {
+	pipe := s.rdb.Pipeline()
+	some := make([]*redis.StringSliceCmd, s.cfg.Partitions)
+	for p := range some {
+		some[p] = pipe.ZRange(ctx, s.keys.leaving(p), 0, 0)
+	}
+	cmds, err := exec(ctx, pipe)
+	if err := firstFailure(cmds, err, isWrongType); err != nil {
+		return false, fmt.Errorf("cannot look for users that have left: %w", err)
+	}
+	return slices.ContainsFunc(some, func(c *redis.StringSliceCmd) bool { return len(c.Val()) > 0 }), nil
 }
 
 // beyond reports whether a stream has an entry behind what was read.

@@ -14,6 +14,8 @@ const (
 	CallKind         = "call"         // a client has asked for something
 	ConnectedKind    = "connected"    // a connection is there
 	DisconnectedKind = "disconnected" // a connection has ended
+	OnlineKind       = "online"       // a user has a first connection
+	OfflineKind      = "offline"      // a user has had none for a while
 
 	// dueKind is no event: the one that Of names is to be tried again.
 	dueKind = "due"
@@ -63,7 +65,10 @@ type Call struct {
 }
 
 // OfConnection reports whether it is of a connection, which has a state and can be ended.
-func (c *Call) OfConnection() bool { return c.Transport != TransportHTTP }
+func (c *Call) OfConnection() bool { return c.Transport != TransportHTTP && !c.OfUser() }
+
+// OfUser reports whether it is of a user, whatever the connection.
+func (c *Call) OfUser() bool { return c.Kind == OnlineKind || c.Kind == OfflineKind }
 
 // Due says that an event is to be tried again.
 type Due struct {
@@ -107,14 +112,14 @@ func ParseCall(fields map[string]any) (c Call, ok bool) {
 	c.Transport, c.Trace, c.Ref, c.Name, c.Data, c.Cause = get("transport"), get("traceparent"), get("ref"), get("name"), get("data"), get("cause")
 	seq, err := strconv.ParseUint(get("seq"), 10, 53) // as far as every JSON reader counts
 	c.Seq = seq
-	if err != nil || !plainText(c.ID, MaxCallID+maxName+8) || c.ID == "" || !ValidName(c.User) || !ValidName(c.Conn) || !ValidName(c.Server) ||
+	if err != nil || !plainText(c.ID, MaxCallID+maxName+8) || c.ID == "" || !ValidName(c.User) || !c.OfUser() && !(ValidName(c.Conn) && ValidName(c.Server)) ||
 		c.Device != "" && !ValidName(c.Device) || c.Transport != "" && !ValidName(c.Transport) || !plainText(c.Trace, maxField) {
 		return Call{}, false
 	}
 	switch c.Kind {
 	case CallKind:
 		ok = CheckCallName(c.Name) && utf8.RuneCountInString(c.Ref) <= MaxRef && (c.Data == "" || json.Valid([]byte(c.Data)) && utf8.ValidString(c.Data))
-	case ConnectedKind:
+	case ConnectedKind, OnlineKind, OfflineKind:
 		ok = true
 	case DisconnectedKind:
 		ok = causes[c.Cause]

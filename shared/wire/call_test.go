@@ -22,6 +22,8 @@ var goodCalls = []wire.Call{
 	{Kind: wire.CallKind, ID: wire.CallID("alice", "k 1"), User: "alice", Conn: "c1", Server: "g1", Transport: "sse", Seq: 2, Ref: "é", Name: "chat.say", Data: `{"a":1}`, Trace: "00-1"},
 	{Kind: wire.CallKind, ID: "x", User: "a:b@c", Conn: "c1", Server: "g1", Seq: 1 << 52, Name: "n"},
 	{Kind: wire.DisconnectedKind, ID: wire.DisconnectedID("c1"), User: "alice", Conn: "c1", Server: "g1", Transport: "ws", Seq: 3, Cause: wire.CauseLost},
+	{Kind: wire.OnlineKind, ID: "online:c1", User: "alice", Seq: 1},
+	{Kind: wire.OfflineKind, ID: "offline:c1", User: "alice", Seq: 2},
 	{Due: &wire.Due{Of: wire.ID{Ms: 5, Seq: 1}, Tries: 3, Since: 17}},
 }
 
@@ -35,7 +37,7 @@ func TestCall(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(map[string]any){
 		"no kind":                func(f map[string]any) { delete(f, "kind") },
-		"another kind":           func(f map[string]any) { f["kind"] = "offline" },
+		"another kind":           func(f map[string]any) { f["kind"] = "other" },
 		"no id":                  func(f map[string]any) { delete(f, "id") },
 		"a long id":              func(f map[string]any) { f["id"] = strings.Repeat("x", 500) },
 		"no user":                func(f map[string]any) { delete(f, "user") },

@@ -22,8 +22,8 @@ type cloudEvent struct {
 
 // eventData is what is known of the connection, and what the kind adds.
 type eventData struct {
-	Conn      string          `json:"conn"`
-	Gateway   string          `json:"gateway"`
+	Conn      string          `json:"conn,omitempty"`
+	Gateway   string          `json:"gateway,omitempty"`
 	Device    string          `json:"device,omitempty"`
 	Transport string          `json:"transport,omitempty"`
 	Seq       uint64          `json:"seq"`

@@ -264,3 +264,62 @@ func (x *suite) callsPosted(t *testing.T) {
 	want(t, "the newest one", post("large5"), store.PostedCall{Answered: true, Answer: large})
 	want(t, "bytes that are kept", x.Client.HGet(ctx, key, "bytes").Val() < "900000", true)
 }
+
+// calls of users: their first connection is told, and that they have none any more, after a while.
+func (x *suite) callsPresence(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	user := targetIn(0, 0)[len("topic:"):]
+	p := s.Partition(wire.UserTarget(user))
+	add := func(of store.CallOf, conn string, presence store.Presence) {
+		t.Helper()
+		one := &store.Calling{Of: of, Silent: true, Presence: presence, State: "7", Call: wire.Call{User: user, Conn: conn, Server: "g", Transport: "ws"}}
+		s.AddCalls(ctx, []*store.Calling{one})
+		must(t, one.Err)
+	}
+	told := func() (kinds []string) {
+		t.Helper()
+		for _, m := range x.Client.XRange(ctx, Key(p, "calls"), "-", "+").Val() {
+			c, ok := wire.ParseCall(m.Values)
+			want(t, "an event", ok && c.User == user, true)
+			kinds = append(kinds, fmt.Sprint(c.ID, " ", c.Seq))
+		}
+		return kinds
+	}
+	gone := func(since int64) int {
+		t.Helper()
+		n, _, err := s.Gone(ctx, p, since, 10, true)
+		must(t, err)
+		return n
+	}
+	waits := func() bool {
+		t.Helper()
+		x.Client.Del(ctx, Key(p, "calls"))
+		some, err := s.Waits(ctx, store.Calls)
+		must(t, err)
+		return some
+	}
+	later := s.NowMs() + 60_000
+	add(store.CallBegin, "a", store.NoPresence)
+	want(t, "untold", len(told()), 0)
+	add(store.CallBegin, "a", store.TellPresence) // functions want to hear of it since
+	add(store.CallBegin, "b", store.TellPresence)
+	want(t, "told", told(), []string{"online:a 1"})
+	want(t, "state", x.Client.HGet(ctx, Key(p, "calling:"+wire.UserTarget(user)), "b state").Val(), "7")
+	add(store.CallEnd, "a", store.TellPresence)
+	want(t, "waits", waits(), true)
+	want(t, "gone with a connection", gone(later), 0)
+	want(t, "waits", waits(), false)
+	add(store.CallEnd, "b", store.TellPresence)
+	want(t, "gone too early", gone(s.NowMs()-60_000), 0)
+	add(store.CallBegin, "c", store.TellPresence)
+	want(t, "gone and back", gone(later), 0)
+	want(t, "told", len(told()), 0)
+	add(store.CallEnd, "c", store.TellPresence)
+	want(t, "gone", gone(later), 1)
+	want(t, "gone again", gone(later), 0)
+	want(t, "told", told(), []string{"offline:a 2"})
+	add(store.CallBegin, "d", store.NotePresence)
+	want(t, "told", told(), []string{"offline:a 2"})
+	add(store.CallEnd, "d", store.NoPresence)
+	want(t, "what is known", x.Client.Exists(ctx, Key(p, "calling:"+wire.UserTarget(user)), Key(p, "leaving")).Val(), 0)
+}

@@ -135,6 +135,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Calls/full", everywhere, (*suite).callsFull},
 		{"Calls/dead", everywhere, (*suite).callsDead},
 		{"Calls/posted", everywhere, (*suite).callsPosted},
+		{"Calls/presence", everywhere, (*suite).callsPresence},
 		{"Calls/lost", everywhere, (*suite).callsLost},
 		{"Functions", everywhere, (*suite).functions},
 
