@@ -95,8 +95,8 @@ func TestResumeDevice(t *testing.T) {
 			c.waitCursor(t, user, "phone", own, ids[own][3])
 			c.waitCursor(t, user, "phone", topic, ids[topic][1])
 			c.waitCursor(t, user, "laptop", topic, ids[topic][5])
-			g.signal(t, syscall.SIGKILL)
-			g.waitExit(t)
+			g.Signal(t, syscall.SIGKILL)
+			g.ExitCode(t, patience)
 			phone.mustClose(1006)
 			for _, target := range []string{own, topic} {
 				c.waitHistory(t, target, c.sendDirect(t, target, number(6)))
@@ -348,8 +348,8 @@ func TestAckLeaving(t *testing.T) {
 		"client leaves": func(_ *testing.T, _ *server, s *client) { s.leave() },
 		"gateway drains": func(t *testing.T, g *server, s *client) {
 			s.sync() // the ack has been read
-			g.signal(t, syscall.SIGTERM)
-			if code := g.waitExit(t); code != 0 {
+			g.Signal(t, syscall.SIGTERM)
+			if code := g.ExitCode(t, patience); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 		},
@@ -382,8 +382,8 @@ func TestAckWorkerDied(t *testing.T) {
 		}
 		return nil
 	})
-	c.workers[0].signal(t, syscall.SIGKILL)
-	c.workers[0].waitExit(t)
+	c.workers[0].Signal(t, syscall.SIGKILL)
+	c.workers[0].ExitCode(t, patience)
 	s.ack(own, id)
 	// In its place: takes the ack and does nothing with it.
 	eventually(t, func() error {

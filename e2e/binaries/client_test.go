@@ -123,7 +123,7 @@ func dial(t testing.TB, s *server, options ...option) *client {
 	t.Helper()
 	c, err := tryDial(t, s.addr, options...)
 	if err != nil {
-		t.Fatalf("%s refused the handshake: %v\n%s", s.name, err, s.tail())
+		t.Fatalf("%s refused the handshake: %v\n%s", s.Name, err, s.Tail())
 	}
 	return c
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"sluice/shared/testkit"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -32,7 +34,7 @@ type cluster struct {
 
 // server is a gateway or a worker.
 type server struct {
-	*process
+	*testkit.Process
 	id    string
 	addr  string // for clients; a gateway's
 	admin string
@@ -84,7 +86,7 @@ func sharedCluster(t *testing.T) *cluster {
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, s := range append(append([]*server(nil), c.gateways...), c.workers...) {
-				t.Log(s.tail())
+				t.Log(s.Tail())
 			}
 		}
 	})
@@ -94,7 +96,7 @@ func sharedCluster(t *testing.T) *cluster {
 // launchGateway starts a gateway and does not wait for it. env is added to the cluster's.
 func (c *cluster) launchGateway(t testing.TB, k keeper, env ...string) *server {
 	t.Helper()
-	return c.launch(t, k, "gateway", freeAddr(t), append([]string{"SLUICE_AUTH=dev"}, env...))
+	return c.launch(t, k, "gateway", testkit.FreeAddr(t), append([]string{"SLUICE_AUTH=dev"}, env...))
 }
 
 func (c *cluster) launchWorker(t testing.TB, k keeper, env ...string) *server {
@@ -121,7 +123,7 @@ func (c *cluster) launch(t testing.TB, k keeper, kind, addr string, env []string
 	t.Helper()
 	c.mu.Lock()
 	c.count++
-	s := &server{id: fmt.Sprintf("%s-%d", kind, c.count), addr: addr, admin: freeAddr(t)}
+	s := &server{id: fmt.Sprintf("%s-%d", kind, c.count), addr: addr, admin: testkit.FreeAddr(t)}
 	c.all = append(c.all, s)
 	c.mu.Unlock()
 	given := []string{"SLUICE_REDIS_URL=" + c.urlFor(kind), "SLUICE_SERVER_ID=" + s.id, "SLUICE_ADMIN_ADDR=" + s.admin}
@@ -129,7 +131,7 @@ func (c *cluster) launch(t testing.TB, k keeper, kind, addr string, env []string
 		given = append(given, "SLUICE_ADDR="+addr)
 	}
 	given = append(append(given, c.env...), env...)
-	s.process = startProcess(t, k, s.id, binary(t, kind), nil, given...)
+	s.Process = startProcess(t, k, s.id, binary(t, kind), nil, given...)
 	return s
 }
 
@@ -137,11 +139,11 @@ func (c *cluster) launch(t testing.TB, k keeper, kind, addr string, env []string
 func (s *server) waitReady(t testing.TB) {
 	t.Helper()
 	eventually(t, func() error {
-		if s.ended() {
-			t.Fatalf("%s exited with %d instead of getting ready\n%s", s.name, s.cmd.ProcessState.ExitCode(), s.tail())
+		if s.Ended() {
+			t.Fatalf("%s exited with %d instead of getting ready\n%s", s.Name, s.ExitCode(t, 0), s.Tail())
 		}
 		if status, body := s.get("/readyz"); status != http.StatusOK {
-			return fmt.Errorf("%s is not ready: /readyz gives %d %q\n%s", s.name, status, body, s.tail())
+			return fmt.Errorf("%s is not ready: /readyz gives %d %q\n%s", s.Name, status, body, s.Tail())
 		}
 		return nil
 	})

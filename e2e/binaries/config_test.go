@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"sluice/shared/testkit"
 )
 
 // documented are the environment variables that each binary has to list.
@@ -30,10 +32,10 @@ func TestHelp(t *testing.T) {
 	for name, variables := range documented {
 		t.Run(name, func(t *testing.T) {
 			p := startProcess(t, t, name, binary(t, name), []string{"-h"})
-			if code := p.waitExit(t); code != 0 {
+			if code := p.ExitCode(t, patience); code != 0 {
 				t.Errorf("-h exits with %d", code)
 			}
-			help := p.out.String()
+			help := p.Printed()
 			for _, v := range variables {
 				if !regexp.MustCompile(v + `\b`).MatchString(help) {
 					t.Errorf("-h does not list %s", v)
@@ -54,15 +56,15 @@ func TestHelp(t *testing.T) {
 // refusal starts a binary that has to refuse, and returns what it said.
 func (c *cluster) refusal(t *testing.T, name string, env ...string) string {
 	t.Helper()
-	given := append([]string{"SLUICE_REDIS_URL=" + c.url(), "SLUICE_ADMIN_ADDR=" + freeAddr(t)}, env...)
+	given := append([]string{"SLUICE_REDIS_URL=" + c.url(), "SLUICE_ADMIN_ADDR=" + testkit.FreeAddr(t)}, env...)
 	if name == "gateway" {
-		given = append([]string{"SLUICE_ADDR=" + freeAddr(t), "SLUICE_AUTH=dev"}, given...)
+		given = append([]string{"SLUICE_ADDR=" + testkit.FreeAddr(t), "SLUICE_AUTH=dev"}, given...)
 	}
 	p := startProcess(t, t, name, binary(t, name), nil, given...)
-	if code := p.waitExit(t); code <= 0 {
-		t.Errorf("%s exits with %d, not with an error\n%s", name, code, p.tail())
+	if code := p.ExitCode(t, patience); code <= 0 {
+		t.Errorf("%s exits with %d, not with an error\n%s", name, code, p.Tail())
 	}
-	return p.out.String()
+	return p.Printed()
 }
 
 // TestBadSettings: one sentence names the variable, its value and what is allowed.
@@ -143,8 +145,8 @@ func TestSettingsThatDoNotGoTogether(t *testing.T) {
 		{"a Redis URL that is none", "worker", []string{"SLUICE_REDIS_URL=localhost"}, []string{"SLUICE_REDIS_URL", "redis://"}},
 		{"an address to wake workers that is none", "gateway", []string{"SLUICE_WAKE_URL=wake.example"}, []string{"SLUICE_WAKE_URL", "https://"}},
 		{"a secret that is none", "gateway", []string{"SLUICE_FUNCTION_SECRET=sesame"}, []string{"SLUICE_FUNCTION_SECRET", "whsec_"}},
-		{"dev on all addresses", "gateway", []string{fmt.Sprintf("SLUICE_ADDR=0.0.0.0:%d", freePort(t))}, []string{"SLUICE_AUTH_DEV_ANYWHERE"}},
-		{"dev on all addresses, short", "gateway", []string{fmt.Sprintf("SLUICE_ADDR=:%d", freePort(t))}, []string{"SLUICE_AUTH_DEV_ANYWHERE"}},
+		{"dev on all addresses", "gateway", []string{fmt.Sprintf("SLUICE_ADDR=0.0.0.0:%d", testkit.FreePort(t))}, []string{"SLUICE_AUTH_DEV_ANYWHERE"}},
+		{"dev on all addresses, short", "gateway", []string{fmt.Sprintf("SLUICE_ADDR=:%d", testkit.FreePort(t))}, []string{"SLUICE_AUTH_DEV_ANYWHERE"}},
 		{"a gateway with another P", "gateway", []string{"SLUICE_PARTITIONS=8"}, []string{"SLUICE_PARTITIONS", "8", "16"}},
 		{"a worker with another P", "worker", []string{"SLUICE_PARTITIONS=32"}, []string{"SLUICE_PARTITIONS", "32", "16"}},
 		{"a gateway with older keys", "gateway", []string{"SLUICE_PREFIX=older:"}, []string{"older:meta", "version", "1", "2", "SLUICE_PREFIX"}},
@@ -163,7 +165,7 @@ func TestSettingsThatDoNotGoTogether(t *testing.T) {
 		})
 	}
 	t.Run("dev anywhere, on request", func(t *testing.T) {
-		port := freePort(t)
+		port := testkit.FreePort(t)
 		g := c.startGateway(t, fmt.Sprintf("SLUICE_ADDR=0.0.0.0:%d", port), "SLUICE_AUTH_DEV_ANYWHERE=1")
 		g.addr = fmt.Sprintf("127.0.0.1:%d", port)
 		join(t, g, unique("anywhere"))
@@ -236,12 +238,12 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	c.send(t, "user:anna", number(0))
 	s.waitEvents("user:anna", 1)
 	dial(t, g, withQuery("token", "wrong-"+token)).mustClose(4501)
-	r.signal(t, syscall.SIGTERM)
-	r.waitExit(t)
+	r.Signal(t, syscall.SIGTERM)
+	r.ExitCode(t, patience)
 	for _, p := range c.all {
 		eventually(t, func() error {
 			if status, _ := p.get("/readyz"); status == http.StatusOK {
-				return fmt.Errorf("%s is ready without Redis", p.name)
+				return fmt.Errorf("%s is ready without Redis", p.Name)
 			}
 			return nil
 		})
@@ -249,9 +251,9 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	r.start(t)
 	for _, p := range c.all {
 		p.waitReady(t)
-		p.signal(t, syscall.SIGTERM)
-		p.waitExit(t)
-		requireNoSecrets(t, p.out.String(), password, jwtSecret, token)
+		p.Signal(t, syscall.SIGTERM)
+		p.ExitCode(t, patience)
+		requireNoSecrets(t, p.Printed(), password, jwtSecret, token)
 	}
 	if out := c.refusal(t, "worker", "SLUICE_REDIS_URL=redis://:"+password+"@127.0.0.1:no-port"); !strings.Contains(out, "SLUICE_REDIS_URL") {
 		t.Errorf("the variable is not named in:\n%s", out)

@@ -12,10 +12,10 @@ import (
 func (c *cluster) deadCommand(t *testing.T, code int, args ...string) string {
 	t.Helper()
 	p := startProcess(t, t, "worker dead", binary(t, "worker"), append([]string{"dead"}, args...), "SLUICE_REDIS_URL="+c.urlFor("worker"))
-	if got := p.waitExit(t); got != code {
-		t.Fatalf("worker dead %s exits with %d, want %d\n%s", strings.Join(args, " "), got, code, p.tail())
+	if got := p.ExitCode(t, patience); got != code {
+		t.Fatalf("worker dead %s exits with %d, want %d\n%s", strings.Join(args, " "), got, code, p.Tail())
 	}
-	return p.out.String()
+	return p.Printed()
 }
 
 // TestDeadCommand: dead letters are listed as they are, byte by byte; what is put back is delivered once, also when its

@@ -25,10 +25,10 @@ func TestDrain(t *testing.T) {
 	}
 
 	start := time.Now()
-	g.signal(t, syscall.SIGTERM)
+	g.Signal(t, syscall.SIGTERM)
 	unready, ended := false, false
 	for !unready && !ended {
-		ended = g.ended()
+		ended = g.Ended()
 		status, _ := g.get("/readyz")
 		unready = status == http.StatusServiceUnavailable
 		if time.Since(start) > patience {
@@ -69,8 +69,8 @@ func TestDrain(t *testing.T) {
 	if last-first < time.Second {
 		t.Errorf("8 connections were closed within %v of a drain window of 3s: they come back all at once", last-first)
 	}
-	if code := g.waitExit(t); code != 0 {
-		t.Errorf("it exits with %d on SIGTERM\n%s", code, g.tail())
+	if code := g.ExitCode(t, patience); code != 0 {
+		t.Errorf("it exits with %d on SIGTERM\n%s", code, g.Tail())
 	}
 	if d := time.Since(start); d > 10*time.Second {
 		t.Errorf("it took %v to exit with a drain window of 3s", d)
@@ -100,9 +100,9 @@ func TestWorkerStops(t *testing.T) {
 	own := "user:reader"
 	c.send(t, own, number(0))
 	s.waitEvents(own, 1)
-	c.workers[0].signal(t, syscall.SIGTERM)
-	if code := c.workers[0].waitExit(t); code != 0 {
-		t.Errorf("it exits with %d on SIGTERM\n%s", code, c.workers[0].tail())
+	c.workers[0].Signal(t, syscall.SIGTERM)
+	if code := c.workers[0].ExitCode(t, patience); code != 0 {
+		t.Errorf("it exits with %d on SIGTERM\n%s", code, c.workers[0].Tail())
 	}
 	for p := range c.partitions {
 		key := c.partitionKey(p, "lease")

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"sluice/shared/testkit"
 )
 
 // goPrograms are the whole Go programs that README.md prints, by the package of ours that they import.
@@ -25,7 +27,7 @@ func goPrograms(t *testing.T) map[string]string {
 }
 
 // start builds a printed program and runs it, with addresses of this test in place of the printed ones.
-func (l *local) start(t *testing.T, text string, names ...string) *process {
+func (l *local) start(t *testing.T, text string, names ...string) *testkit.Process {
 	t.Helper()
 	text = strings.NewReplacer(append([]string{"http://127.0.0.1:8080", "http://" + l.addr, "redis://127.0.0.1:6379", "redis://" + l.redis}, names...)...).Replace(text)
 	dir := t.TempDir()
@@ -50,19 +52,19 @@ func TestGoExamples(t *testing.T) {
 	reader := l.start(t, programs["client"])
 	eventually(t, func() error { // until it has subscribed, events come again
 		l.add(t, rdb, "topic:room-1", `{"text":"from Redis"}`)
-		if !strings.Contains(reader.out.String(), `{"text":"from Redis"}`) {
-			return fmt.Errorf("the client printed %q", reader.out.String())
+		if !strings.Contains(reader.Printed(), `{"text":"from Redis"}`) {
+			return fmt.Errorf("the client printed %q", reader.Printed())
 		}
 		return nil
 	})
 
 	writer := l.start(t, programs["producer"])
-	if code := writer.waitExit(t); code != 0 {
-		t.Fatalf("the producer exited with %d\n%s", code, writer.tail())
+	if code := writer.ExitCode(t, patience); code != 0 {
+		t.Fatalf("the producer exited with %d\n%s", code, writer.Tail())
 	}
 	eventually(t, func() error {
-		if !strings.Contains(reader.out.String(), `{"text":"hi from Go"}`) {
-			return fmt.Errorf("the client printed %q", reader.out.String())
+		if !strings.Contains(reader.Printed(), `{"text":"hi from Go"}`) {
+			return fmt.Errorf("the client printed %q", reader.Printed())
 		}
 		return nil
 	})

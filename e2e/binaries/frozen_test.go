@@ -118,9 +118,9 @@ func TestRedisFrozen(t *testing.T) {
 		r.goesOn(patience, "at the start")
 	}
 	pinged := all[0].pinged()
-	c.signal(t, syscall.SIGSTOP)
+	c.Signal(t, syscall.SIGSTOP)
 	<-time.After(20 * time.Second)
-	c.signal(t, syscall.SIGCONT)
+	c.Signal(t, syscall.SIGCONT)
 	if n := all[0].pinged() - pinged; n < 2 {
 		t.Errorf("pinged %d times while Redis was frozen: a gateway that waits for Redis must not forget its clients", n)
 	}
@@ -139,7 +139,7 @@ func TestNoWorker(t *testing.T) {
 	for _, r := range all {
 		r.goesOn(patience, "at the start")
 	}
-	c.workers[0].kill()
+	c.workers[0].Kill()
 	<-time.After(30 * time.Second)
 	for _, r := range all {
 		r.collect()
@@ -166,7 +166,7 @@ func TestWorkerFrozen(t *testing.T) {
 		if c.Get(ctx, c.key(target, "lease")).Val() == other.id {
 			sleeper, other = other, sleeper
 		}
-		sleeper.signal(t, syscall.SIGSTOP)
+		sleeper.Signal(t, syscall.SIGSTOP)
 		begin := time.Now()
 		for p := range c.partitions {
 			eventually(t, func() error {
@@ -180,8 +180,8 @@ func TestWorkerFrozen(t *testing.T) {
 		for _, r := range all {
 			r.goesOn(patience, "from the other worker")
 		}
-		said := strings.Count(sleeper.out.String(), "\n")
-		sleeper.signal(t, syscall.SIGCONT)
+		said := strings.Count(sleeper.Printed(), "\n")
+		sleeper.Signal(t, syscall.SIGCONT)
 		eventually(t, func() error {
 			share := 0
 			for p := range c.partitions {
@@ -194,8 +194,8 @@ func TestWorkerFrozen(t *testing.T) {
 			}
 			return nil
 		})
-		if n := strings.Count(sleeper.out.String(), "\n") - said; n > 20 {
-			t.Errorf("%s wrote %d lines about its awakening\n%s", sleeper.id, n, sleeper.tail())
+		if n := strings.Count(sleeper.Printed(), "\n") - said; n > 20 {
+			t.Errorf("%s wrote %d lines about its awakening\n%s", sleeper.id, n, sleeper.Tail())
 		}
 	}
 	for _, r := range all {
@@ -215,7 +215,7 @@ func TestGatewayFrozen(t *testing.T) {
 		r.goesOn(patience, "at the start")
 	}
 	sleeper := c.gateways[0]
-	sleeper.signal(t, syscall.SIGSTOP)
+	sleeper.Signal(t, syscall.SIGSTOP)
 	eventually(t, func() error {
 		if now := c.now(t); c.ZScore(ctx, "sluice:servers", sleeper.id).Val() > float64(now.UnixMilli()) {
 			return fmt.Errorf("%s counts as alive", sleeper.id)
@@ -226,7 +226,7 @@ func TestGatewayFrozen(t *testing.T) {
 		return nil
 	})
 	all[1].goesOn(patience, "on the other gateway")
-	sleeper.signal(t, syscall.SIGCONT)
+	sleeper.Signal(t, syscall.SIGCONT)
 	t.Logf("the flow is back %v after the gateway is", all[0].goesOn(patience, "after the gateway slept"))
 	c.haveAll(t, all, stop())
 }

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 
+	"sluice/shared/testkit"
+
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/gorilla/websocket"
 )
@@ -94,33 +96,12 @@ func TestHelperChain(t *testing.T) {
 	}
 }
 
-func TestHelperProcess(t *testing.T) {
-	t.Parallel()
-	p := startProcess(t, t, "polite", "/bin/sh", []string{"-c", `trap 'echo bye; exit 3' TERM; echo "hello $SLUICE_TEST"; while :; do sleep 0.05; done`}, "SLUICE_TEST=there")
-	p.waitOutput(t, `hello there`)
-	p.signal(t, syscall.SIGTERM)
-	if code := p.waitExit(t); code != 3 {
-		t.Errorf("exit code %d, want 3", code)
-	}
-	p.waitOutput(t, `bye`)
-	stubborn := startProcess(t, t, "stubborn", "/bin/sh", []string{"-c", `trap '' TERM; while :; do sleep 0.05; done`})
-	stubborn.kill()
-	if !stubborn.ended() || stubborn.waitExit(t) != -1 {
-		t.Error("a killed process is not known to have ended by a signal")
-	}
-	racy := &process{out: &output{}}
-	_, _ = racy.out.Write([]byte("all well\nWARNING: DATA RACE\n"))
-	if racy.crash() == "" {
-		t.Error("a data race was not noticed")
-	}
-}
-
 func TestHelperRedis(t *testing.T) {
 	t.Parallel()
 	c := &cluster{redisServer: startRedis(t, t, "a-password"), prefix: "sluice:", partitions: 16}
 	ids := c.addAll(t, numbered(c.intake(), "all", 0, 1200)...)
-	c.redisServer.signal(t, syscall.SIGTERM)
-	c.redisServer.waitExit(t)
+	c.redisServer.Signal(t, syscall.SIGTERM)
+	c.redisServer.ExitCode(t, patience)
 	c.redisServer.start(t)
 	kept, err := c.XRange(ctx, c.intake(), "-", "+").Result()
 	if err != nil || len(kept) != len(ids) || kept[1199].ID != ids[1199] || kept[7].Values["data"] != number(7) {
@@ -170,7 +151,7 @@ func TestHelperClient(t *testing.T) {
 	if _, err := tryDial(t, addr, withBearer("dev:anna")); err == nil || !strings.Contains(err.Error(), "403") {
 		t.Errorf("a refused handshake gives %v", err)
 	}
-	s := join(t, &server{process: &process{name: "toy", out: &output{}}, addr: addr}, "anna", withQuery("topics", "a,b"))
+	s := join(t, &server{Process: &testkit.Process{Name: "toy"}, addr: addr}, "anna", withQuery("topics", "a,b"))
 	requireNumbers(t, "all", s.waitEvents("all", 1), 0, 1)
 	requireNumbers(t, "all", s.syncEvents("all"), 0, 1)
 	s.mustError(s.ask(msg{"type": "ask"}), "bad_request")

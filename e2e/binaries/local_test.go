@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"sluice/shared/testkit"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -26,20 +28,20 @@ func startLocal(t *testing.T, env ...string) *local {
 	t.Helper()
 	env = append([]string{"SLUICE_DRAIN_TIMEOUT=1s"}, env...)
 	p := startProcess(t, t, "sluice-local", binary(t, "sluice-local"), nil, env...)
-	l := &local{server: &server{process: p, id: "local"}}
-	l.redis = p.waitOutput(t, `redis://(127\.0\.0\.1:\d+)`)[1]
-	p.waitOutput(t, `XADD sluice:events`)
+	l := &local{server: &server{Process: p, id: "local"}}
+	l.redis = p.AwaitOutput(t, patience, `redis://(127\.0\.0\.1:\d+)`)[1]
+	p.AwaitOutput(t, patience, `XADD sluice:events`)
 	eventually(t, func() error {
-		if p.ended() {
-			t.Fatalf("sluice-local exited\n%s", p.tail())
+		if p.Ended() {
+			t.Fatalf("sluice-local exited\n%s", p.Tail())
 		}
-		for _, url := range regexp.MustCompile(`http://((?:127\.0\.0\.1|localhost):\d+)`).FindAllStringSubmatch(p.out.String(), -1) {
+		for _, url := range regexp.MustCompile(`http://((?:127\.0\.0\.1|localhost):\d+)`).FindAllStringSubmatch(p.Printed(), -1) {
 			if status, body := httpGet(url[0] + "/"); status == http.StatusOK && strings.Contains(strings.ToLower(body), "<html") {
 				l.page, l.addr = url[0], strings.Replace(url[1], "localhost", "127.0.0.1", 1)
 				return nil
 			}
 		}
-		return fmt.Errorf("no page at any URL that it printed\n%s", p.tail())
+		return fmt.Errorf("no page at any URL that it printed\n%s", p.Tail())
 	})
 	return l
 }
@@ -81,7 +83,7 @@ func TestLocal(t *testing.T) {
 		s.settle()
 	})
 	t.Run("printed lines", func(t *testing.T) {
-		out := l.out.String()
+		out := l.Printed()
 		for what, expression := range map[string]string{
 			"connecting": `/v1/(ws|sse)`, "resuming": `(?i)last_event_id|last-event-id|resume`,
 		} {
@@ -94,9 +96,9 @@ func TestLocal(t *testing.T) {
 		if _, err := exec.LookPath("redis-cli"); err != nil {
 			t.Skip("no redis-cli to run the printed line with")
 		}
-		line := regexp.MustCompile(`redis-cli .*XADD sluice:events .*`).FindString(l.out.String())
+		line := regexp.MustCompile(`redis-cli .*XADD sluice:events .*`).FindString(l.Printed())
 		if line == "" {
-			t.Fatalf("no line for redis-cli in:\n%s", l.out.String())
+			t.Fatalf("no line for redis-cli in:\n%s", l.Printed())
 		}
 		target := regexp.MustCompile(`\bto ['"]?([^ '"]+)`).FindStringSubmatch(line)
 		if target == nil {
@@ -130,10 +132,10 @@ func TestLocal(t *testing.T) {
 		}
 	})
 	t.Run("Ctrl-C", func(t *testing.T) {
-		l.signal(t, syscall.SIGINT)
+		l.Signal(t, syscall.SIGINT)
 		second.mustClose(1012)
-		if code := l.waitExit(t); code != 0 {
-			t.Errorf("exits with %d\n%s", code, l.tail())
+		if code := l.ExitCode(t, patience); code != 0 {
+			t.Errorf("exits with %d\n%s", code, l.Tail())
 		}
 	})
 }
@@ -191,7 +193,7 @@ func takeDefaultPort(t *testing.T) bool {
 func TestLocalWithARedis(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t, t, "")
-	addr := freeAddr(t)
+	addr := testkit.FreeAddr(t)
 	l := startLocal(t, "SLUICE_REDIS_URL="+r.url(), "SLUICE_ADDR="+addr)
 	if l.addr != addr || l.redis != fmt.Sprintf("127.0.0.1:%d", r.port) {
 		t.Errorf("it uses %s and %s, told were %s and %s", l.addr, l.redis, addr, r.url())
@@ -199,8 +201,8 @@ func TestLocalWithARedis(t *testing.T) {
 	s := join(t, l.server, "alice")
 	l.add(t, r.Client, "user:alice", number(0))
 	s.waitEvents("user:alice", 1)
-	l.signal(t, syscall.SIGTERM)
-	if code := l.waitExit(t); code != 0 {
-		t.Errorf("exits with %d on SIGTERM\n%s", code, l.tail())
+	l.Signal(t, syscall.SIGTERM)
+	if code := l.ExitCode(t, patience); code != 0 {
+		t.Errorf("exits with %d on SIGTERM\n%s", code, l.Tail())
 	}
 }

@@ -1,6 +1,6 @@
 // Package binaries_test drives the built binaries as an operator and a client would: separate processes, a real
-// redis-server, and nothing but the documented wire, keys and environment variables. It imports no other package of
-// the project, so that it is an independent reading of the contract; what it needs of it (partition numbers, cursors,
+// redis-server, and nothing but the documented wire, keys and environment variables. Of the project it imports only what
+// runs programs, so that it is an independent reading of the contract; what it needs of it (partition numbers, cursors,
 // tokens, frames) it works out by itself.
 //
 // Read build, process, redis, cluster, client, frame and names for the tools; every other file checks one part of the
@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sluice/shared/testkit"
 
 	"go.uber.org/goleak"
 )
@@ -40,6 +42,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	suite.close()
+	testkit.RemoveBuilds()
 	if suite.Failed() {
 		code = 1
 	}
@@ -53,11 +56,7 @@ func TestMain(m *testing.M) {
 }
 
 // keeper is the lifetime of a process: a test's, or the whole suite's.
-type keeper interface {
-	Cleanup(func())
-	Errorf(format string, args ...any)
-	Failed() bool
-}
+type keeper = testkit.Keeper
 
 // suiteKeeper is the keeper that ends after the last test.
 type suiteKeeper struct {

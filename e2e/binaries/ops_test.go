@@ -22,17 +22,17 @@ func TestRedisRestart(t *testing.T) {
 	}
 
 	r := c.redisServer
-	r.signal(t, syscall.SIGTERM) // a clean end, so that Redis keeps all
-	r.waitExit(t)
+	r.Signal(t, syscall.SIGTERM) // a clean end, so that Redis keeps all
+	r.ExitCode(t, patience)
 	for _, p := range c.all {
 		eventually(t, func() error {
 			if status, _ := p.get("/readyz"); status == http.StatusOK || status == 0 {
-				return fmt.Errorf("/readyz of %s gives %d without Redis", p.name, status)
+				return fmt.Errorf("/readyz of %s gives %d without Redis", p.Name, status)
 			}
 			return nil
 		})
 		if status, body := p.get("/healthz"); status != http.StatusOK {
-			t.Errorf("/healthz of %s gives %d %q without Redis, and would have it restarted", p.name, status, body)
+			t.Errorf("/healthz of %s gives %d %q without Redis, and would have it restarted", p.Name, status, body)
 		}
 	}
 	s.sync() // the socket is still there
@@ -74,24 +74,24 @@ func TestMetrics(t *testing.T) {
 		eventually(t, func() error {
 			var status int
 			if status, body = p.get("/metrics"); status != http.StatusOK {
-				return fmt.Errorf("/metrics of %s gives %d %.300s", p.name, status, body)
+				return fmt.Errorf("/metrics of %s gives %d %.300s", p.Name, status, body)
 			}
 			for _, word := range words {
 				if !regexp.MustCompile(`(?im)^# (TYPE|HELP) .*` + word).MatchString(body) {
-					return fmt.Errorf("/metrics of %s has nothing about %s", p.name, word)
+					return fmt.Errorf("/metrics of %s has nothing about %s", p.Name, word)
 				}
 			}
 			return nil
 		})
 		for _, private := range []string{user, name, key, s.welcome.Conn} {
 			if strings.Contains(body, private) {
-				t.Errorf("/metrics of %s tells %s", p.name, private)
+				t.Errorf("/metrics of %s tells %s", p.Name, private)
 			}
 		}
 	}
 	for _, p := range []*server{c.gateways[1], c.workers[1]} {
 		if status, body := p.get("/healthz"); status != http.StatusOK {
-			t.Errorf("/healthz of %s gives %d %q", p.name, status, body)
+			t.Errorf("/healthz of %s gives %d %q", p.Name, status, body)
 		}
 	}
 }

@@ -190,7 +190,7 @@ func TestWaitingRequestsEnd(t *testing.T) {
 		})
 	}
 	left := wait("user:" + user)
-	g.signal(t, syscall.SIGTERM)
+	g.Signal(t, syscall.SIGTERM)
 	if got := <-left; got.status != 200 || !strings.Contains(got.body, `"events":[]`) {
 		t.Errorf("at the end of the gateway the answer is %d %s", got.status, got.body)
 	}

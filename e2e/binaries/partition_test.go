@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"sluice/shared/testkit"
 )
 
 // TestPartitionCommand: `worker partition TARGET` tells where a target's events may be appended, also when Redis is away.
@@ -12,11 +14,11 @@ func TestPartitionCommand(t *testing.T) {
 	c := &cluster{prefix: "mine:", partitions: 12}
 	ask := func(code int, args ...string) string {
 		p := startProcess(t, t, "worker partition", binary(t, "worker"), append([]string{"partition"}, args...),
-			fmt.Sprintf("SLUICE_REDIS_URL=redis://127.0.0.1:%d", freePort(t)), "SLUICE_PREFIX=mine:", "SLUICE_PARTITIONS=12")
-		if got := p.waitExit(t); got != code {
-			t.Errorf("worker partition %s exits with %d, want %d\n%s", strings.Join(args, " "), got, code, p.tail())
+			fmt.Sprintf("SLUICE_REDIS_URL=redis://127.0.0.1:%d", testkit.FreePort(t)), "SLUICE_PREFIX=mine:", "SLUICE_PARTITIONS=12")
+		if got := p.ExitCode(t, patience); got != code {
+			t.Errorf("worker partition %s exits with %d, want %d\n%s", strings.Join(args, " "), got, code, p.Tail())
 		}
-		return p.out.String()
+		return p.Printed()
 	}
 	for _, target := range []string{"all", "user:alice", "topic:room-1"} {
 		p := int(crc16(target)) % c.partitions

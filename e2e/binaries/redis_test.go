@@ -7,12 +7,14 @@ import (
 	"os/exec"
 	"testing"
 
+	"sluice/shared/testkit"
+
 	"github.com/redis/go-redis/v9"
 )
 
 // redisServer is a real redis-server with an append-only file, which survives stop and start.
 type redisServer struct {
-	*process
+	*testkit.Process
 	*redis.Client // of the default user, who may do everything
 	producers     *redis.Client
 	receivers     *redis.Client // of receipts
@@ -32,7 +34,7 @@ func startRedis(t testing.TB, k keeper, password string) *redisServer {
 		t.Fatal(err)
 	}
 	k.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &redisServer{keeper: k, port: freePort(t), dir: dir, password: password}
+	r := &redisServer{keeper: k, port: testkit.FreePort(t), dir: dir, password: password}
 	r.Client = newRedisClient(fmt.Sprintf("127.0.0.1:%d", r.port), password)
 	k.Cleanup(func() { _ = r.Client.Close() })
 	r.producers, r.receivers = r.clientAs("producer"), r.clientAs("receipts")
@@ -58,10 +60,10 @@ func (r *redisServer) start(t testing.TB) {
 		args = append(args, "--requirepass", r.password)
 	}
 	args = append(append(args, r.options...), r.userOptions(t)...)
-	r.process = startProcess(t, r.keeper, "redis-server", path, args)
+	r.Process = startProcess(t, r.keeper, "redis-server", path, args)
 	eventually(t, func() error {
-		if r.ended() {
-			t.Fatalf("redis-server did not start\n%s", r.tail())
+		if r.Ended() {
+			t.Fatalf("redis-server did not start\n%s", r.Tail())
 		}
 		return r.Ping(context.Background()).Err()
 	})

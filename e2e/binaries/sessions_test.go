@@ -180,8 +180,8 @@ func TestGatewayKilled(t *testing.T) {
 	c.send(t, own, number(0))
 	requireNumbers(t, own, first.waitEvents(own, 1), 0, 1)
 
-	g.signal(t, syscall.SIGKILL)
-	g.waitExit(t)
+	g.Signal(t, syscall.SIGKILL)
+	g.ExitCode(t, patience)
 	first.mustClose(1006)
 	if _, _, found := c.session(t, own, first.welcome.Conn); !found {
 		t.Error("the session is gone already: this test shows nothing")

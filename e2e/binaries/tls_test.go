@@ -3,118 +3,38 @@ package binaries_test
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"sluice/shared/testkit"
+
 	"github.com/gorilla/websocket"
 	"github.com/redis/go-redis/v9"
 )
 
-// authority signs certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string // its certificate
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{file: filepath.Join(t.TempDir(), "ca.pem")}
-	a.cert, a.key = sign(t, nil, "authority", a.file, "")
-	return a
-}
-
-// pool believes what it signs.
-func (a *authority) pool() *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AddCert(a.cert)
-	return p
-}
-
-// issue writes a certificate for this machine, with that common name, and its key.
-func (a *authority) issue(t *testing.T, name string) (certFile, keyFile string) {
-	t.Helper()
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	sign(t, a, name, certFile, keyFile)
-	return certFile, keyFile
-}
-
-// sign makes a certificate and writes it, and its key if that has a name, too. by may be nil: it signs itself.
-func sign(t *testing.T, by *authority, name, certFile, keyFile string) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(48 * time.Hour), BasicConstraintsValid: true,
-	}
-	parent, signer := template, key
-	if by == nil {
-		template.IsCA, template.KeyUsage = true, x509.KeyUsageCertSign
-	} else {
-		parent, signer = by.cert, by.key
-		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	put := func(file, kind string, der []byte) {
-		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o644); err != nil { //nolint:gosec // redis-server may be another user
-			t.Fatal(err)
-		}
-	}
-	if keyFile != "" {
-		put(keyFile, "PRIVATE KEY", private)
-	}
-	put(certFile, "CERTIFICATE", der)
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert, key
-}
-
 // withTLS connects over TLS and wants a certificate of the authority.
-func withTLS(a *authority) option {
-	return func(h *handshake) { h.tls = &tls.Config{RootCAs: a.pool(), MinVersion: tls.VersionTLS12} }
+func withTLS(a *testkit.Authority) option {
+	return func(h *handshake) { h.tls = &tls.Config{RootCAs: a.Pool(), MinVersion: tls.VersionTLS12} }
 }
 
 // TestTLS: everything over TLS: clients with their gateway, gateways and workers with a Redis that speaks nothing else
 // and asks for certificates. What comes, what was missed, slow clients and the drain are as without.
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
-	redisCert, redisKey := a.issue(t, "redis")
-	ownCert, ownKey := a.issue(t, "sluice")
-	clientCert, clientKey := a.issue(t, "first")
+	a := testkit.NewAuthority(t)
+	redisCert, redisKey := a.Issue(t, "redis")
+	ownCert, ownKey := a.Issue(t, "sluice")
+	clientCert, clientKey := a.Issue(t, "first")
 	r := startTLSRedis(t, a, redisCert, redisKey)
 	c := &cluster{redisServer: r, prefix: "sluice:", partitions: 16, env: []string{
-		"SLUICE_REDIS_CA_FILE=" + a.file, "SLUICE_REDIS_CERT_FILE=" + ownCert, "SLUICE_REDIS_KEY_FILE=" + ownKey,
+		"SLUICE_REDIS_CA_FILE=" + a.File, "SLUICE_REDIS_CERT_FILE=" + ownCert, "SLUICE_REDIS_KEY_FILE=" + ownKey,
 	}}
 	gateway := func() *server {
 		return c.startGateway(t, "SLUICE_TLS_CERT_FILE="+clientCert, "SLUICE_TLS_KEY_FILE="+clientKey, "SLUICE_DRAIN_TIMEOUT=1s")
@@ -143,33 +63,33 @@ func TestTLS(t *testing.T) {
 		}
 	})
 	t.Run("another authority", func(t *testing.T) {
-		if _, err := tryDial(t, g.addr, withBearer("dev:anna"), withTLS(newAuthority(t))); err == nil {
+		if _, err := tryDial(t, g.addr, withBearer("dev:anna"), withTLS(testkit.NewAuthority(t))); err == nil {
 			t.Error("the certificate is believed")
 		}
 	})
 	t.Run("a new certificate", func(t *testing.T) { newCertificate(t, a, g, clientCert, clientKey) })
 	t.Run("the drain", func(t *testing.T) {
-		other.signal(t, syscall.SIGTERM)
+		other.Signal(t, syscall.SIGTERM)
 		s.mustClose(1012)
 		s.waitType("goaway")
-		if code := other.waitExit(t); code != 0 {
-			t.Errorf("exits with %d\n%s", code, other.tail())
+		if code := other.ExitCode(t, patience); code != 0 {
+			t.Errorf("exits with %d\n%s", code, other.Tail())
 		}
 	})
 	t.Run("Redis refuses who shows no certificate", func(t *testing.T) {
-		p := startProcess(t, t, "worker", binary(t, "worker"), nil, "SLUICE_REDIS_URL="+c.as("worker"), "SLUICE_REDIS_CA_FILE="+a.file, "SLUICE_ADMIN_ADDR="+freeAddr(t))
-		p.waitOutput(t, `waiting for Redis.*(certificate required|reset by peer|broken pipe|EOF)`)
+		p := startProcess(t, t, "worker", binary(t, "worker"), nil, "SLUICE_REDIS_URL="+c.as("worker"), "SLUICE_REDIS_CA_FILE="+a.File, "SLUICE_ADMIN_ADDR="+testkit.FreeAddr(t))
+		p.AwaitOutput(t, patience, `waiting for Redis.*(certificate required|reset by peer|broken pipe|EOF)`)
 	})
 	t.Run("a Redis that nobody vouches for", func(t *testing.T) {
-		p := startProcess(t, t, "worker", binary(t, "worker"), nil, "SLUICE_REDIS_URL="+c.as("worker"), "SLUICE_ADMIN_ADDR="+freeAddr(t))
-		p.waitOutput(t, `waiting for Redis.*unknown authority`)
+		p := startProcess(t, t, "worker", binary(t, "worker"), nil, "SLUICE_REDIS_URL="+c.as("worker"), "SLUICE_ADMIN_ADDR="+testkit.FreeAddr(t))
+		p.AwaitOutput(t, patience, `waiting for Redis.*unknown authority`)
 	})
 }
 
 // startTLSRedis starts a server that listens for nothing but TLS and wants the clients' certificates.
-func startTLSRedis(t *testing.T, a *authority, cert, key string) *redisServer {
+func startTLSRedis(t *testing.T, a *testkit.Authority, cert, key string) *redisServer {
 	t.Helper()
-	r := &redisServer{keeper: t, port: freePort(t), dir: t.TempDir(), tls: true}
+	r := &redisServer{keeper: t, port: testkit.FreePort(t), dir: t.TempDir(), tls: true}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +97,7 @@ func startTLSRedis(t *testing.T, a *authority, cert, key string) *redisServer {
 	client := func(user string) *redis.Client {
 		o := &redis.Options{
 			Addr: fmt.Sprintf("127.0.0.1:%d", r.port), MaxRetries: -1, Protocol: 2, DisableIdentity: true,
-			TLSConfig: &tls.Config{RootCAs: a.pool(), Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12},
+			TLSConfig: &tls.Config{RootCAs: a.Pool(), Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12},
 		}
 		if user != "" {
 			o.Username, o.Password = user, r.userPassword()
@@ -187,16 +107,16 @@ func startTLSRedis(t *testing.T, a *authority, cert, key string) *redisServer {
 		return c
 	}
 	r.Client, r.producers, r.receivers = client(""), client("producer"), client("receipts")
-	r.options = []string{"--port", "0", "--tls-port", fmt.Sprint(r.port), "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", a.file}
+	r.options = []string{"--port", "0", "--tls-port", fmt.Sprint(r.port), "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", a.File}
 	r.start(t)
 	t.Cleanup(r.checkRights)
 	return r
 }
 
 // slowOverTLS has a client that reads nothing until much more waits for it than fits into any queue.
-func slowOverTLS(t *testing.T, c *cluster, g *server, a *authority) {
+func slowOverTLS(t *testing.T, c *cluster, g *server, a *testkit.Authority) {
 	const events, size = 400, 8 << 10 // less than a history has, more than all queues
-	dialer := websocket.Dialer{HandshakeTimeout: patience, TLSClientConfig: &tls.Config{RootCAs: a.pool(), MinVersion: tls.VersionTLS12}}
+	dialer := websocket.Dialer{HandshakeTimeout: patience, TLSClientConfig: &tls.Config{RootCAs: a.Pool(), MinVersion: tls.VersionTLS12}}
 	ws, answer, err := dialer.Dial("wss://"+g.addr+"/v1/ws?token=dev:slow", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -240,26 +160,26 @@ func slowOverTLS(t *testing.T, c *cluster, g *server, a *authority) {
 }
 
 // newCertificate changes the files: what is no use changes nothing and is told, what is counts without a restart.
-func newCertificate(t *testing.T, a *authority, g *server, certFile, keyFile string) {
+func newCertificate(t *testing.T, a *testkit.Authority, g *server, certFile, keyFile string) {
 	shown := func() string {
-		nc, err := tls.Dial("tcp", g.addr, &tls.Config{RootCAs: a.pool(), MinVersion: tls.VersionTLS12})
+		nc, err := tls.Dial("tcp", g.addr, &tls.Config{RootCAs: a.Pool(), MinVersion: tls.VersionTLS12})
 		if err != nil {
 			return err.Error()
 		}
 		defer func() { _ = nc.Close() }()
 		return nc.ConnectionState().PeerCertificates[0].Subject.CommonName
 	}
-	sign(t, a, "lonely", certFile, "") // without its key
+	a.IssueTo(t, "lonely", certFile, "") // without its key
 	eventually(t, func() error {
 		if name := shown(); name != "first" {
 			return fmt.Errorf("the certificate of %s is shown", name)
 		}
-		if !strings.Contains(g.out.String(), "the new certificate for clients cannot be used") {
-			return fmt.Errorf("nothing is told\n%s", g.tail())
+		if !strings.Contains(g.Printed(), "the new certificate for clients cannot be used") {
+			return fmt.Errorf("nothing is told\n%s", g.Tail())
 		}
 		return nil
 	})
-	sign(t, a, "second", certFile, keyFile)
+	a.IssueTo(t, "second", certFile, keyFile)
 	eventually(t, func() error {
 		if name := shown(); name != "second" {
 			return fmt.Errorf("the certificate of %s is shown", name)
@@ -281,7 +201,7 @@ func newCertificate(t *testing.T, a *authority, g *server, certFile, keyFile str
 }
 
 // streamOverTLS: an event stream gives what was missed and what comes.
-func streamOverTLS(t *testing.T, c *cluster, g *server, a *authority) {
+func streamOverTLS(t *testing.T, c *cluster, g *server, a *testkit.Authority) {
 	topic := "topic:streamed"
 	for n := range 3 {
 		c.waitHistory(t, topic, c.sendDirect(t, topic, number(n)))
@@ -292,7 +212,7 @@ func streamOverTLS(t *testing.T, c *cluster, g *server, a *authority) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.pool(), MinVersion: tls.VersionTLS12}}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.Pool(), MinVersion: tls.VersionTLS12}}
 	defer transport.CloseIdleConnections()
 	answer, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {

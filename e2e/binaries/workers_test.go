@@ -119,14 +119,14 @@ func TestWorkersChangeUnderLoad(t *testing.T) {
 	more("at the start")
 	second := c.startWorker(t)
 	more("with a second worker")
-	c.workers[0].kill()
+	c.workers[0].Kill()
 	s.collect() // what came before the kill does not count
 	more("after the first was killed")
 	c.startWorker(t)
 	more("with a third worker")
-	second.signal(t, syscall.SIGTERM)
-	if code := second.waitExit(t); code != 0 {
-		t.Errorf("a worker exits with %d on SIGTERM\n%s", code, second.tail())
+	second.Signal(t, syscall.SIGTERM)
+	if code := second.ExitCode(t, patience); code != 0 {
+		t.Errorf("a worker exits with %d on SIGTERM\n%s", code, second.Tail())
 	}
 	s.collect()
 	more("after the second was stopped")

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"sluice/shared/testkit"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -49,8 +51,8 @@ func TestScaleToZero(t *testing.T) {
 		w := c.launchDraining(t)
 		done()
 		took = time.Since(begin)
-		if code := w.waitExit(t); code != 0 {
-			t.Fatalf("the worker ended with %d\n%s", code, w.tail())
+		if code := w.ExitCode(t, patience); code != 0 {
+			t.Fatalf("the worker ended with %d\n%s", code, w.Tail())
 		}
 		return at.Sub(begin), took
 	}
@@ -96,8 +98,8 @@ func TestScaleToZero(t *testing.T) {
 }
 
 // launchDraining starts a worker that ends when nothing has waited for a moment.
-func (c *cluster) launchDraining(t *testing.T) *process {
+func (c *cluster) launchDraining(t *testing.T) *testkit.Process {
 	t.Helper()
 	return startProcess(t, t, "draining worker", binary(t, "worker"), []string{"-drain"}, "SLUICE_REDIS_URL="+c.urlFor("worker"),
-		"SLUICE_ADMIN_ADDR="+freeAddr(t), "SLUICE_DRAIN_IDLE=500ms", fmt.Sprintf("SLUICE_PARTITIONS=%d", c.partitions))
+		"SLUICE_ADMIN_ADDR="+testkit.FreeAddr(t), "SLUICE_DRAIN_IDLE=500ms", fmt.Sprintf("SLUICE_PARTITIONS=%d", c.partitions))
 }

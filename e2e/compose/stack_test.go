@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"sluice/shared/testkit"
 
-	"sluice/shared/store/storetest"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -77,7 +77,7 @@ func startStack(t *testing.T) *stack {
 // freeAddr is a loopback address that nobody listened on a moment ago.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	return fmt.Sprintf("127.0.0.1:%d", storetest.FreePort(t))
+	return testkit.FreeAddr(t)
 }
 
 // compose runs a command of Compose.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sluice/shared/testkit"
 )
 
 const (
@@ -47,7 +49,7 @@ func TestAttacks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("quiet: %s; %+v, resident %d MB", note, before, resident(s.gateway.cmd.Process.Pid)>>20)
+	t.Logf("quiet: %s; %+v, resident %d MB", note, before, resident(s.gateway.Pid())>>20)
 	for _, row := range attacks {
 		t.Run(row.name, func(t *testing.T) {
 			allowed := allowance(quiet)
@@ -70,7 +72,7 @@ func TestAttacks(t *testing.T) {
 				t.Logf("p99 %v; compared again, quiet: %s", p99, note)
 			}
 		})
-		if s.gateway.ended() {
+		if s.gateway.Ended() {
 			t.Fatal("the gateway has ended")
 		}
 	}
@@ -92,7 +94,7 @@ func (s *system) endure(t *testing.T, b *bystanders, name string, before state) 
 	p99, note, err := b.spend(func() { did = s.attack(t, name) })
 	most := peak()
 	t.Logf("%s: %s; resident %d MB at most", did, note, most>>20)
-	if s.gateway.ended() {
+	if s.gateway.Ended() {
 		return 0, errors.New("the gateway has ended")
 	}
 	if err != nil {
@@ -115,7 +117,7 @@ func (s *system) attack(t *testing.T, name string) string {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), attackVariable+"="+name, targetVariable+"="+s.addr)
-	cmd.SysProcAttr = dieWithParent()
+	cmd.SysProcAttr = testkit.DieWithParent()
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -17,6 +17,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"sluice/shared/testkit"
 )
 
 // patience is how long a condition may take before its test fails.
@@ -31,9 +33,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	code := m.Run()
-	if dir, _ := binaries(); dir != "" {
-		_ = os.RemoveAll(dir)
-	}
+	testkit.RemoveBuilds()
 	os.Exit(code)
 }
 

@@ -1,20 +1,19 @@
 package hostile_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"sluice/shared/testkit"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/redis/go-redis/v9"
@@ -34,40 +33,26 @@ var ctx = context.Background()
 type system struct {
 	t       *testing.T
 	redis   *redis.Client
-	gateway *process
+	gateway *testkit.Process
 	addr    string // of the gateway, for clients
 	admin   string // for operators
 }
 
-// binaries builds the programs once, and returns the directory that holds them.
-var binaries = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "sluice-hostile-")
-	if err != nil {
-		return "", err
-	}
-	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "sluice/gateway/cmd/gateway", "sluice/worker/cmd/worker")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as shipped: the race detector takes many times the memory
-	if out, err := build.CombinedOutput(); err != nil {
-		return dir, fmt.Errorf("%s: %w\n%s", build, err, out)
-	}
-	return dir, nil
-})
+// binaries are built as shipped: the race detector takes many times the memory.
+var binaries = testkit.Build{Packages: []string{"./gateway/cmd/gateway", "./worker/cmd/worker"}, Env: []string{"CGO_ENABLED=0"}}
 
 // start starts a system, and ends it with the test.
 func start(t *testing.T) *system {
 	t.Helper()
-	bin, err := binaries()
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, s := freeAddr(t), &system{t: t, addr: freeAddr(t), admin: freeAddr(t)}
+	bin := binaries.Dir(t)
+	store, s := testkit.FreeAddr(t), &system{t: t, addr: testkit.FreeAddr(t), admin: testkit.FreeAddr(t)}
 	_, port, _ := net.SplitHostPort(store)
 	run(t, "redis-server", nil, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir(), "--maxmemory", redisMemory)
 	s.redis = redis.NewClient(&redis.Options{Addr: store})
 	t.Cleanup(func() { _ = s.redis.Close() })
 	s.await("redis-server answers", func() error { return s.redis.Ping(ctx).Err() })
 	url := "SLUICE_REDIS_URL=redis://" + store
-	run(t, filepath.Join(bin, "worker"), []string{url, "SLUICE_ADMIN_ADDR=" + freeAddr(t)})
+	run(t, filepath.Join(bin, "worker"), []string{url, "SLUICE_ADMIN_ADDR=" + testkit.FreeAddr(t)})
 	s.gateway = run(t, filepath.Join(bin, "gateway"), []string{
 		url, "SLUICE_ADDR=" + s.addr, "SLUICE_ADMIN_ADDR=" + s.admin, "SLUICE_ADMIN_PPROF=true", "SLUICE_JWT_SECRET=" + secret, "GOMEMLIMIT=" + memoryLimit,
 	})
@@ -165,7 +150,7 @@ func (s *system) watchMemory() (most func() int) {
 		highest, tick := 0, time.NewTicker(20*time.Millisecond)
 		defer tick.Stop()
 		for {
-			highest = max(highest, resident(s.gateway.cmd.Process.Pid))
+			highest = max(highest, resident(s.gateway.Pid()))
 			select {
 			case <-tick.C:
 			case <-stop:
@@ -186,74 +171,10 @@ func resident(pid int) int {
 	return 0
 }
 
-// process is a started program with the end of what it has printed.
-type process struct {
-	name string
-	cmd  *exec.Cmd
-	done chan struct{}
-
-	mu   sync.Mutex
-	said []string
-}
-
 // run starts a program, and ends it with the test.
-func run(t *testing.T, path string, env []string, args ...string) *process {
+func run(t *testing.T, path string, env []string, args ...string) *testkit.Process {
 	t.Helper()
-	p := &process{name: filepath.Base(path), cmd: exec.Command(path, args...), done: make(chan struct{})}
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "SLUICE_") {
-			p.cmd.Env = append(p.cmd.Env, v)
-		}
-	}
-	p.cmd.Env = append(p.cmd.Env, env...)
-	p.cmd.SysProcAttr = dieWithParent()
-	out, in, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.cmd.Stdout, p.cmd.Stderr = in, in
-	if err := p.cmd.Start(); err != nil {
-		t.Fatalf("cannot start %s: %v", p.name, err)
-	}
-	_ = in.Close()
-	go func() {
-		defer close(p.done)
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			p.mu.Lock()
-			p.said = append(p.said[max(0, len(p.said)-50):], lines.Text())
-			p.mu.Unlock()
-		}
-		_ = out.Close()
-		_ = p.cmd.Wait() // its outcome is in ProcessState
-	}()
-	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill() // already ended is as good
-		<-p.done
-		if t.Failed() {
-			t.Logf("%s printed at last:\n%s", p.name, strings.Join(p.said, "\n"))
-		}
-	})
-	return p
-}
-
-// ended reports whether the process has ended.
-func (p *process) ended() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return testkit.Program{Path: path, Args: args, Env: env}.Start(t, t)
 }
 
 // tokenOf is a token of a user who may do what clients do.

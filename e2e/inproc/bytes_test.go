@@ -44,7 +44,7 @@ func TestLargeBatch(t *testing.T) {
 			before = m.ID
 		}
 	}
-	if log := r.redis.out.String(); strings.Contains(log, "query buffer") {
+	if log := r.redis.process.Printed(); strings.Contains(log, "query buffer") {
 		t.Errorf("Redis has cut a link: %s", log)
 	}
 	r.noDead()

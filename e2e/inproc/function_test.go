@@ -432,7 +432,7 @@ func TestEndsWhileRedisIsAway(t *testing.T) {
 	left.leave()
 	killed.kill()
 	crashing.crash()
-	if err := r.redis.start(); err != nil {
+	if err := r.redis.start(t); err != nil {
 		t.Fatal(err)
 	}
 	told("disconnected", "left", 1, "closed")

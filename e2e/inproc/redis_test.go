@@ -1,13 +1,10 @@
 package inproc_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +12,7 @@ import (
 
 	"sluice/e2e/clock"
 	"sluice/shared/store/storetest"
+	"sluice/shared/testkit"
 )
 
 // redisServer is a real redis-server whose data survive stop and start.
@@ -24,9 +22,7 @@ type redisServer struct {
 	env  []string
 	rdb  *redis.Client // past every proxy; repeats nothing by itself
 
-	cmd  *exec.Cmd
-	out  *safeBuffer
-	done chan struct{} // closed when the process has ended
+	process *testkit.Process // nil: not running
 }
 
 // startRedis starts a server on a free loopback port. Its clock is ahead of the processes'
@@ -38,17 +34,17 @@ func startRedis(t testing.TB, ahead time.Duration) *redisServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &redisServer{dir: dir, out: &safeBuffer{}, env: clock.Shift(t, dir, ahead)}
+	r := &redisServer{dir: dir, env: clock.Shift(t, dir, ahead)}
 	t.Cleanup(r.stop)
 	for range 5 { // another process may be quicker to take the port
-		r.addr = fmt.Sprintf("127.0.0.1:%d", storetest.FreePort(t))
-		err := r.start()
+		r.addr = testkit.FreeAddr(t)
+		err := r.start(t)
 		if err == nil {
 			break
 		}
 		t.Logf("redis-server did not start on %s: %v", r.addr, err)
 	}
-	if r.cmd == nil {
+	if r.process == nil {
 		t.Fatal("no redis-server; these tests need one on the PATH (Debian's package: redis-server)")
 	}
 	r.rdb = redis.NewClient(&redis.Options{Addr: r.addr, MaxRetries: -1, Protocol: 2, DisableIdentity: true})
@@ -60,33 +56,22 @@ func startRedis(t testing.TB, ahead time.Duration) *redisServer {
 // start starts the server, the first time or again with the data that it had. The
 // process dies, not the machine, so nothing needs to be forced to the disk; and no
 // test waits for that.
-func (r *redisServer) start() error {
+func (r *redisServer) start(t testing.TB) error {
 	_, port, _ := net.SplitHostPort(r.addr)
 	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", r.dir,
 		"--appendonly", "yes", "--appendfsync", "no", "--save", "", "--loglevel", "warning"}, storetest.UserOptions()...)
-	cmd := exec.Command("redis-server", args...)
-	cmd.Env = append(os.Environ(), r.env...)
-	cmd.Stdout, cmd.Stderr = r.out, r.out
-	cmd.SysProcAttr = dieWithParent()
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	done := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(done) }()
+	p := testkit.Program{Path: "redis-server", Args: args, Env: r.env}.Start(t, nil) // stop ends it
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		select {
-		case <-done:
-			return fmt.Errorf("it ended: %s", r.out)
-		default:
+		if p.Ended() {
+			return fmt.Errorf("it ended: %s", p.Printed())
 		}
 		if ping(r.addr) {
-			r.cmd, r.done = cmd, done
+			r.process = p
 			return nil
 		}
 	}
-	_ = cmd.Process.Kill()
-	<-done
-	return fmt.Errorf("it does not answer: %s", r.out)
+	p.Kill()
+	return fmt.Errorf("it does not answer: %s", p.Printed())
 }
 
 func ping(addr string) bool {
@@ -104,12 +89,10 @@ func ping(addr string) bool {
 
 // stop kills the server: what it acknowledged is in its append-only file.
 func (r *redisServer) stop() {
-	if r.cmd == nil {
-		return
+	if r.process != nil {
+		r.process.Kill()
+		r.process = nil
 	}
-	_ = r.cmd.Process.Kill()
-	<-r.done
-	r.cmd = nil
 }
 
 // copyData keeps the data as they are now: what a replica has that lags from here on.
@@ -130,30 +113,13 @@ func (r *redisServer) failOver(t testing.TB, data string) {
 	if err := errors.Join(os.RemoveAll(own), os.CopyFS(own, os.DirFS(data))); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.start(); err != nil {
+	if err := r.start(t); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (r *redisServer) signal(s os.Signal) {
-	if r.cmd != nil {
-		_ = r.cmd.Process.Signal(s)
+	if r.process != nil {
+		r.process.TrySignal(s)
 	}
-}
-
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

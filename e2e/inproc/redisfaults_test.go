@@ -112,7 +112,7 @@ func TestRedisRestart(t *testing.T) {
 	for range 3 {
 		flows(p, clients)
 		r.redis.stop()
-		if err := r.redis.start(); err != nil {
+		if err := r.redis.start(t); err != nil {
 			t.Fatal(err)
 		}
 		begin := time.Now()
@@ -146,7 +146,7 @@ func TestRedisAway(t *testing.T) {
 		}
 		return nil
 	})
-	if err := r.redis.start(); err != nil {
+	if err := r.redis.start(t); err != nil {
 		t.Fatal(err)
 	}
 	r.waitOwners(5*time.Second, map[string]int{w1.name: 8, w2.name: 8})

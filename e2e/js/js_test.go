@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sluice/shared/testkit"
 )
 
 const deadline = 5 * time.Minute // for all of them; they take a tenth of it on an idle machine
@@ -41,11 +43,7 @@ func node(t *testing.T) (path string, flags []string) {
 // build gives the program that is a gateway, a worker and the playground.
 func build(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "sluice-local")
-	if out, err := exec.Command("go", "build", "-race", "-o", path, "sluice/infra/local/cmd/sluice-local").CombinedOutput(); err != nil {
-		t.Fatalf("cannot build sluice-local: %v\n%s", err, out)
-	}
-	return path
+	return filepath.Join(testkit.Build{Race: true, Packages: []string{"./infra/local/cmd/sluice-local"}}.Dir(t), "sluice-local")
 }
 
 // run lets Node run test files, and returns how many tests passed.

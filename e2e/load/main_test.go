@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 
+	"sluice/shared/testkit"
+
 	"go.uber.org/goleak"
 )
 
@@ -16,5 +18,5 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { testkit.RemoveBuilds(); os.Exit(code) }))
 }

@@ -7,23 +7,16 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"sluice/shared/testkit"
 )
 
-// servers builds gateway and worker, with the race detector as other tests do: they share the compiler's cache.
-func servers(t *testing.T) (dir string) {
-	t.Helper()
-	dir = t.TempDir()
-	build := exec.Command("go", "build", "-race", "-o", dir+string(filepath.Separator), "sluice/gateway/cmd/gateway", "sluice/worker/cmd/worker")
-	if text, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("cannot build the servers (%s: %v):\n%s", build, err, text)
-	}
-	return dir
-}
+// servers are built with the race detector as other tests do it: they share the compiler's cache.
+var servers = testkit.Build{Race: true, Packages: []string{"./gateway/cmd/gateway", "./worker/cmd/worker"}}
 
 func readResult(t *testing.T, dir string) (res result) {
 	t.Helper()
@@ -40,7 +33,7 @@ func readResult(t *testing.T, dir string) (res result) {
 // TestScenarios runs the scenarios with a hundredth of the numbers against real servers: every event must come, once
 // and in order, and every figure must be there. What the figures say does not matter here.
 func TestScenarios(t *testing.T) {
-	bin, out := servers(t), t.TempDir()
+	bin, out := servers.Dir(t), t.TempDir()
 	profiles := filepath.Join(out, "profiles")
 	small := []string{"-bin", bin, "-out", out, "-scale", "0.01", "-time", "100ms", "-settle", "100ms"}
 	for _, args := range [][]string{{"-profile", profiles, "idle"}, {"connect", "idle", "fanout", "unicast", "resume", "slow"}} {
@@ -82,7 +75,7 @@ func TestScenarios(t *testing.T) {
 
 // TestAttach loads an installation that runs already.
 func TestAttach(t *testing.T) {
-	cfg, err := parse(t.Context(), []string{"-bin", servers(t)}, "", io.Discard)
+	cfg, err := parse(t.Context(), []string{"-bin", servers.Dir(t)}, "", io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

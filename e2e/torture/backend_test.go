@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"sluice/shared/testkit"
 	"sluice/shared/wire"
 )
 
@@ -82,11 +83,11 @@ type single struct {
 	rdb    *redis.Client
 
 	mu      sync.Mutex
-	process *process
+	process *testkit.Process
 }
 
 func startSingle(s *system, env []string) backend {
-	b := &single{system: s, env: env, addr: freeAddr(s.t)}
+	b := &single{system: s, env: env, addr: testkit.FreeAddr(s.t)}
 	b.rdb = straight(b.addr)
 	b.run()
 	return b
@@ -137,7 +138,7 @@ func redisServer(t testing.TB) string {
 	return path
 }
 
-func (b *single) running() *process {
+func (b *single) running() *testkit.Process {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.process
@@ -151,14 +152,14 @@ func (d *damage) server() *single {
 
 func (d *damage) redisKill() {
 	b := d.server()
-	b.running().kill()
+	b.running().Kill()
 	d.wait()
 	b.run()
 }
 
 func (d *damage) redisRestart() {
 	b := d.server()
-	if !b.running().end(patience / 2) {
+	if !b.running().End(patience / 2) {
 		d.t.Error("redis-server did not end within half of the time that there is")
 	}
 	d.wait()
@@ -167,9 +168,9 @@ func (d *damage) redisRestart() {
 
 func (d *damage) redisStop() {
 	p := d.server().running()
-	p.signal(syscall.SIGSTOP)
+	p.TrySignal(syscall.SIGSTOP)
 	d.wait()
-	p.signal(syscall.SIGCONT)
+	p.TrySignal(syscall.SIGCONT)
 }
 
 // flush deletes everything in Redis but the one key that the run needs to be odd.

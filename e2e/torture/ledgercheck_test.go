@@ -44,7 +44,7 @@ func TestLedger(t *testing.T) {
 	do("PEXPIRE", historyKey(names[2]), 1)
 	do("DEL", historyKey(names[3]), historyKey(names[4]))
 	server := s.backend.(*single)
-	server.running().kill()
+	server.running().Kill()
 	server.run()
 	do("BGREWRITEAOF")
 	s.must("rewrite", func(ctx context.Context) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"sluice/e2e/clock"
+	"sluice/shared/testkit"
 )
 
 const (
@@ -59,7 +60,7 @@ type system struct {
 	ledger    accounts
 
 	mu        sync.Mutex // guards what follows
-	processes []*process
+	processes []*testkit.Process
 	started   int
 }
 
@@ -74,7 +75,7 @@ type slot struct {
 	url    string // of Redis over it
 
 	mu      sync.Mutex
-	process *process // nil: none
+	process *testkit.Process // nil: none
 	count   int
 }
 
@@ -90,7 +91,7 @@ func newSystem(t testing.TB, bin string, kind shape, ahead time.Duration, env ..
 		g := s.newSlot("gateway", i)
 		g.front = newLink(t, fmt.Sprintf("clients-%s", g.name))
 		g.front.narrow = true
-		g.addr = freeAddr(t)
+		g.addr = testkit.FreeAddr(t)
 		g.front.lead(g.addr)
 		s.gateways = append(s.gateways, g)
 		g.start(false)
@@ -140,11 +141,11 @@ func (s *system) close() {
 	all := s.processes
 	s.mu.Unlock()
 	for i := len(all) - 1; i >= 0; i-- {
-		all[i].kill()
+		all[i].Kill()
 	}
 	for _, p := range all {
-		if line := p.crash(); line != "" {
-			s.t.Errorf("%s printed %q, see %s", p.name, line, p.log)
+		if line := p.Crash(); line != "" {
+			s.t.Errorf("%s printed %q, see %s", p.Name, line, p.Log)
 		}
 	}
 	if s.t.Failed() {
@@ -206,18 +207,18 @@ func (w *slot) start(fresh bool) {
 // kill ends the slot's process at once.
 func (w *slot) kill() {
 	if p := w.take(); p != nil {
-		p.kill()
+		p.Kill()
 	}
 }
 
 // stop ends it politely.
 func (w *slot) stop() {
-	if p := w.take(); p != nil && !p.end(patience/2) {
-		w.system.t.Errorf("%s did not end within %v of SIGTERM, see %s", w.name, patience/2, p.log)
+	if p := w.take(); p != nil && !p.End(patience/2) {
+		w.system.t.Errorf("%s did not end within %v of SIGTERM, see %s", w.name, patience/2, p.Log)
 	}
 }
 
-func (w *slot) take() *process {
+func (w *slot) take() *testkit.Process {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := w.process
@@ -229,7 +230,7 @@ func (w *slot) signal(sig syscall.Signal) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.process != nil {
-		w.process.signal(sig)
+		w.process.TrySignal(sig)
 	}
 }
 
@@ -247,10 +248,8 @@ func (w *slot) check() {
 	if p == nil {
 		return
 	}
-	select {
-	case <-p.done:
-		w.system.t.Errorf("%s ended by itself (%v), see %s", w.name, p.cmd.ProcessState, p.log)
-	default:
+	if p.Ended() {
+		w.system.t.Errorf("%s ended by itself (%v), see %s", w.name, p.State(), p.Log)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/e2e/clock"
+	"sluice/shared/testkit"
 	"sluice/shared/wire"
 )
 
@@ -27,9 +28,7 @@ func (silent) Printf(context.Context, string, ...any) {}
 func TestMain(m *testing.M) {
 	redis.SetLogger(silent{})
 	code := m.Run()
-	for _, dir := range builds.dirs {
-		_ = os.RemoveAll(dir)
-	}
+	testkit.RemoveBuilds()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, "the tests leaked goroutines:", err)

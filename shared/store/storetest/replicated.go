@@ -388,6 +388,5 @@ func replication(s *Server, want map[string]string) error {
 func (s *Server) Kill() {
 	s.tb.Helper()
 	s.signal(syscall.SIGKILL)
-	<-s.ended
-	s.process = nil
+	s.kill()
 }

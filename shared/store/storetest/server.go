@@ -3,21 +3,19 @@ package storetest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/shared/testkit"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -33,10 +31,9 @@ type Server struct {
 	cluster bool
 	// monitors: it is a Sentinel of the redis-server on this port.
 	monitors int
-	silence  string      // of a node that counts as lost, in ms; empty: the server's own
-	promoted time.Time   // from a replica to a master, the last time
-	process  *os.Process // nil: not running
-	ended    chan struct{}
+	silence  string           // of a node that counts as lost, in ms; empty: the server's own
+	promoted time.Time        // from a replica to a master, the last time
+	process  *testkit.Process // nil: not running
 	client   *redis.Client
 }
 
@@ -53,7 +50,7 @@ func launch(tb testing.TB, s *Server) *Server {
 	s.tb, s.dir = tb, tb.TempDir()
 	tb.Cleanup(s.kill)
 	for range 5 { // somebody else may take a port before the server does
-		s.port, s.bus = FreePort(tb), FreePort(tb)
+		s.port, s.bus = testkit.FreePort(tb), testkit.FreePort(tb)
 		if s.start() == nil {
 			s.client = newClient(s.Addr())
 			tb.Cleanup(func() { _ = s.client.Close() })
@@ -159,7 +156,7 @@ func (s *Server) Stop() {
 	s.tb.Helper()
 	s.signal(syscall.SIGTERM)
 	select {
-	case <-s.ended:
+	case <-s.process.Done():
 		s.process = nil
 	case <-time.After(patience):
 		s.tb.Fatalf("redis-server does not end:\n%s", s.log())
@@ -190,16 +187,13 @@ func (s *Server) signal(sig syscall.Signal) {
 	if s.process == nil {
 		s.tb.Fatalf("redis-server does not run: cannot send it %v", sig)
 	}
-	if err := s.process.Signal(sig); err != nil {
-		s.tb.Fatalf("cannot send %v to redis-server: %v", sig, err)
-	}
+	s.process.Signal(s.tb, sig)
 }
 
 // kill ends the server in any state.
 func (s *Server) kill() {
 	if s.process != nil {
-		_ = s.process.Kill()
-		<-s.ended
+		s.process.Kill()
 		s.process = nil
 	}
 }
@@ -239,32 +233,14 @@ func (s *Server) start() error {
 	if err != nil {
 		s.tb.Fatal(err)
 	}
-	// No context ends it: Cleanup does, so that it outlives whatever a test cancels.
-	cmd := exec.CommandContext(context.Background(), path, args...)
-	cmd.SysProcAttr = processAttributes()
-	s.ended = make(chan struct{})
-	began := make(chan error, 1)
-	go func() {
-		// Where the kernel kills a child with its parent, the parent is this thread.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(s.ended)
-		err := cmd.Start()
-		began <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-	}()
-	if err := <-began; err != nil {
-		s.tb.Fatalf("cannot run %s: %v", path, err)
-	}
-	s.process = cmd.Process
+	s.process = testkit.Program{Path: path, Args: args, Dir: s.dir}.Start(s.tb, nil) // launch ends it
 	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
 		select {
-		case <-s.ended:
+		case <-s.process.Done():
+			err := fmt.Errorf("redis-server ended: %s", s.process.State())
 			s.process = nil
-			return fmt.Errorf("redis-server ended with %v", cmd.ProcessState)
+			return err
 		case <-time.After(pollEvery):
 		}
 		if s.answers() {
@@ -288,7 +264,7 @@ func (s *Server) answers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	info, err := client.InfoMap(ctx, "server").Result()
-	return err == nil && info["Server"]["process_id"] == strconv.Itoa(s.process.Pid)
+	return err == nil && info["Server"]["process_id"] == strconv.Itoa(s.process.Pid())
 }
 
 // await waits until the server works: it may still load its data.
@@ -318,33 +294,6 @@ func (s *Server) log() []byte {
 	}
 	lines := bytes.SplitAfter(b, []byte("\n"))
 	return bytes.Join(lines[max(0, len(lines)-20):], nil)
-}
-
-// ports hands out loopback ports below the range from which the kernel takes those of outgoing connections: a port of
-// that range could be taken between its choice and the start of the server, also of a server that restarts.
-var ports = struct {
-	sync.Mutex
-	next int
-}{next: 20000 + rand.IntN(8000)}
-
-// FreePort is a loopback port that nobody listens on, and that this process has not given before.
-func FreePort(tb testing.TB) int {
-	tb.Helper()
-	ports.Lock()
-	defer ports.Unlock()
-	for range 4000 {
-		ports.next++
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", ports.next))
-		if err == nil {
-			_ = l.Close()
-			return ports.next
-		}
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			tb.Fatalf("cannot listen on loopback: %v", err)
-		}
-	}
-	tb.Fatal("no free loopback port")
-	return 0
 }
 
 // newClient repeats nothing by itself, so that a check sees what happened.

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package torture
-
-import "syscall"
-
-// dieWithParent exists on Linux only; elsewhere the tests' cleanups end the children.
-func dieWithParent() *syscall.SysProcAttr { return nil }

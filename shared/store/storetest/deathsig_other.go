@@ -1,7 +1,0 @@
-//go:build !linux
-
-package storetest
-
-import "syscall"
-
-func processAttributes() *syscall.SysProcAttr { return nil }
