@@ -63,7 +63,7 @@ func startExample(cfg *functions.Config) (*example, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it binds at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("the playground's function cannot listen: %w", err)
 	}
