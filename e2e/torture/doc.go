@@ -7,12 +7,14 @@
 //	client.go    the judgement on what one client saw
 //	gap.go       and on the gaps that it was told of
 //	verdict.go   the outcome as one line, and the history of one target as far as it explains a failure
+//	functions.go the judgement on what functions heard, did and replied
 //	file.go      a log as a file, whole or cut down to a target and a client
 //
 // The rest is the torture itself, in the order in which it is set up:
 //
 //	torture_test.go   the run: start, faults, settling, judgement; what the environment says
 //	defects_test.go   the checker finds deliberate defects
+//	functions_test.go a function that fails, hangs and answers late, and who calls it, under faults of their own (TestTortureFunctions)
 //	file_test.go      kept histories are judged again
 //	process_test.go   binaries, signals, what they print
 //	system_test.go    Redis, gateways and workers, with a link between every two parts
