@@ -26,6 +26,10 @@ const (
 	failsAtMost     = 2           // times of one event, so that a run ends
 	callers         = 8
 	effectsTarget   = "topic:effects"
+
+	// lostTask is how long an event may wait whose task a worker had in its hands when it died: asynq takes it for lost after
+	// 30 s, and looks once a minute.
+	lostTask = 2 * time.Minute
 )
 
 // recordingFunction is a function that writes down what it hears, and fails, hangs, and answers when nobody waits any more: as
@@ -224,7 +228,7 @@ func TestTortureFunctions(t *testing.T) {
 	clients.Wait()
 
 	log := &FunctionLog{Unsettled: "not all connections have ended for the function"}
-	for deadline := time.Now().Add(2 * p.patience); log.Unsettled != "" && time.Now().Before(deadline); pause(life, 50*time.Millisecond) {
+	for deadline := time.Now().Add(lostTask); log.Unsettled != "" && time.Now().Before(deadline); pause(life, 50*time.Millisecond) {
 		if log.Heard = f.all(); allEnded(log.Heard) {
 			log.Unsettled = ""
 		}
