@@ -34,14 +34,12 @@ func benchStep(b *testing.B, batch int) {
 	st := storetest.Open(b, server.URL(), nil)
 	ctx := context.Background()
 	w := New(Options{Store: st, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry()})
-	parts, err := lanes(w)
+	conn, err := st.NewLane(false)
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, p := range parts {
-		b.Cleanup(func() { _ = p.(*lane).conn.Close() })
-	}
-	l := parts[0].(*lane)
+	b.Cleanup(func() { _ = conn.Close() })
+	l := newLane(w, conn, w.together()[0], w.share, newStep(w))
 	partitions := min(batch, len(l.candidates))
 	users := make([][]string, partitions)
 	for i := range benchUsers {

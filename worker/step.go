@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -338,8 +339,9 @@ func (s *step) learn(items []*item, routes []*store.Route) {
 			continue
 		}
 		e := s.known[it.To]
-		if e.newest.Less(it.ID) {
-			e.newest, e.sum = it.ID, it.append.Sum
+		if !it.append.Repeat || e.newest.Less(it.ID) { // what was appended now is the newest, also where more was before
+			e.newest = it.ID
+			e.sum = cmp.Or(it.append.Sum, e.sum)
 		}
 		if it.append.Touch {
 			e.touched = now

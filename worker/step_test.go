@@ -1,0 +1,87 @@
+package worker
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sluice/shared/store"
+	"sluice/shared/store/storetest"
+	"sluice/shared/wire"
+)
+
+// TestHistoryEndsWhileRepeating: an owner repeats what one before it has done, piece by piece, and the history ends within
+// the first one, after its end was looked up. It begins again with what is repeated, and every event follows the one before.
+func TestHistoryEndsWhileRepeating(t *testing.T) {
+	t.Parallel()
+	server := storetest.Redis(t)
+	st := storetest.Open(t, server.URL(), nil)
+	ctx := t.Context()
+	w := New(Options{Store: st, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry()})
+	conn, err := st.NewLane(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	const topic = "topic:room"
+	s, p := newStep(w), st.Partition(topic)
+	l := newLane(w, conn, w.together()[0], w.share, s)
+	read := func() []store.Entry {
+		t.Helper()
+		l.forget()
+		l.w.share.reserve(1)
+		if err := l.take(ctx, []int{p}); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := l.conn.Commit(ctx, nil, nil, store.Read{
+			Generation: l.generation, Consumer: w.id, Partitions: l.owned, Epochs: l.rights(), Count: 100, Block: time.Second,
+		}, nil)
+		if err != nil || len(entries) != 4 {
+			t.Fatalf("%d entries, %v", len(entries), err)
+		}
+		return entries
+	}
+	event := store.Publication{To: topic, Fields: []string{"to", topic, "data", "1"}}
+	for _, err := range st.Publish(ctx, []store.Publication{event, event, event, event}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := s.process(ctx, l.conn, read()); err != nil {
+		t.Fatal(err)
+	}
+
+	entries := read()
+	items, _ := s.validate(entries[:1])
+	if err := s.prepare(ctx, l.conn, items); err != nil {
+		t.Fatal(err)
+	}
+	key := "sluice:{" + wire.Tags(st.Config().Partitions)[p] + "}:history:" + topic
+	if err := server.Client().Del(ctx, key).Err(); err != nil {
+		t.Fatal(err)
+	}
+	appends, routes := s.plan(items)
+	if err := l.conn.AppendAndRoute(ctx, appends, routes); err != nil {
+		t.Fatal(err)
+	}
+	s.learn(items, routes)
+	if _, _, err := s.process(ctx, l.conn, entries[1:]); err != nil {
+		t.Fatal(err)
+	}
+
+	history := server.Client().XRange(ctx, key, "-", "+").Val()
+	if len(history) != len(entries) {
+		t.Fatalf("the history has %d events, want %d", len(history), len(entries))
+	}
+	for i, e := range history {
+		before := "0"
+		if i > 0 {
+			before = history[i-1].ID
+		}
+		if got, _ := e.Values["prev"].(string); got != before {
+			t.Errorf("%s has the prev %s, want %s", e.ID, got, before)
+		}
+	}
+}
