@@ -250,9 +250,13 @@ func TestCheck(t *testing.T) {
 		}, "unexplained gaps: its prev"},
 		{"a device whose cursor was flushed had nothing from its new one on", func(l *Log) {
 			l.Flushes = append(l.Flushes, at(50))
-			l.deviceTwice()
+			l.deviceTwice(51)
 		}, ""},
-		{"a device whose cursor was there had nothing from a new one on", func(l *Log) { l.deviceTwice() }, "lost: the cursor was"},
+		{"a device that was away for long when its cursor was flushed", func(l *Log) {
+			l.Flushes = append(l.Flushes, at(50))
+			l.deviceTwice(5900)
+		}, ""},
+		{"a device whose cursor was there had nothing from a new one on", func(l *Log) { l.deviceTwice(51) }, "lost: the cursor was"},
 		{"a device whose cursor is from before a flush is told again", func(l *Log) {
 			l.wipe(Flushed, at(40))
 			l.told()

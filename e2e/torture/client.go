@@ -40,6 +40,7 @@ type view struct {
 	ready   bool // events may come
 	stand   wire.ID
 	began   time.Time // a device subscribed for the first time, and has not unsubscribed since
+	flushed bool      // when it asked, FLUSHALL may have deleted its device's cursor
 	unheard bool      // it may have done so, and the answer that said where did not come
 	// before: what had gone before the client asked is not owed: it did not ask for it, or was told by a gap, or, at
 	// position "0", cannot be told.
@@ -141,6 +142,7 @@ func (v *viewer) frame(f *Frame) {
 			if w.unheard {
 				w.acked = wire.Later(w.acked, f.ID)
 			}
+			w.flushed = v.rewrote(w, f.At)
 			v.rewritten(w, f.At)
 		}
 		switch {
@@ -264,7 +266,7 @@ func (v *viewer) stands(w *view, f *Frame) {
 	if !v.log.Config.Rules.Devices || !v.client.Device {
 		return
 	}
-	if w.device && v.rewrote(w, f.At) {
+	if w.device && (w.flushed || v.rewrote(w, f.At)) {
 		w.acked = wire.Later(w.acked, f.ID) // its cursor may stand where the subscription does
 	}
 	if w.began.IsZero() || (w.device && w.unheard) {

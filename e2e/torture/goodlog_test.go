@@ -136,9 +136,9 @@ func (l *Log) device(acked, seen int) {
 		Frame{Kind: Asked, To: room, Device: true, ID: id(seen)}, subscribed(room, 5), got(2), got(3), got(4), got(5))
 }
 
-// deviceTwice has carol, a device, acknowledge the first event, and resume twice from a cursor beyond what she has. Before
-// an event has come she subscribes from now on, and then resumes from that cursor again.
-func (l *Log) deviceTwice() {
+// deviceTwice has carol, a device, acknowledge the first event, and resume twice, first after a time, from a cursor beyond what
+// she has. Before an event has come she subscribes from now on, and then resumes from that cursor again.
+func (l *Log) deviceTwice(after int) {
 	l.Config.Rules = Rules{Positions: true, Devices: true}
 	l.alice().Frames[8] = subscribed(room, 2)
 	came := func(n int, byDevice bool, position int) []Frame {
@@ -150,7 +150,7 @@ func (l *Log) deviceTwice() {
 	l.Clients = append(l.Clients, &Client{
 		Name: "carol", Device: true, At: map[string]bool{room: true}, Cursors: map[string]wire.ID{room: id(3)},
 		Frames: slices.Concat(came(0, false, 0), []Frame{got(1), got(2), {Kind: Ack, To: room, ID: id(1)}},
-			came(51, true, 3), came(6000, true, 3), came(6100, false, 5), came(6200, true, 3), []Frame{got(4), got(5)}),
+			came(after, true, 3), came(6000, true, 3), came(6100, false, 5), came(6200, true, 3), []Frame{got(4), got(5)}),
 	})
 }
 
