@@ -5,6 +5,8 @@ import { createHmac } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { test } from "node:test";
+import { Sluice } from "../../shared/client/js/src/sluice.js";
+import { Sluice as Streaming } from "../../shared/client/js/src/stream.js";
 import { functionExample } from "./examples.js";
 import { client, collect, FUNCTION_KEY, FUNCTION_SECRET, numbers, Proxy, startFunction, System, taken, token, until } from "./harness.js";
 
@@ -50,14 +52,20 @@ test("calls go over every break, in order, and no effect is doubled", async (t) 
 });
 
 test("a call that is not allowed, not taken or not answered is told", async (t) => {
-  const { url } = await serve(t, ({ data }) => data.name === "ask.slow" ? new Promise(() => {}) : {});
+  const { heard, url } = await serve(t, ({ data }) => data.name === "ask.slow" ? new Promise(() => {}) : { reply: data.data });
   const system = await withFunction(t, url, "call:ask.*", { SLUICE_CALL_TIMEOUT: "1s" });
-  const s = client(t, system.gateways[0].url, { getToken: () => token("alice", 3600, { call: ["ask.*", "other"], publish: ["topic:warm"] }) });
-  await taken(s, "ask.x");
-  assert.equal(await s.call("ask.nothing"), undefined);
-  await assert.rejects(s.call("secret"), { code: "forbidden" });
-  await assert.rejects(s.call("other"), { code: "bad_request" });
-  await assert.rejects(s.call("ask.slow"), { code: "unavailable" });
+  for (const [Client, transport] of [[Sluice], [Streaming, "sse"]]) {
+    const s = client(t, system.gateways[0].url, {
+      ...(transport && { transport }), getToken: () => token("alice", 3600, { call: ["ask.*", "other"], publish: ["topic:warm"] }),
+    }, Client);
+    await taken(s, "ask.x");
+    assert.equal(await s.call("ask.nothing"), undefined);
+    assert.deepEqual(await s.call("ask.something", { by: transport }, { id: "mine " + transport }), transport ? { by: transport } : {});
+    assert.ok(heard.some((e) => e.id === "call:alice mine " + transport && e.data.transport === (transport ? "http" : "ws")));
+    await assert.rejects(s.call("secret"), { code: "forbidden" });
+    await assert.rejects(s.call("other"), { code: "bad_request" });
+    await assert.rejects(s.call("ask.slow"), { code: "unavailable" });
+  }
 });
 
 const python = (() => {
