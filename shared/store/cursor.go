@@ -80,13 +80,17 @@ func (s *Store) Cursors(ctx context.Context, user, device string) (byTarget map[
 
 // BeginCursors writes where a device begins with targets that have no cursor of it, or of
 // which it was ended: what comes from then on it has not acknowledged. One script.
-// Repeatable. full counts those for which there is no room; they are not an error.
+// Repeatable. full counts those for which there is no room; they are not an error. Nothing is done after the context's
+// deadline, however late Redis gets it: the device may have unsubscribed elsewhere.
 func (s *Store) BeginCursors(ctx context.Context, user, device string, at map[string]wire.ID, ttl time.Duration) (full int, err error) {
-	args := cursorArgs("begin", 0, ttl, len(at))
+	args := cursorArgs("begin", s.until(ctx), ttl, len(at))
 	for to, id := range at {
 		args = append(args, device+" "+to, id.String())
 	}
 	results, err := s.changeCursors(ctx, user, args)
+	if err == nil && len(results) == 1 && len(at) > 0 {
+		err = context.DeadlineExceeded
+	}
 	if err != nil {
 		return 0, fmt.Errorf("cannot begin the cursors of user %s: %w", user, err)
 	}
@@ -103,11 +107,8 @@ func (s *Store) BeginCursors(ctx context.Context, user, device string, at map[st
 // older than this moment, as from an earlier connection. Repeatable. Nothing is done after
 // the context's deadline, however late Redis gets it: the device may have subscribed again.
 func (s *Store) EndCursor(ctx context.Context, user, device, to string, sent wire.ID, ttl time.Duration) error {
-	now, latest := s.NowMs(), int64(0)
-	if by, ok := ctx.Deadline(); ok {
-		latest = now + time.Until(by).Milliseconds()
-	}
-	args := append(cursorArgs("end", latest, ttl, 1), device+" "+to, wire.Later(sent, wire.ID{Ms: uint64(max(now, 0))}).String())
+	now := s.NowMs()
+	args := append(cursorArgs("end", s.until(ctx), ttl, 1), device+" "+to, wire.Later(sent, wire.ID{Ms: uint64(max(now, 0))}).String())
 	results, err := s.changeCursors(ctx, user, args)
 	if err == nil && len(results) == 1 {
 		err = context.DeadlineExceeded
@@ -116,6 +117,15 @@ func (s *Store) EndCursor(ctx context.Context, user, device, to string, sent wir
 		return fmt.Errorf("cannot end a cursor of user %s: %w", user, err)
 	}
 	return nil
+}
+
+// until is the deadline of a context by Redis's clock, 0 if there is none.
+func (s *Store) until(ctx context.Context) int64 {
+	by, ok := ctx.Deadline()
+	if !ok {
+		return 0
+	}
+	return s.NowMs() + time.Until(by).Milliseconds()
 }
 
 // cursorArgs are the arguments of lua/cursor.lua, with room for n cursors.

@@ -100,6 +100,32 @@ func TestLateEnd(t *testing.T) {
 	}
 }
 
+// TestLateBegin: so has its begin, since the device may have unsubscribed meanwhile.
+func TestLateBegin(t *testing.T) {
+	server := storetest.Redis(t)
+	st := storetest.Open(t, server.URL(), nil)
+	begin := func(to string, wait time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		defer cancel()
+		_, err := st.BeginCursors(ctx, "u", "phone", map[string]wire.ID{to: {Ms: 5}}, time.Minute)
+		return err
+	}
+	if err := begin("topic:early", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	server.Pause()
+	err := begin("topic:late", 100*time.Millisecond)
+	server.Resume() // Redis gets it now
+	if err == nil {
+		t.Error("a server that stands still has answered")
+	}
+	storetest.Eventually(t, func() error { return server.Client().Ping(t.Context()).Err() })
+	got, _, err := st.Cursors(t.Context(), "u", "phone")
+	if err != nil || len(got) != 1 || got["topic:early"] != "5-0" {
+		t.Errorf("the device has the cursors %v, %v", got, err)
+	}
+}
+
 // FuzzScripts: a script answers, or refuses with an error and has changed nothing, whatever its keys hold and whatever
 // others have chosen of its arguments. What a worker says of its own (times, bounds, counts) is as scripts.go promises.
 func FuzzScripts(f *testing.F) {
