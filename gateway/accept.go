@@ -72,7 +72,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	c, request := newConn(g, sock, sock), requestOf(r)
 	c.visit = v
-	id, found, refused := g.bearer(r)
+	id, found, refused := g.bearer(r, "ws")
 	if !found {
 		c.awaitConnect(request.clone())
 		return
@@ -82,6 +82,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	asked := request.wanted(g.cfg.MaxTargets)
+	asked.granted(id)
 	if c.enter(id, asked) {
 		g.openers.add(opening{c, id, asked})
 	}

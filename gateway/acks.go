@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"sluice/gateway/auth"
 	"sluice/gateway/live"
 	"sluice/gateway/lock"
 	"sluice/shared/ops"
@@ -319,6 +320,18 @@ type asked struct {
 	resume   bool   // from the device's cursors
 	retained bool   // on_gap
 	byTime   bool   // the client keeps a single id for all its targets
+}
+
+// granted adds what a function wants the connection to have, before what the client asks for, whose positions count more.
+func (o *asked) granted(id auth.Identity) {
+	if id.Granted == nil {
+		return
+	}
+	var first []want
+	for _, target := range id.Granted.Subscribe {
+		first = append(first, want{target: target})
+	}
+	o.wants = append(first, o.wants...)
 }
 
 // ofDevice takes what the request says of the device, for clients that bring their token

@@ -35,10 +35,15 @@ func (c *conn) callOf(kind, id string) wire.Call {
 // beginCalls tells functions that the connection is there; also again: they are to hear of users, too.
 func (c *conn) beginCalls(again bool) {
 	takes := c.gw.calls.takes.Load()
-	if !takes.tracks() {
+	c.mu.Lock()
+	state := ""
+	if given := c.identity.Granted; given != nil {
+		state = given.State
+	}
+	if !takes.tracks() && state == "" {
+		c.mu.Unlock()
 		return
 	}
-	c.mu.Lock()
 	if c.calling == nil {
 		c.calling = &calling{}
 	}
@@ -49,7 +54,7 @@ func (c *conn) beginCalls(again bool) {
 		return
 	}
 	c.gw.calls.add(&callWrite{conn: c, Calling: store.Calling{
-		Of: store.CallBegin, Call: c.callOf(wire.ConnectedKind, wire.ConnectedID(c.id)), Silent: !takes.connected, Presence: takes.presence,
+		Of: store.CallBegin, Call: c.callOf(wire.ConnectedKind, wire.ConnectedID(c.id)), Silent: !takes.connected, State: state, Presence: takes.presence,
 	}})
 }
 
@@ -194,7 +199,7 @@ func (c *conn) forgotten() {
 func (g *Gateway) ordered(o *wire.Order) {
 	c := g.conn(o.Conn)
 	if c == nil {
-		if p, ok := g.askers.get(o.Conn).(*postedCall); ok {
+		if p, ok := g.askers.get(o.Conn).(*hearer); ok {
 			p.hear(o)
 			return
 		}
@@ -213,12 +218,8 @@ func (g *Gateway) ordered(o *wire.Order) {
 			c.fail(open.ref, &wire.FrameError{Code: o.Text, Message: notAnswered})
 		}
 	case wire.OrderClose:
-		code := int(o.Number)
-		if code < 4000 || code > 4999 {
-			code = wire.CloseForbidden
-		}
 		c.leave()
-		c.sock.Close(code, kickText(o.Text))
+		c.sock.Close(closeCode(o.Number), kickText(o.Text))
 	case wire.OrderSubscribe, wire.OrderUnsubscribe:
 		c.Go(func() { c.orderedTarget(o.What, o.Text) })
 	}

@@ -67,6 +67,7 @@ type callWrite struct {
 // functionKinds is what functions take.
 type functionKinds struct {
 	connected, disconnected bool
+	connect                 bool
 	presence                store.Presence
 	calls                   []string // patterns
 }
@@ -80,6 +81,8 @@ func parseKinds(kinds []string) *functionKinds {
 			k.connected = true
 		case kind == wire.DisconnectedKind:
 			k.disconnected = true
+		case kind == wire.ConnectKind:
+			k.connect = true
 		case kind == wire.OnlineKind:
 			k.presence = store.TellPresence
 		case kind == wire.OfflineKind && k.presence == store.NoPresence:

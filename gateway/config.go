@@ -34,6 +34,7 @@ type Config struct {
 	CursorTTL       time.Duration `env:"SLUICE_CURSOR_TTL" envDefault:"720h" min:"1s" max:"87600h" help:"How long the cursors of a user are kept after the last acknowledgement."`
 	StreamTargets   int           `env:"SLUICE_SSE_MAX_TARGETS" envDefault:"32" min:"2" max:"1000" help:"How many subscriptions one event stream may have: each of its events carries the positions of all."`
 	CallTimeout     time.Duration `env:"SLUICE_CALL_TIMEOUT" envDefault:"30s" min:"100ms" max:"1h" help:"How long a client waits for the answer to a call, until it is told that none came. The call itself goes on."`
+	ConnectTimeout  time.Duration `env:"SLUICE_CONNECT_TIMEOUT" envDefault:"5s" min:"100ms" max:"1m" help:"How long a client waits for the function that says who it is (SLUICE_AUTH=function), until it is sent away."`
 	MaxTargets      int           `env:"SLUICE_MAX_TARGETS" envDefault:"1000" min:"2" max:"100000" help:"How many subscriptions one connection may have; its own user and \"all\" count, too."`
 	WakeURL         string        `env:"SLUICE_WAKE_URL" secret:"true" allow:"an address such as https://example.com/wake" help:"Where gateways ask for a worker, by a POST, when something waits and none lives; at most once in 5 s."`
 	FunctionSecret  string        `env:"SLUICE_FUNCTION_SECRET" secret:"true" allow:"whsec_ and base64 of 24 to 64 bytes; several, separated by spaces" help:"The keys that sign requests to SLUICE_WAKE_URL (Standard Webhooks)."`
@@ -66,6 +67,9 @@ func (c *Config) checkTLS() error {
 
 // defaultReadBytes is that of SLUICE_READ_BYTES, for those who make a Config by hand.
 const defaultReadBytes = 32 << 20
+
+// defaultConnectTimeout is that of SLUICE_CONNECT_TIMEOUT, for those who make a Config by hand.
+const defaultConnectTimeout = 5 * time.Second
 
 // defaultCallTimeout is that of SLUICE_CALL_TIMEOUT, for those who make a Config by hand.
 const defaultCallTimeout = 30 * time.Second

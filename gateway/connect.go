@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"bytes"
+
 	"sluice/gateway/auth"
 	"sluice/gateway/limits"
 	"sluice/gateway/live"
@@ -36,8 +38,12 @@ func (c *conn) Early(begin []byte) bool {
 	if c.opened {
 		return false
 	}
+	if c.gw.verifier.Asks() { // it would wait for a function in whole
+		c.refuse(refusedLarge)
+		return false
+	}
 	if token, found := wire.FindToken(begin); found {
-		if _, ok := c.whoHas(token); ok {
+		if _, ok := c.whoHas(token, stranger{}); ok {
 			c.sock.Known()
 			return true
 		}
@@ -57,11 +63,11 @@ func (c *conn) endLong() {
 }
 
 // whoHas says who a token belongs to, or refuses the connection.
-func (c *conn) whoHas(token string) (id auth.Identity, ok bool) {
+func (c *conn) whoHas(token string, of stranger) (id auth.Identity, ok bool) {
 	c.sock.After(0, nil) // it brought a token in time
 	ctx, done := c.Work()
 	defer done()
-	id, refused := c.gw.identify(ctx, token)
+	id, refused := c.gw.identify(ctx, token, of)
 	if refused != nil {
 		c.refuse(refused)
 	}
@@ -70,13 +76,21 @@ func (c *conn) whoHas(token string) (id auth.Identity, ok bool) {
 
 // connect takes the first frame. Nothing of it is looked into before the token is good.
 func (c *conn) connect(frame []byte) {
+	if c.gw.verifier.Asks() {
+		c.connectByAsking(bytes.Clone(frame))
+		return
+	}
 	c.endLong()
+	c.connectAs(frame)
+}
+
+func (c *conn) connectAs(frame []byte) {
 	token, found := wire.FindToken(frame)
 	if !found {
 		c.refuse(refusedFrame)
 		return
 	}
-	id, ok := c.whoHas(token)
+	id, ok := c.whoHas(token, stranger{client: c.clientAddr(), query: c.request.query, device: c.request.get("device"), transport: c.transport()})
 	if !ok {
 		return
 	}
@@ -93,6 +107,7 @@ func (c *conn) connect(frame []byte) {
 	asked.resume = asked.resume || f.Resume.Device
 	asked.retained = asked.retained || f.OnGap == wire.OnGapRetained
 	asked.wants = append(asked.wants, positions(f.Resume.Positions)...)
+	asked.granted(id)
 	if refused := c.admit(id, asked); refused != nil {
 		c.refuse(refused)
 		return

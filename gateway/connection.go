@@ -263,9 +263,23 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 
 // reauthorize replaces the token of the living connection by a fresh one.
 func (c *conn) reauthorize(f *wire.ClientFrame) error {
+	if !c.gw.verifier.Asks() {
+		return c.reauthorizeBy(f)
+	}
+	c.sock.Hold() // the reader is for others, too, and a function may take long
+	c.Go(func() {
+		if err := c.reauthorizeBy(f); err != nil {
+			c.fail(f.Ref, err)
+		}
+		c.sock.Release()
+	})
+	return nil
+}
+
+func (c *conn) reauthorizeBy(f *wire.ClientFrame) error {
 	ctx, done := c.Work()
 	defer done()
-	id, refused := c.gw.identify(ctx, f.Token)
+	id, refused := c.gw.identify(ctx, f.Token, stranger{client: c.clientAddr(), device: c.device, transport: c.transport()})
 	switch {
 	case refused != nil && refused.code == wire.CloseOverloaded:
 		return &wire.FrameError{Code: wire.CodeUnavailable, Message: refused.text}

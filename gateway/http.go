@@ -159,7 +159,7 @@ func (g *Gateway) admitRequest(in *incoming) *refusal {
 		return refusedNoBearer
 	}
 	var refused *refusal
-	if in.id, refused = g.identify(in.Context(), token); refused != nil {
+	if in.id, refused = g.identify(in.Context(), token, strangerOf(in.Request, wire.TransportHTTP)); refused != nil {
 		g.countStranger(in.Request)
 		return refused
 	}

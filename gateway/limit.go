@@ -134,9 +134,18 @@ func (c *conn) admit(id auth.Identity, asked *asked) *refusal {
 		g.users.Leave(account)
 		return refusedRate
 	}
-	c.account = account
-	if v := c.visit; v != nil && v.entry.Known() {
-		v.entry, v.known = nil, true
+	c.mu.Lock()
+	closed := c.closed // while a function was asked; then Closed gives back only what it has found
+	if !closed {
+		c.account = account
+		if v := c.visit; v != nil && v.entry.Known() {
+			v.entry, v.known = nil, true
+		}
+	}
+	c.mu.Unlock()
+	if closed {
+		g.users.Leave(account)
+		return refusedGone
 	}
 	c.sock.ServeAs(account.Key)
 	c.sock.Known()

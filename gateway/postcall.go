@@ -23,10 +23,10 @@ var (
 	errCallLate  = &wire.FrameError{Code: wire.CodeUnavailable, Message: "no answer came in time; the call goes on"}
 )
 
-// postedCall is a request that waits for the answer to its call.
-type postedCall struct{ heard chan wire.Order }
+// hearer waits for what a worker orders: it is a request that calls, or a client of which a function is asked who it is.
+type hearer struct{ heard chan wire.Order }
 
-func (p *postedCall) hear(o *wire.Order) {
+func (p *hearer) hear(o *wire.Order) {
 	select {
 	case p.heard <- *o:
 	default: // the first one counts
@@ -34,8 +34,8 @@ func (p *postedCall) hear(o *wire.Order) {
 }
 
 // published and fail are for requests that publish.
-func (p *postedCall) published(wire.Published) {}
-func (p *postedCall) fail(string, error)       {}
+func (p *hearer) published(wire.Published) {}
+func (p *hearer) fail(string, error)       {}
 
 // callReply is the answer to a call over HTTP.
 type callReply struct {
@@ -61,7 +61,7 @@ func (g *Gateway) postCall(ctx context.Context, in *incoming) (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.calls.timeout)
 	defer cancel()
-	p := &postedCall{make(chan wire.Order, 1)}
+	p := &hearer{make(chan wire.Order, 1)}
 	by, leave := g.askers.add(p)
 	defer leave()
 	user := in.id.User
@@ -93,7 +93,7 @@ func (g *Gateway) addPosted(ctx context.Context, c *wire.Call) (store.PostedCall
 }
 
 // awaitPosted waits for the answer, by a worker's word or by what is kept.
-func (g *Gateway) awaitPosted(ctx context.Context, p *postedCall, user, key string, known store.PostedCall) (any, error) {
+func (g *Gateway) awaitPosted(ctx context.Context, p *hearer, user, key string, known store.PostedCall) (any, error) {
 	look := time.NewTicker(postedLook)
 	defer look.Stop()
 	for {

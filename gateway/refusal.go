@@ -27,14 +27,19 @@ var (
 	refusedNoBearer = &refusal{"no_token", wire.CloseUnauthorized, "a token is needed: Authorization: Bearer"}
 	refusedFrame    = &refusal{"no_token", wire.CloseUnauthorized, "the first frame must be connect, with a token"}
 	refusedLong     = &refusal{"long_frames", wire.CloseOverloaded, "too many large frames connect wait for their token; put it first"}
+	refusedLarge    = &refusal{"long_frames", wire.CloseTooLarge, "connect has at most 16 KiB here"}
 	refusedNone     = &refusal{"no_token", wire.CloseUnauthorized, "a token is needed: Authorization: Bearer, ?token= or ?ticket="}
 
+	refusedGone        = &refusal{"gone", wire.CloseOverloaded, live.TryAgain} // it hears nothing of that
 	refusedConnections = &refusal{"user_connections", wire.CloseOverloaded, "this user has as many connections as it may have"}
 	refusedRate        = &refusal{"user_rate", wire.CloseRateLimited, "this user asks for too much in too short a time"}
 )
 
-// identify says who a token belongs to, or why it is refused. It may wait for the keys.
-func (g *Gateway) identify(ctx context.Context, token string) (auth.Identity, *refusal) {
+// identify says who a token belongs to, or why it is refused. It may wait for the keys, or for a function.
+func (g *Gateway) identify(ctx context.Context, token string, of stranger) (auth.Identity, *refusal) {
+	if g.verifier.Asks() {
+		return g.ask(ctx, token, of)
+	}
 	id, err := g.verifier.Await(ctx, token, g.now)
 	if err != nil {
 		return id, refusalOf(err)
@@ -43,9 +48,9 @@ func (g *Gateway) identify(ctx context.Context, token string) (auth.Identity, *r
 }
 
 // bearer says who a request's token or ticket belongs to, or why that is refused; found: it has one.
-func (g *Gateway) bearer(r *http.Request) (id auth.Identity, found bool, refused *refusal) {
+func (g *Gateway) bearer(r *http.Request, transport string) (id auth.Identity, found bool, refused *refusal) {
 	if token, found := auth.FromRequest(r); found {
-		id, refused = g.identify(g.ctx, token)
+		id, refused = g.identify(g.ctx, token, strangerOf(r, transport))
 		return id, true, refused
 	}
 	if ticket, found := auth.TicketOf(r); found {
@@ -70,6 +75,9 @@ func refusalOf(err error) *refusal {
 // frameError is the refusal where it is told by an error and not by a close code.
 func (r *refusal) frameError() *wire.FrameError {
 	code := wire.CodeBadRequest
+	if r.reason == refusedByFunction {
+		code = wire.CodeForbidden
+	}
 	switch r.code {
 	case wire.CloseUnauthorized, wire.CloseExpired:
 		code = wire.CodeUnauthorized

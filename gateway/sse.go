@@ -154,6 +154,7 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request) {
 	c.visit, c.stream = v, s
 	// A browser sends the header when it comes back, and the query as at first.
 	asked := request.wantedFrom(c.maxTargets(), request.get("last_event_id"), request.lastEventID)
+	asked.granted(id)
 	if !c.enter(id, asked) {
 		return
 	}
@@ -172,7 +173,7 @@ func (g *Gateway) mayStream(w http.ResponseWriter, r *http.Request) (id auth.Ide
 		return id, refusedPage
 	}
 	allowOrigin(w, r)
-	id, found, refused := g.bearer(r)
+	id, found, refused := g.bearer(r, "sse")
 	if !found {
 		refused = refusedNone
 	}

@@ -124,7 +124,7 @@ func (w *waker) lives(ctx context.Context, kind store.Kind) (bool, error) {
 // leftBehind reports whether something waits that is no event: acks, and reports about slow clients, which workers that own no
 // partitions look after, and calls, which those do that call functions.
 func (w *waker) leftBehind(ctx context.Context) (bool, error) {
-	for kind, work := range map[store.Kind][]store.Work{store.Helpers: {store.Acks, store.SlowReports}, store.Callers: {store.Calls}} {
+	for kind, work := range map[store.Kind][]store.Work{store.Helpers: {store.Acks, store.SlowReports}, store.Callers: {store.Calls, store.Connects}} {
 		lives, err := w.lives(ctx, kind)
 		if err != nil {
 			return false, err

@@ -23,6 +23,13 @@ func functionParts(w *Worker) (parts []part, err error) {
 		return nil, err
 	}
 	parts = append(parts, partFunc(w.tellFunctions))
+	if caller.Takes(&wire.Call{Kind: wire.ConnectKind}) {
+		some, err := connectParts(w, caller)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, some...)
+	}
 	for _, set := range w.together() {
 		conn, err := w.store.NewLane(false)
 		if err != nil {

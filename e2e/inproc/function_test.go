@@ -29,6 +29,7 @@ type heard struct {
 	Traceparent       string
 	Data              struct {
 		Conn, Gateway, Device, Transport, Name, Cause string
+		Token, Query, Address                         string
 		Seq                                           int
 		State, Data                                   json.RawMessage
 	}

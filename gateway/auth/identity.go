@@ -25,6 +25,8 @@ type Identity struct {
 	// Expires is the token's end, zero for one without end. A connection may go on until Expires plus Leeway, which
 	// is as long as Verify would take its token.
 	Expires time.Time
+	// Granted is what a function gives besides, nil: nothing.
+	Granted *Granted
 
 	rights
 }

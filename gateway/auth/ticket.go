@@ -45,7 +45,7 @@ func (v *Verifier) Redeem(kept []byte, now time.Time) (Identity, error) {
 		return Identity{}, &Error{ReasonTicket}
 	}
 	id := Identity{User: t.User, rights: rights{t.Subscribe, t.Publish, t.Manage, t.Call, t.Everything}}
-	if t.Exp == 0 && !t.Everything {
+	if t.Exp == 0 && v.config.Mode == ModeJWT {
 		return Identity{}, &Error{ReasonTicket}
 	}
 	if t.Exp != 0 {

@@ -33,6 +33,7 @@
 //	ack.go       acks: appended, trimmed
 //	cursor.go    what each device has acknowledged
 //	call.go      what functions are to hear, and what is known of its connections
+//	connect.go   clients of which functions are asked who they are
 //	postcall.go  calls without a connection, and their answers
 //	slow.go      reports about slow clients
 //	tasks.go     where asynq's tasks are, and all that is known of its keys

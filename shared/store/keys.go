@@ -109,6 +109,9 @@ func (k *keys) answers(p int, user string) string {
 }
 func (k *keys) watched(p int) string { return k.parts[p] + "watched" }
 
+// connects are clients of which functions are asked who they are, in any partition.
+func (k *keys) connects(p int) string { return k.parts[p] + "connects" }
+
 // leaving are the users of a partition that may have left.
 func (k *keys) leaving(p int) string { return k.parts[p] + "leaving" }
 

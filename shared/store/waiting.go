@@ -20,6 +20,7 @@ const (
 	Acks                    // of clients
 	SlowReports             // about slow clients
 	Calls                   // what functions are to hear
+	Connects                // clients of which functions are asked who they are
 )
 
 // streams are those of a kind.
@@ -32,6 +33,8 @@ func (s *Store) streams(of Work) (names []string) {
 		key = s.keys.acks
 	case SlowReports:
 		key = s.keys.slow
+	case Connects:
+		key = s.keys.connects
 	case Calls:
 		key = func(p int) string { return s.keys.events(s.CallsOf(p)) }
 	}

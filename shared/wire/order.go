@@ -16,9 +16,10 @@ const (
 	OrderSubscribe   = 's' // Text: a target
 	OrderUnsubscribe = 'u' // Text: a target
 	OrderClose       = 'c' // Number: a close code; Text: the reason
+	OrderGrant       = 'g' // Text: who a client is, JSON
 )
 
-// Order is for one connection.
+// Order is for one connection, or for a request that waits.
 type Order struct {
 	Conn    string
 	What    byte
@@ -44,7 +45,7 @@ func AppendOrders(dst []byte, orders []Order) []byte {
 func (d *decoder) order() Order {
 	o := Order{Conn: d.text(), What: d.byte(), Ref: d.text(), ID: d.text(), Text: d.text(), Number: d.uvarint()}
 	switch o.What {
-	case OrderReply, OrderFail, OrderSubscribe, OrderUnsubscribe, OrderClose:
+	case OrderReply, OrderFail, OrderSubscribe, OrderUnsubscribe, OrderClose, OrderGrant:
 	default:
 		d.bad = true
 	}

@@ -21,12 +21,13 @@ const atOnce = 64
 
 // Caller makes attempts. It may be used by several goroutines.
 type Caller struct {
-	routes  routing
-	keys    outbound.Keys
-	timeout time.Duration
-	source  string
-	client  *http.Client
-	targets map[string]*target
+	routes   routing
+	keys     outbound.Keys
+	timeout  time.Duration
+	source   string
+	client   *http.Client
+	targets  map[string]*target
+	connects chan struct{} // slots of Connect
 }
 
 // target is an address, whoever is sent there.
@@ -63,10 +64,10 @@ func NewCaller(cfg *Config, source string) (*Caller, error) {
 		return nil, err
 	}
 	c := &Caller{
-		routes: routes, keys: keys, timeout: cfg.Timeout, source: source, targets: make(map[string]*target),
+		routes: routes, keys: keys, timeout: cfg.Timeout, source: source, targets: make(map[string]*target), connects: make(chan struct{}, atOnce),
 		client: &http.Client{
 			Transport: &http.Transport{
-				Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: atOnce, MaxConnsPerHost: atOnce,
+				Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: atOnce,
 				IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: 5 * time.Second, ForceAttemptHTTP2: true,
 				MaxResponseHeaderBytes: 16 << 10,
 			},
@@ -109,7 +110,15 @@ func (c *Caller) Attempt(ctx context.Context, of *wire.Call, state string, at ti
 	if wait := t.breaker.ask(begin); wait > 0 {
 		return &Outcome{URL: url, Rested: true, After: wait, Err: errors.New("the function has failed again and again, and is left alone for a while")}, nil
 	}
-	out := c.send(ctx, url, of, state, at)
+	body, err := render(c.source, of, state, at)
+	if err != nil {
+		t.breaker.dropped()
+		return &Outcome{URL: url, Err: fmt.Errorf("cannot write the event: %w", err)}, nil
+	}
+	out, text := c.send(ctx, url, of.ID, of.Trace, body)
+	if out.Err == nil {
+		out.Answer, out.Err = parseAnswer(text)
+	}
 	out.URL, out.Took = url, time.Since(begin)
 	if ctx.Err() != nil && out.Answer == nil {
 		t.breaker.dropped()
@@ -119,26 +128,23 @@ func (c *Caller) Attempt(ctx context.Context, of *wire.Call, state string, at ti
 	return out, nil
 }
 
-func (c *Caller) send(ctx context.Context, url string, of *wire.Call, state string, at time.Time) *Outcome {
+// send posts an event once. Without an error in the outcome it was answered by 2xx, with this text.
+func (c *Caller) send(ctx context.Context, url, id, trace string, body []byte) (*Outcome, []byte) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	body, err := render(c.source, of, state, at)
-	if err != nil {
-		return &Outcome{Err: fmt.Errorf("cannot write the event: %w", err)}
-	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
-		return &Outcome{Err: err}
+		return &Outcome{Err: err}, nil
 	}
 	r.Header.Set("Content-Type", contentType)
 	r.Header.Set("User-Agent", "sluice")
-	if of.Trace != "" {
-		r.Header.Set("Traceparent", of.Trace)
+	if trace != "" {
+		r.Header.Set("Traceparent", trace)
 	}
-	c.keys.Sign(r.Header, of.ID, time.Now(), body)
+	c.keys.Sign(r.Header, id, time.Now(), body)
 	resp, err := c.client.Do(r)
 	if err != nil {
-		return &Outcome{Err: reason(err, c.timeout)}
+		return &Outcome{Err: reason(err, c.timeout)}, nil
 	}
 	defer func() { _ = resp.Body.Close() }()
 	got, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -153,10 +159,8 @@ func (c *Caller) send(ctx context.Context, url string, of *wire.Call, state stri
 		out.After = retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	case len(got) > maxAnswer:
 		out.Err = fmt.Errorf("the answer has more than %d bytes", maxAnswer)
-	default:
-		out.Answer, out.Err = parseAnswer(got)
 	}
-	return out
+	return out, got
 }
 
 // reason is a failure of the link, without the address: what stands behind its path may be secret.

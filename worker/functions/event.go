@@ -8,16 +8,16 @@ import (
 )
 
 // cloudEvent is what a function gets: a CloudEvent 1.0 in its structured form.
-type cloudEvent struct {
-	SpecVersion string    `json:"specversion"`
-	ID          string    `json:"id"`
-	Source      string    `json:"source"`
-	Type        string    `json:"type"`
-	Subject     string    `json:"subject"`
-	Time        string    `json:"time"`
-	Trace       string    `json:"traceparent,omitempty"` // CloudEvents' extension for distributed tracing
-	ContentType string    `json:"datacontenttype"`
-	Data        eventData `json:"data"`
+type cloudEvent[Data any] struct {
+	SpecVersion string `json:"specversion"`
+	ID          string `json:"id"`
+	Source      string `json:"source"`
+	Type        string `json:"type"`
+	Subject     string `json:"subject"`
+	Time        string `json:"time"`
+	Trace       string `json:"traceparent,omitempty"` // CloudEvents' extension for distributed tracing
+	ContentType string `json:"datacontenttype"`
+	Data        Data   `json:"data"`
 }
 
 // eventData is what is known of the connection, and what the kind adds.
@@ -41,9 +41,9 @@ const (
 
 // render is an event's body. at is when it was appended.
 func render(source string, c *wire.Call, state string, at time.Time) ([]byte, error) {
-	e := cloudEvent{
+	e := cloudEvent[eventData]{
 		SpecVersion: "1.0", ID: c.ID, Source: source, Type: typePrefix + c.Kind, Subject: wire.UserTarget(c.User),
-		Time: at.UTC().Format("2006-01-02T15:04:05.000Z"), Trace: c.Trace, ContentType: "application/json",
+		Time: timeText(at), Trace: c.Trace, ContentType: "application/json",
 		Data: eventData{
 			Conn: c.Conn, Gateway: c.Server, Device: c.Device, Transport: c.Transport, Seq: c.Seq, State: json.RawMessage("null"),
 			Name: c.Name, Data: json.RawMessage(c.Data), Cause: c.Cause,
@@ -54,3 +54,5 @@ func render(source string, c *wire.Call, state string, at time.Time) ([]byte, er
 	}
 	return json.Marshal(e)
 }
+
+func timeText(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z") }
