@@ -219,7 +219,7 @@ func (r *rig) gateway(change ...func(*gateway.Config)) *gatewayProcess {
 		Auth: auth.Config{Mode: auth.ModeDev}, Addr: ln.Addr().String(), Limits: limits.Config{Mode: limits.Off},
 		Listen:         listen.Config{ProxyHeader: listen.ForwardedFor, RequestTimeout: 10 * time.Second},
 		SendQueueBytes: 64 << 10, SendBuffer: kernelBuffer, PingInterval: 25 * time.Second, DrainTimeout: 2 * time.Second,
-		AcksSize: 100_000, MaxTargets: 1000, StreamTargets: 32, CursorTTL: time.Hour, CallTimeout: 30 * time.Second,
+		AcksSize: 100_000, MaxTargets: 1000, StreamTargets: 32, CursorTTL: time.Hour, CallTimeout: 30 * time.Second, ConnectTimeout: 5 * time.Second,
 	}
 	for _, c := range change {
 		c(&cfg)
