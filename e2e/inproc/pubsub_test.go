@@ -98,7 +98,8 @@ func TestPushLostBeforeAnother(t *testing.T) {
 	}
 }
 
-// TestPushesLostAtRandom swallows every fifth message while events come fast.
+// TestPushesLostAtRandom swallows every fifth message while events come, at a rate that a busy machine can keep up with, too:
+// each loss is a look into the histories.
 func TestPushesLostAtRandom(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -109,7 +110,7 @@ func TestPushesLostAtRandom(t *testing.T) {
 	for _, g := range []*gatewayProcess{g1, g2} {
 		g.via.swallowPush(func(push []string) bool { return isBatch(push) && n.Add(1)%5 == 0 })
 	}
-	p := r.produce(300, 0, sources...)
+	p := r.produce(150, 0, sources...)
 	for range 4 {
 		flows(p, clients)
 		clients[0].waitEvents(patience, sources[0].target, p.sent(0)+20)
