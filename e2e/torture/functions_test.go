@@ -128,7 +128,7 @@ type caller struct {
 // live calls until calm; the last call is finished, as long as ctx is there.
 func (c *caller) live(ctx, calm context.Context) {
 	open := false // the last one has no reply yet
-	for ctx.Err() == nil && c.wants(open, calm) {
+	for ctx.Err() == nil && c.wants(calm, open) {
 		g := c.run.system.gateways[c.rng.IntN(gateways)]
 		dialer := websocket.Dialer{HandshakeTimeout: 2 * time.Second}
 		ws, _, err := dialer.DialContext(ctx, "ws://"+g.front.addr()+"/v1/ws?token=dev:"+c.user, nil)
@@ -136,7 +136,7 @@ func (c *caller) live(ctx, calm context.Context) {
 			pause(ctx, 50*time.Millisecond)
 			continue
 		}
-		for left := 1 + c.rng.IntN(8); left > 0 && ctx.Err() == nil && c.wants(open, calm); left-- {
+		for left := 1 + c.rng.IntN(8); left > 0 && ctx.Err() == nil && c.wants(calm, open); left-- {
 			if !open {
 				c.asked = append(c.asked, AskedCall{ID: wire.CallID(c.user, fmt.Sprint("k", len(c.asked)))})
 			}
@@ -153,7 +153,7 @@ func (c *caller) live(ctx, calm context.Context) {
 }
 
 // wants reports whether there is more to do, whatever the machine's speed.
-func (c *caller) wants(open bool, calm context.Context) bool {
+func (c *caller) wants(calm context.Context, open bool) bool {
 	return open || calm.Err() == nil || len(c.asked) < leastCalls
 }
 
