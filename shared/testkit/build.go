@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -48,7 +49,8 @@ func (b Build) Dir(tb testing.TB) string {
 }
 
 func (b Build) make() (string, error) {
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	ctx := context.Background() // other tests wait for it, too
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return "", fmt.Errorf("cannot find the module's root with `go list -m`: %w", err)
 	}
@@ -66,7 +68,7 @@ func (b Build) make() (string, error) {
 	if b.Race {
 		args = append(args, "-race")
 	}
-	build := exec.Command("go", append(append(args, b.Args...), b.Packages...)...)
+	build := exec.CommandContext(ctx, "go", append(append(args, b.Args...), b.Packages...)...)
 	build.Dir, build.Env = top, append(os.Environ(), b.Env...)
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build the binaries under test (`%s` in %s: %w):\n%s", build, build.Dir, err, out)

@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -42,7 +43,9 @@ func (o Program) Start(tb testing.TB, k Keeper) *Process {
 	if o.Name == "" {
 		o.Name = filepath.Base(o.Path)
 	}
-	p := &Process{Name: o.Name, cmd: exec.Command(o.Path, o.Args...), Log: o.Log, done: make(chan struct{})}
+	// No context ends it: its keeper does, so that it outlives whatever a test cancels.
+	cmd := exec.CommandContext(context.Background(), o.Path, o.Args...)
+	p := &Process{Name: o.Name, cmd: cmd, Log: o.Log, done: make(chan struct{})}
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "SLUICE_") {
 			p.cmd.Env = append(p.cmd.Env, v)
