@@ -39,8 +39,12 @@ func (c *conn) writeCursors(ctx context.Context, at map[string]wire.ID) error {
 
 // endCursor ends the device's cursor of a target whose subscription has ended, also
 // earlier: it shall not come back with it, nor with acks that may be on their way. After a
-// failure the client may unsubscribe again.
+// failure the client may unsubscribe again. Nothing is done for what may have lain here for long: the device may be
+// back by another gateway, with this target.
 func (c *conn) endCursor(target string) error {
+	if c.gw.sockets.StoodStill() {
+		return &wire.FrameError{Code: wire.CodeUnavailable, Message: "this gateway stood still; unsubscribe again, if you still want to"}
+	}
 	c.mu.Lock()
 	k := c.ackState()
 	delete(k.begun, target)

@@ -204,6 +204,36 @@ func TestWorkerFrozen(t *testing.T) {
 	c.haveAll(t, all, stop())
 }
 
+// TestLateUnsubscribe: an unsubscribe lies in a frozen gateway until its device is back by another one, with the target.
+// It has no effect then.
+func TestLateUnsubscribe(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, t, 2, 1)
+	user, topic := unique("late"), "topic:"+unique("late")
+	frozen := c.gateways[0]
+	phone := connect(t, frozen, user, msg{"device": "phone"})
+	phone.subscribe(topic, "")
+	id := c.addAll(t, entry{c.ingress(topic), fields(topic, number(1))})[0]
+	phone.waitEvents(topic, 1)
+	phone.send(msg{"type": "ack", "to": topic, "id": id})
+	c.waitCursor(t, user, "phone", topic, id)
+
+	frozen.Signal(t, syscall.SIGSTOP)
+	phone.send(msg{"type": "unsubscribe", "ref": "late", "to": topic})
+	<-time.After(3 * time.Second) // a gateway that stood still for less does not notice
+	back := connect(t, c.gateways[1], user, msg{"device": "phone", "resume": "device"})
+	frozen.Signal(t, syscall.SIGCONT)
+	phone.mustError(phone.wait("the answer", func(f frame) bool { return f.Ref == "late" }), "unavailable")
+	c.waitCursor(t, user, "phone", topic, id)
+	back.must(back.ask(msg{"type": "unsubscribe", "to": topic}), "unsubscribed")
+	eventually(t, func() error {
+		if got := c.HGet(ctx, c.cursors(user), "phone "+topic).Val(); !strings.HasSuffix(got, " ended") {
+			return fmt.Errorf("the cursor is %q", got)
+		}
+		return nil
+	})
+}
+
 // TestGatewayFrozen: a gateway sleeps until Redis's list of gateways has lost it and workers no longer publish to it.
 // Its clients keep their connection and get what came meanwhile.
 func TestGatewayFrozen(t *testing.T) {

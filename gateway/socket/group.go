@@ -125,6 +125,10 @@ func (g *Group) Run(ctx context.Context) error {
 	return err
 }
 
+// StoodStill reports whether the process did not run for a while, until lately: what a client has sent may be old, and
+// the client may have come back elsewhere since.
+func (g *Group) StoodStill() bool { return g.wheel.stoodStill() }
+
 // Wait waits until all started sockets are gone, and their goroutines.
 func (g *Group) Wait() { g.tally.wait() }
 

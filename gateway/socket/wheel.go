@@ -3,6 +3,7 @@ package socket
 import (
 	"context"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"sluice/gateway/lock"
@@ -17,6 +18,9 @@ const (
 	// maxMissed is how many rounds of pings may stay without a pong, or without any
 	// progress of the writer.
 	maxMissed = 2
+
+	// A process that did not run for stillFrom stood still. For stillFor more it may find what came meanwhile.
+	stillFrom, stillFor = 2 * time.Second, 2 * time.Second
 )
 
 // wheel is a timing wheel: a ring of slots, and each tick looks at one of them. A
@@ -27,6 +31,9 @@ type wheel struct {
 	quiet int64 // and between two comments on an event stream
 	close int64 // ticks for a close
 	begin time.Time
+
+	// When the last tick was, and until when it counts that the process stood still; in ns since begin.
+	ticked, stillUntil atomic.Int64
 
 	mu    lock.Mutex[lock.Wheel]
 	now   int64
@@ -75,6 +82,7 @@ func (w *wheel) run(ctx context.Context, each func(now int64)) {
 			return
 		case <-tick.C:
 		}
+		w.lives()
 		now := w.time()
 		due = w.turnTo(now, due[:0])
 		for _, c := range due {
@@ -83,6 +91,20 @@ func (w *wheel) run(ctx context.Context, each func(now int64)) {
 		clear(due)
 		each(now)
 	}
+}
+
+// lives notes a tick.
+func (w *wheel) lives() {
+	now := int64(time.Since(w.begin))
+	if now-w.ticked.Swap(now) > int64(stillFrom) {
+		w.stillUntil.Store(now + int64(stillFor))
+	}
+}
+
+// stoodStill reports whether the process stood still until now, or lately.
+func (w *wheel) stoodStill() bool {
+	now := int64(time.Since(w.begin))
+	return now-w.ticked.Load() > int64(stillFrom) || now < w.stillUntil.Load()
 }
 
 // turnTo moves the wheel on and appends the sockets that are due.
