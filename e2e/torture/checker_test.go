@@ -256,6 +256,8 @@ func TestCheck(t *testing.T) {
 			l.Flushes = append(l.Flushes, at(50))
 			l.deviceTwice(5900)
 		}, ""},
+		{"a cursor ends late, of an unsubscribe without an answer", func(l *Log) { l.endsLate(Unanswered) }, ""},
+		{"a cursor ends late, of an unsubscribe that was answered", func(l *Log) { l.endsLate("") }, "lost: the cursor was"},
 		{"a device whose cursor was there had nothing from a new one on", func(l *Log) { l.deviceTwice(51) }, "lost: the cursor was"},
 		{"a device whose cursor is from before a flush is told again", func(l *Log) {
 			l.wipe(Flushed, at(40))

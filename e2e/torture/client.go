@@ -40,8 +40,12 @@ type view struct {
 	ready   bool // events may come
 	stand   wire.ID
 	began   time.Time // a device subscribed for the first time, and has not unsubscribed since
-	flushed bool      // when it asked, FLUSHALL may have deleted its device's cursor
-	unheard bool      // it may have done so, and the answer that said where did not come
+	// endsUntil: its device's cursor may end until then, of an unsubscribe that had no answer; then it begins again with the
+	// next subscription.
+	endsUntil time.Time
+
+	flushed bool // when it asked, FLUSHALL may have deleted its device's cursor
+	unheard bool // it may have done so, and the answer that said where did not come
 	// before: what had gone before the client asked is not owed: it did not ask for it, or was told by a gap, or, at
 	// position "0", cannot be told.
 	before bool
@@ -166,6 +170,9 @@ func (v *viewer) frame(f *Frame) {
 	case Unsubscribed:
 		v.rewritten(w, f.At) // the cursor may be there still, if the recorder did not hear that it has ended
 		w.ready, w.began, w.unheard = false, time.Time{}, false
+		if f.Text == Unanswered {
+			w.endsUntil = f.At.Add(longestStop)
+		}
 	case Event, Skip:
 		v.event(w, f)
 	case LiveOnly:
@@ -266,7 +273,7 @@ func (v *viewer) stands(w *view, f *Frame) {
 	if !v.log.Config.Rules.Devices || !v.client.Device {
 		return
 	}
-	if w.device && (w.flushed || v.rewrote(w, f.At)) {
+	if f.At.Before(w.endsUntil) || w.device && (w.flushed || v.rewrote(w, f.At)) {
 		w.acked = wire.Later(w.acked, f.ID) // its cursor may stand where the subscription does
 	}
 	if w.began.IsZero() || (w.device && w.unheard) {
@@ -383,6 +390,9 @@ func (v *viewer) cursorUnknown(w *view, f *Frame) bool {
 	return v.log.Config.Rules.Devices && v.client.Device &&
 		(w.unheard || slices.ContainsFunc(v.log.Flushes, func(at time.Time) bool { return at.Before(f.At) }))
 }
+
+// longestStop is how long a frame may lie in a link or a process that stands still: longer than any fault.
+const longestStop = 30 * time.Second
 
 // justThen is how long it may take from a look at the cursors to the connection.
 const justThen = 5 * time.Second

@@ -169,6 +169,22 @@ func (l *Log) unanswered(n int) {
 	})
 }
 
+// endsLate has carol, a device, acknowledge the first event and unsubscribe, and resume from her cursor. Then it ends, and
+// begins again at the second event, from which she resumes.
+func (l *Log) endsLate(answer string) {
+	l.Config.Rules = Rules{Positions: true, Devices: true}
+	l.alice().Frames[8] = subscribed(room, 2)
+	came := func(asked Frame, position int, events ...Frame) []Frame {
+		asked.Kind, asked.To, asked.At = Asked, room, at(10)
+		return append([]Frame{{Kind: Closed}, connected("c"), asked, {Kind: Subscribed, To: room, ID: id(position), OK: true, At: at(11)}}, events...)
+	}
+	l.Clients = append(l.Clients, &Client{
+		Name: "carol", Device: true, At: map[string]bool{room: true}, Cursors: map[string]wire.ID{room: id(2)},
+		Frames: slices.Concat(came(Frame{}, 0, got(1), got(2), Frame{Kind: Ack, To: room, ID: id(1)}, Frame{Kind: Unsubscribed, To: room, At: at(9), Text: answer}),
+			came(Frame{Device: true, ID: id(1)}, 1, got(2)), came(Frame{After: true, ID: id(2)}, 2, got(3)), came(Frame{Device: true, ID: id(2)}, 2, got(3), got(4), got(5))),
+	})
+}
+
 // again is the fifth event after a wipe.
 var anew = Frame{Kind: Event, To: room, ID: id(5), N: 5, At: at(61)}
 

@@ -104,7 +104,7 @@ const (
 	Ack                      // ID
 	Closed                   // the connection ended; Text: why
 	Subscribed               // ID: position, OK: recovered
-	Unsubscribed             //
+	Unsubscribed             // Text: Unanswered, if its connection ended before an answer came
 	Event                    // ID, Prev, N
 	Skip                     // ID, Prev
 	LiveOnly                 // N
@@ -151,6 +151,9 @@ func named[T ~byte](names []string, b []byte) (T, error) {
 	}
 	return T(i), nil
 }
+
+// Unanswered is the Text of an Unsubscribed that may be done later, or never.
+const Unanswered = "unanswered"
 
 // Frame is one thing that a client saw or did.
 type Frame struct {

@@ -147,7 +147,7 @@ func (c *recorder) live(ctx context.Context) {
 		c.ws, c.conn = nil, ""
 		for to, w := range c.wants {
 			if w.leaving { // that may have been done, and its answer lost: then the device's cursor has ended
-				c.record(Frame{Kind: Unsubscribed, To: to})
+				c.record(Frame{Kind: Unsubscribed, To: to, Text: Unanswered})
 				w.cursor = false
 			}
 			w.unheard = w.unheard || w.asked || w.leaving
