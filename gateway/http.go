@@ -281,8 +281,11 @@ var statuses = map[string]int{
 func (g *Gateway) answerError(w http.ResponseWriter, e *wire.FrameError) {
 	g.metrics.errors.WithLabelValues(e.Code).Inc()
 	status := statuses[e.Code]
-	if e == errCallLate {
+	switch e {
+	case errCallLate:
 		status = http.StatusGatewayTimeout
+	case errCallFailed:
+		status = http.StatusBadGateway
 	}
 	switch status {
 	case http.StatusUnauthorized:

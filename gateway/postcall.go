@@ -20,7 +20,9 @@ const notAnswered = "the call was not answered"
 
 var (
 	errCallsWait = &wire.FrameError{Code: wire.CodeTooMany, Message: "too many calls of this user wait for their answers"}
-	errCallLate  = &wire.FrameError{Code: wire.CodeUnavailable, Message: "no answer came in time; the call goes on"}
+	// errCallFailed has no Retry-After: who asks again has the function asked again.
+	errCallFailed = &wire.FrameError{Code: wire.CodeUnavailable, Message: notAnswered}
+	errCallLate   = &wire.FrameError{Code: wire.CodeUnavailable, Message: "no answer came in time; the call goes on"}
 )
 
 // hearer waits for what a worker orders: it is a request that calls, or a client of which a function is asked who it is.
@@ -101,7 +103,7 @@ func (g *Gateway) awaitPosted(ctx context.Context, p *hearer, user, key string, 
 		case known.Answered:
 			return callReply{key, json.RawMessage(known.Answer)}, nil
 		case !known.Waits:
-			return nil, &wire.FrameError{Code: wire.CodeUnavailable, Message: notAnswered}
+			return nil, errCallFailed
 		case g.draining.Load():
 			return nil, &wire.FrameError{Code: wire.CodeUnavailable, Message: "this gateway restarts; the call goes on: send it again with the same id"}
 		}
@@ -110,7 +112,10 @@ func (g *Gateway) awaitPosted(ctx context.Context, p *hearer, user, key string, 
 			g.metrics.callsRefused.WithLabelValues(callLate).Inc()
 			return nil, errCallLate
 		case o := <-p.heard:
-			if o.What == wire.OrderFail {
+			switch {
+			case o.What == wire.OrderFail && o.Text == wire.CodeUnavailable:
+				return nil, errCallFailed
+			case o.What == wire.OrderFail:
 				return nil, &wire.FrameError{Code: o.Text, Message: notAnswered}
 			}
 			known = store.PostedCall{Answered: true, Answer: o.Text}

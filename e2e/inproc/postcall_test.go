@@ -94,7 +94,7 @@ func TestPostCall(t *testing.T) {
 		t.Errorf("an empty answer: %q", e.body)
 	}
 	for range 2 { // what has failed is asked again
-		if p := g1.post(t, "alice", `{"name":"gone","id":"g"}`); p.status != 503 || p.Error.Code != "unavailable" {
+		if p := g1.post(t, "alice", `{"name":"gone","id":"g"}`); p.status != 502 || p.Error.Code != "unavailable" {
 			t.Errorf("what became a dead letter: %d %s", p.status, p.body)
 		}
 	}
