@@ -26,7 +26,7 @@ var (
 		return f.has(func(c command) bool { return c.script(":epoch") && c.script(":lease") })
 	}
 	isRenew = func(f flight) bool {
-		return f.has(func(c command) bool { return c.script(":lease") && !c.script(":epoch") })
+		return f.has(func(c command) bool { return c.is("GETEX") && strings.HasSuffix(c.args[1], "lease") })
 	}
 	isTrim = func(f flight) bool { // a script whose only key is a stream
 		return f.has(func(c command) bool { return c.script("events") && c.args[2] == "1" })

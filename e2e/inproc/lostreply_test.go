@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestReplyLost lets Redis execute a command, and loses the reply and the connection.
@@ -44,6 +45,8 @@ func TestReplyLost(t *testing.T) {
 				select {
 				case <-l1.hit:
 				case <-l2.hit:
+				case <-time.After(patience):
+					t.Fatal("neither of the workers sends such a thing")
 				}
 				flows(p, clients)
 			}
@@ -89,7 +92,7 @@ func TestReleaseReplyLost(t *testing.T) {
 	clients := watchers(t, sources, g1, g2)
 	p := r.produce(200, 0, sources...)
 	flows(p, clients)
-	// A release names fewer leases than a renewal of all, and has no time.
+	// A release has no time.
 	l := w1.via.on(loseReply, func(f flight) bool {
 		return f.has(func(c command) bool { return c.script(":lease") && !c.script(":epoch") && len(c.args) == 5 })
 	})
