@@ -16,7 +16,7 @@ const mostCursorReads = 32
 // BeginCursors writes where a device begins with its targets, before it is told: what
 // comes from then on it has not acknowledged.
 func (c *conn) BeginCursors(ctx context.Context, at map[string]wire.ID) error {
-	if err := c.writeCursors(ctx, at); err != nil {
+	if err := c.writeCursors(ctx, c.gw.store.BeginCursors, at); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -27,10 +27,13 @@ func (c *conn) BeginCursors(ctx context.Context, at map[string]wire.ID) error {
 	return nil
 }
 
-func (c *conn) writeCursors(ctx context.Context, at map[string]wire.ID) error {
+// cursorWriter is Store.BeginCursors or RestoreCursors.
+type cursorWriter func(ctx context.Context, user, device string, at map[string]wire.ID, ttl time.Duration) (full int, err error)
+
+func (c *conn) writeCursors(ctx context.Context, write cursorWriter, at map[string]wire.ID) error {
 	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
 	defer cancel()
-	full, err := c.gw.store.BeginCursors(ctx, c.user(), c.device, at, c.gw.cfg.CursorTTL)
+	full, err := write(ctx, c.user(), c.device, at, c.gw.cfg.CursorTTL)
 	if err == nil {
 		c.gw.metrics.ackDrops.WithLabelValues(ackDropNoCursor).Add(float64(full))
 	}
@@ -91,7 +94,7 @@ func (x *cursors) run(ctx context.Context) error {
 		for _, c := range x.conns() {
 			at := c.cursorsKnown()
 			for wait := 10 * time.Millisecond; len(at) > 0 && !c.isOver() && ctx.Err() == nil; wait = min(2*wait, time.Second) {
-				err := c.writeCursors(ctx, at)
+				err := c.writeCursors(ctx, c.gw.store.RestoreCursors, at)
 				if err == nil {
 					break
 				}

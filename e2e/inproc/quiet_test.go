@@ -291,7 +291,8 @@ func TestOnGap(t *testing.T) {
 	g := r.gateway()
 	r.worker()
 	const target = "topic:x"
-	c := join(t, g, "alice", topics("x"))
+	c := join(t, g, "alice", topics("x", "y"))
+	r.termSeen(c, "topic:y")
 	r.add("direct", target, 0, 12)
 	c.mustHave(patience, target, 0, 12)
 	had := c.all(target) // subscribed, then event i at i+1

@@ -83,7 +83,17 @@ func (s *Store) Cursors(ctx context.Context, user, device string) (byTarget map[
 // Repeatable. full counts those for which there is no room; they are not an error. Nothing is done after the context's
 // deadline, however late Redis gets it: the device may have unsubscribed elsewhere.
 func (s *Store) BeginCursors(ctx context.Context, user, device string, at map[string]wire.ID, ttl time.Duration) (full int, err error) {
-	args := cursorArgs("begin", s.until(ctx), ttl, len(at))
+	return s.writeCursors(ctx, "begin", user, device, at, ttl)
+}
+
+// RestoreCursors writes cursors again that Redis may have lost, where there is none. One that its device has ended stays so.
+// Otherwise it is as BeginCursors.
+func (s *Store) RestoreCursors(ctx context.Context, user, device string, at map[string]wire.ID, ttl time.Duration) (full int, err error) {
+	return s.writeCursors(ctx, "restore", user, device, at, ttl)
+}
+
+func (s *Store) writeCursors(ctx context.Context, verb, user, device string, at map[string]wire.ID, ttl time.Duration) (full int, err error) {
+	args := cursorArgs(verb, s.until(ctx), ttl, len(at))
 	for to, id := range at {
 		args = append(args, device+" "+to, id.String())
 	}
@@ -92,7 +102,7 @@ func (s *Store) BeginCursors(ctx context.Context, user, device string, at map[st
 		err = context.DeadlineExceeded
 	}
 	if err != nil {
-		return 0, fmt.Errorf("cannot begin the cursors of user %s: %w", user, err)
+		return 0, fmt.Errorf("cannot write the cursors of user %s: %w", user, err)
 	}
 	for _, r := range results {
 		if r < 0 {

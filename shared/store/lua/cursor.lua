@@ -6,7 +6,7 @@
 --
 -- KEYS[1] the user's cursors
 -- ARGV[1] "move": forward, never back. "begin": only where there is none, or an ended one.
---         "end": as above
+--         "restore": only where there is none, nor an ended one. "end": as above
 -- ARGV[2] time to live in ms   ARGV[3] most fields
 -- ARGV[4] until when it is to be done, in ms by Redis's clock; after that nothing is done. 0: at any time
 -- ARGV: for each cursor its field, "<device> <target>", and the id
@@ -76,6 +76,8 @@ for i = 5, #ARGV, 2 do
   local wanted
   if verb == 'begin' then
     wanted = (not old or ended) and id
+  elseif verb == 'restore' then
+    wanted = not old and id
   elseif verb == 'end' then
     wanted = not ended and ((old and above(old, id)) and old or id) .. ' ended'
   else

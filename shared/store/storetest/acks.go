@@ -346,6 +346,13 @@ func (x *suite) cursors(t *testing.T) {
 	late := wire.ID{Ms: uint64(s.NowMs()) - 1000}
 	must(t, s.EndCursor(ctx, "u", "new", to, wire.ID{}, time.Hour))
 	want(t, "moved after its end", move(t, s, cursorOf("u", "new", to, late)), []bool{false})
+	lost := targetIn(1, 7)
+	_, err = s.RestoreCursors(ctx, "u", "new", map[string]wire.ID{to: late, lost: late}, time.Hour)
+	must(t, err)
+	got, _, err = s.Cursors(ctx, "u", "new")
+	must(t, err)
+	want(t, "one that was ended is not restored", got[to], "")
+	want(t, "one that was lost is", got[lost], late.String())
 	_, err = s.BeginCursors(ctx, "u", "new", map[string]wire.ID{to: late}, time.Hour)
 	must(t, err)
 	late.Seq++
