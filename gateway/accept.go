@@ -72,7 +72,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	c, request := newConn(g, sock, sock), requestOf(r)
 	c.visit = v
-	id, found, refused := g.bearer(r, "ws")
+	id, found, refused := g.bearer(r, wire.TransportWS)
 	if !found {
 		c.awaitConnect(request.clone())
 		return

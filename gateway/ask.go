@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/netip"
@@ -49,7 +50,7 @@ func (g *Gateway) ask(ctx context.Context, token string, of stranger) (auth.Iden
 	if !g.calls.takes.Load().connect {
 		return auth.Identity{}, refusedNoAnswer
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(g.cfg.ConnectTimeout, defaultConnectTimeout))
 	defer cancel()
 	address := listen.Share(of.client)
 	if g.asks.Acquire(ctx, address, 1) != nil {

@@ -73,7 +73,7 @@ type functionKinds struct {
 }
 
 func parseKinds(kinds []string) *functionKinds {
-	k := &functionKinds{}
+	k := &functionKinds{presence: store.PresenceOf(kinds)}
 	for _, one := range kinds {
 		kind, pattern, patterned := strings.Cut(one, ":")
 		switch {
@@ -83,10 +83,6 @@ func parseKinds(kinds []string) *functionKinds {
 			k.disconnected = true
 		case kind == wire.ConnectKind:
 			k.connect = true
-		case kind == wire.OnlineKind:
-			k.presence = store.TellPresence
-		case kind == wire.OfflineKind && k.presence == store.NoPresence:
-			k.presence = store.NotePresence
 		case kind == wire.CallKind && !patterned:
 			k.calls = append(k.calls, "*")
 		case kind == wire.CallKind:

@@ -69,9 +69,9 @@ func newConn(g *Gateway, sock *socket.Conn, peer live.Peer) *conn {
 
 func (c *conn) transport() string {
 	if c.stream != nil {
-		return "sse"
+		return wire.TransportSSE
 	}
-	return "ws"
+	return wire.TransportWS
 }
 
 // maxTargets is how many subscriptions it may have. Each event of a stream carries the positions of all.

@@ -52,29 +52,28 @@ type Gateway struct {
 	verifier *auth.Verifier
 	page     http.Handler
 
-	users          *limits.Parties
-	addresses      *limits.Parties
-	lines          limits.Bucket // of the log, about clients that are refused
-	sockets        *socket.Group
-	openers        *openers
-	longFrames     *limits.Semaphore // by address: frames `connect` that hide their token
-	asks           *limits.Semaphore // by address: functions that are asked who a client is
-	tickets        tickets
-	connectTimeout time.Duration
-	flow           *live.Flow
-	sessions       *sessions.Sessions
-	headroom       *headroom
-	publisher      *publisher
-	askers         askers
-	waiters        waiters
-	bodies         *limits.Semaphore // of requests, in bytes, by user
-	acks           *acks
-	history        *history.Reader
-	lags           *lags
-	cursors        *cursors
-	kicks          *kicks
-	waker          *waker
-	calls          *calls
+	users      *limits.Parties
+	addresses  *limits.Parties
+	lines      limits.Bucket // of the log, about clients that are refused
+	sockets    *socket.Group
+	openers    *openers
+	longFrames *limits.Semaphore // by address: frames `connect` that hide their token
+	asks       *limits.Semaphore // by address: functions that are asked who a client is
+	tickets    tickets
+	flow       *live.Flow
+	sessions   *sessions.Sessions
+	headroom   *headroom
+	publisher  *publisher
+	askers     askers
+	waiters    waiters
+	bodies     *limits.Semaphore // of requests, in bytes, by user
+	acks       *acks
+	history    *history.Reader
+	lags       *lags
+	cursors    *cursors
+	kicks      *kicks
+	waker      *waker
+	calls      *calls
 
 	cursorReads chan struct{} // bounds the reads of cursors under way
 
@@ -125,7 +124,7 @@ func New(o Options) (*Gateway, error) {
 	g.openers = newOpeners(&g.wg)
 	g.bodies = limits.NewSemaphore(limits.Bounds{Size: bodyBytes, KeySize: userBodies, Waiting: waitingBodies, KeyWaiting: waitingOfAUser})
 	g.longFrames = newLongFrames()
-	g.asks, g.connectTimeout = newAsks(), cmp.Or(o.Config.ConnectTimeout, defaultConnectTimeout)
+	g.asks = newAsks()
 	g.cursorReads = make(chan struct{}, mostCursorReads)
 	g.sessions = sessions.New(sessions.Options{
 		Server: id, Store: o.Store, Partitions: o.Config.Store.Partitions, TTL: o.Config.Store.SessionTTL,

@@ -173,7 +173,7 @@ func (g *Gateway) mayStream(w http.ResponseWriter, r *http.Request) (id auth.Ide
 		return id, refusedPage
 	}
 	allowOrigin(w, r)
-	id, found, refused := g.bearer(r, "sse")
+	id, found, refused := g.bearer(r, wire.TransportSSE)
 	if !found {
 		refused = refusedNone
 	}

@@ -3,12 +3,9 @@ package worker
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"sluice/shared/store"
 	"sluice/shared/store/storetest"
@@ -33,13 +30,7 @@ func benchStep(b *testing.B, batch int) {
 	server := storetest.Redis(b)
 	st := storetest.Open(b, server.URL(), nil)
 	ctx := context.Background()
-	w := New(Options{Store: st, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry()})
-	conn, err := st.NewLane(false)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = conn.Close() })
-	l := newLane(w, conn, w.together()[0], w.share, newStep(w))
+	l := newStepLane(b, st)
 	partitions := min(batch, len(l.candidates))
 	users := make([][]string, partitions)
 	for i := range benchUsers {
@@ -59,8 +50,9 @@ func benchStep(b *testing.B, batch int) {
 	if err := l.take(ctx, l.candidates[:partitions]); err != nil {
 		b.Fatal(err)
 	}
-	read := store.Read{Generation: l.generation, Consumer: w.id, Partitions: l.owned, Epochs: l.rights(), Count: batch / partitions, Block: time.Second}
+	read := store.Read{Generation: l.generation, Consumer: l.w.id, Partitions: l.owned, Epochs: l.rights(), Count: batch / partitions, Block: time.Second}
 
+	var err error
 	var cpu, cpuExcluded float64
 	var entries []store.Entry
 	var out []store.Outgoing
@@ -91,7 +83,7 @@ func benchStep(b *testing.B, batch int) {
 				}
 			}
 			waiting += len(pubs)
-			if _, err := st.Renew(ctx, w.id, leaseTTL, l.owned); err != nil {
+			if _, err := st.Renew(ctx, l.w.id, leaseTTL, l.owned); err != nil {
 				b.Fatal(err)
 			}
 			cpuExcluded += redisCPU(b, server) - before

@@ -108,8 +108,5 @@ func (c *connects) tell(ctx context.Context, of *wire.Connect, o wire.Order) {
 }
 
 func (c *connects) count(outcome string, took time.Duration) {
-	c.w.metrics.functions.WithLabelValues(wire.ConnectKind, outcome).Inc()
-	if took > 0 {
-		c.w.metrics.functionTime.WithLabelValues(wire.ConnectKind, outcome).Observe(took.Seconds())
-	}
+	c.w.metrics.function(wire.ConnectKind, outcome, took)
 }

@@ -50,15 +50,11 @@ func (w *Worker) leaveWhenIdle(ctx context.Context) error {
 // done, tasks that are due or will be.
 func (w *Worker) waits(ctx context.Context) (bool, error) {
 	var streams []store.Work
-	var queues []string
 	for _, r := range w.roles {
 		streams = append(streams, r.reads)
-		for _, of := range r.tasks {
-			queues = append(queues, of.queue)
-		}
 	}
-	if waits, err := w.store.Waits(ctx, streams...); err != nil || waits || len(queues) == 0 {
+	if waits, err := w.store.Waits(ctx, streams...); err != nil || waits || len(w.tasks.queues) == 0 {
 		return waits, err
 	}
-	return w.store.TasksWait(ctx, queues...)
+	return w.store.TasksWait(ctx, w.tasks.queues...)
 }

@@ -227,21 +227,7 @@ func (c *calls) order(ctx context.Context, e *callEvent, orders ...wire.Order) e
 }
 
 func (c *calls) count(e *callEvent, outcome string, took time.Duration) {
-	c.w.metrics.functions.WithLabelValues(e.call.Kind, outcome).Inc()
-	if took > 0 {
-		c.w.metrics.functionTime.WithLabelValues(e.call.Kind, outcome).Observe(took.Seconds())
-	}
-}
-
-// presence is what the functions hear of users.
-func (c *calls) presence() store.Presence {
-	switch {
-	case c.caller.Takes(&wire.Call{Kind: wire.OnlineKind}):
-		return store.TellPresence
-	case c.caller.Takes(&wire.Call{Kind: wire.OfflineKind}):
-		return store.NotePresence
-	}
-	return store.NoPresence
+	c.w.metrics.function(e.call.Kind, outcome, took)
 }
 
 // upkeep looks for connections whose gateways have died and for users that have left, and tells it.
@@ -252,6 +238,7 @@ func (c *calls) upkeep(ctx context.Context) []store.Outgoing {
 		partitions = append(partitions, p-c.w.store.Config().Partitions)
 	}
 	c.mu.Unlock()
+	presence := store.PresenceOf(c.w.functions.Kinds())
 	for _, p := range partitions {
 		lost, _, err := c.w.store.Lost(ctx, p, lostAtOnce)
 		if err != nil {
@@ -262,11 +249,11 @@ func (c *calls) upkeep(ctx context.Context) []store.Outgoing {
 		list := make([]*store.Calling, len(lost))
 		for i, x := range lost {
 			x.Kind, x.ID, x.Cause, x.Trace = wire.DisconnectedKind, wire.DisconnectedID(x.Conn), wire.CauseLost, wire.NewTrace()
-			list[i] = &store.Calling{Of: store.CallEnd, Call: x, Silent: silent, Presence: c.presence()}
+			list[i] = &store.Calling{Of: store.CallEnd, Call: x, Silent: silent, Presence: presence}
 		}
 		c.w.store.AddCalls(ctx, list)
 		since := c.w.store.NowMs() - c.w.functions.Offline.Milliseconds()
-		if _, _, err := c.w.store.Gone(ctx, p, since, lostAtOnce, c.caller.Takes(&wire.Call{Kind: wire.OfflineKind})); err != nil {
+		if _, err := c.w.store.Gone(ctx, p, since, lostAtOnce, c.caller.Takes(&wire.Call{Kind: wire.OfflineKind})); err != nil {
 			c.w.log.Debug("cannot look for users that have left", "err", err)
 			return nil
 		}

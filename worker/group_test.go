@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 
 	"sluice/shared/store"
 	"sluice/shared/store/storetest"
+	"sluice/shared/testkit"
 	"sluice/shared/wire"
 )
 
@@ -69,32 +69,15 @@ type groupRig struct {
 	*scripted
 	*storetest.Backend
 	st   *store.Store
-	log  *syncBuffer
+	log  *testkit.Buffer
 	w    *Worker
 	loop *groupLoop
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 func newGroupRig(t *testing.T, partitions int, claimAge time.Duration) *groupRig {
 	t.Helper()
 	redis := storetest.OnRedis(t)
-	r := &groupRig{scripted: &scripted{}, Backend: redis, log: &syncBuffer{}}
+	r := &groupRig{scripted: &scripted{}, Backend: redis, log: &testkit.Buffer{}}
 	r.st = storetest.Open(t, redis.URL, func(c *store.Config) { c.Partitions = partitions })
 	r.w = New(Options{Store: r.st, Log: slog.New(slog.NewTextHandler(r.log, nil)), Registry: prometheus.NewRegistry()})
 	count := func(name string) prometheus.Counter {

@@ -65,15 +65,7 @@ func (w *Worker) announce(ctx context.Context) error {
 // look learns who lives, and says that this worker does: once a second, and when it is not known.
 func (w *Worker) look(ctx context.Context, of []membership, announce bool) error {
 	for _, m := range of {
-		var live []string
-		known, err := false, error(nil)
-		if !announce {
-			live, err = w.store.Live(ctx, m.kind)
-			known = slices.Contains(live, w.id)
-		}
-		if err == nil && !known {
-			live, _, err = w.store.Announce(ctx, m.kind, w.id, memberTTL)
-		}
+		live, err := w.members(ctx, m.kind, announce)
 		if err != nil {
 			return err
 		}
@@ -89,4 +81,15 @@ func (w *Worker) look(ctx context.Context, of []membership, announce bool) error
 		w.gateways.Store(&live)
 	}
 	return err
+}
+
+// members are those of a list, this worker among them.
+func (w *Worker) members(ctx context.Context, kind store.Kind, announce bool) ([]string, error) {
+	if !announce {
+		if live, err := w.store.Live(ctx, kind); err != nil || slices.Contains(live, w.id) {
+			return live, err
+		}
+	}
+	live, _, err := w.store.Announce(ctx, kind, w.id, memberTTL)
+	return live, err
 }

@@ -105,3 +105,11 @@ func (w *Worker) buried(letters []store.DeadLetter) {
 	w.log.Warn("entries became dead letters", "count", len(letters),
 		"first_reason", letters[0].Reason, "first_entry", letters[0].ID.String(), "partition", letters[0].Partition)
 }
+
+// function counts what came of an event for functions; took: 0 if none was asked.
+func (m *metrics) function(kind, outcome string, took time.Duration) {
+	m.functions.WithLabelValues(kind, outcome).Inc()
+	if took > 0 {
+		m.functionTime.WithLabelValues(kind, outcome).Observe(took.Seconds())
+	}
+}

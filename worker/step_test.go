@@ -1,11 +1,8 @@
 package worker
 
 import (
-	"log/slog"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"sluice/shared/store"
 	"sluice/shared/store/storetest"
@@ -19,15 +16,9 @@ func TestHistoryEndsWhileRepeating(t *testing.T) {
 	server := storetest.Redis(t)
 	st := storetest.Open(t, server.URL(), nil)
 	ctx := t.Context()
-	w := New(Options{Store: st, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry()})
-	conn, err := st.NewLane(false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
 	const topic = "topic:room"
-	s, p := newStep(w), st.Partition(topic)
-	l := newLane(w, conn, w.together()[0], w.share, s)
+	l, p := newStepLane(t, st), st.Partition(topic)
+	s := l.batch.(*step)
 	read := func() []store.Entry {
 		t.Helper()
 		l.forget()
@@ -36,7 +27,7 @@ func TestHistoryEndsWhileRepeating(t *testing.T) {
 			t.Fatal(err)
 		}
 		entries, err := l.conn.Commit(ctx, nil, nil, store.Read{
-			Generation: l.generation, Consumer: w.id, Partitions: l.owned, Epochs: l.rights(), Count: 100, Block: time.Second,
+			Generation: l.generation, Consumer: l.w.id, Partitions: l.owned, Epochs: l.rights(), Count: 100, Block: time.Second,
 		}, nil)
 		if err != nil || len(entries) != 4 {
 			t.Fatalf("%d entries, %v", len(entries), err)

@@ -44,7 +44,7 @@ type tasks struct {
 	queues  []string             // of the types
 	client  *asynq.Client
 	inspect *asynq.Inspector
-	begun   chan struct{} // has one while a task was begun that run has not seen
+	begun   chan struct{} // has one when a task was begun since the last pause
 }
 
 func newTasks(w *Worker) *tasks {
@@ -93,11 +93,12 @@ func (t *tasks) run(ctx context.Context) error {
 		return nil
 	}
 	defer func() { _ = errors.Join(t.client.Close(), t.inspect.Close()) }()
-	for ctx.Err() == nil {
-		if t.wait(ctx, 0) {
-			if err := t.serve(ctx); err != nil {
-				return err
-			}
+	for ; ctx.Err() == nil; t.pause(ctx) {
+		if some, err := t.w.store.TasksWait(ctx, t.queues...); err != nil || !some {
+			continue
+		}
+		if err := t.serve(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -110,33 +111,21 @@ func (t *tasks) serve(ctx context.Context) error {
 		return fmt.Errorf("cannot start the task queue: %w", err)
 	}
 	defer server.Shutdown() // waits for the tries under way
-	for t.wait(ctx, noTasksFor) {
-		ops.Pause(ctx, tasksLook)
+	for last := time.Now(); ctx.Err() == nil && time.Since(last) < noTasksFor; t.pause(ctx) {
+		if some, err := t.w.store.TasksWait(ctx, t.queues...); err != nil || some { // what is not known counts as some
+			last = time.Now()
+		}
 	}
 	return nil
 }
 
-// wait waits until there are tasks, that this worker has begun or another one has left, for
-// so long at most; 0: until ctx ends. false: there are none. What is not known counts as some.
-func (t *tasks) wait(ctx context.Context, most time.Duration) bool {
-	for begin := time.Now(); ctx.Err() == nil; {
-		some, err := t.w.store.TasksWait(ctx, t.queues...)
-		switch {
-		case ctx.Err() != nil:
-			return false
-		case some || (err != nil && most > 0):
-			return true
-		case most > 0 && time.Since(begin) > most:
-			return false
-		}
-		select {
-		case <-ctx.Done():
-		case <-t.begun:
-			return true
-		case <-time.After(tasksLook):
-		}
+// pause waits for the next look, or until this worker begins a task.
+func (t *tasks) pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-t.begun:
+	case <-time.After(tasksLook):
 	}
-	return false
 }
 
 // handle gives a task to its type. asynq's own mux takes names that only begin like a

@@ -29,6 +29,18 @@ func newWorker(st *store.Store, cfg Config) *Worker {
 	return New(Options{Store: st, Config: cfg, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry()})
 }
 
+// newStepLane makes a lane over the partitions of a worker that says nothing. It is not run.
+func newStepLane(tb testing.TB, st *store.Store) *lane {
+	tb.Helper()
+	conn, err := st.NewLane(false)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = conn.Close() })
+	w := newWorker(st, Config{})
+	return newLane(w, conn, w.together()[0], w.share, newStep(w))
+}
+
 // start runs something until stop or the end of the test; it must end without an error.
 func start(t *testing.T, run func(context.Context) error) (stop func()) {
 	t.Helper()

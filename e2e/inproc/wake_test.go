@@ -15,6 +15,7 @@ import (
 
 	"sluice/gateway"
 	"sluice/shared/outbound"
+	"sluice/shared/testkit"
 )
 
 // alarm is an address that gateways ask for workers at.
@@ -75,7 +76,7 @@ func TestWake(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := newAlarm(t)
-	said := &lockedBuffer{}
+	said := &testkit.Buffer{}
 	r.log = slog.New(slog.NewTextHandler(said, nil))
 	wakes := func(c *gateway.Config) { c.WakeURL, c.FunctionSecret = a.URL+"/wake?token=geheim", wakeSecret }
 	g1, g2 := r.gateway(wakes), r.gateway(wakes)
@@ -151,21 +152,4 @@ func checkWake(t *testing.T, a *alarm, r *http.Request) {
 	if r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/cloudevents+json" || r.URL.Query().Get("token") != "geheim" {
 		t.Errorf("asked by %s %s with %v", r.Method, r.URL, r.Header)
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

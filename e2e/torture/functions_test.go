@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -191,17 +190,7 @@ const functionFaults = "worker,gateway,redis-kill,redis-restart,redis-stop,redis
 func TestTortureFunctions(t *testing.T) {
 	p := usual()
 	p.duration = 6 * time.Second
-	if text := os.Getenv("SLUICE_TORTURE_DURATION"); text != "" {
-		var err error
-		if p.duration, err = time.ParseDuration(text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if text := os.Getenv("SLUICE_TORTURE_SEED"); text != "" {
-		if _, err := fmt.Sscan(text, &p.seed); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.chosen(t)
 	var err error
 	if p.kinds, err = choose(functionFaults, p.redis.faults()); err != nil {
 		t.Fatal(err)

@@ -173,10 +173,9 @@ func torture(t *testing.T, p plan) *Verdict {
 	return v
 }
 
-// TestTorture keeps every promise under all faults.
-func TestTorture(t *testing.T) {
-	p := usual()
-	p.keep = true
+// chosen takes the seed and the duration that somebody has chosen.
+func (p *plan) chosen(t *testing.T) {
+	t.Helper()
 	var err error
 	if text := os.Getenv("SLUICE_TORTURE_SEED"); text != "" {
 		if p.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
@@ -188,6 +187,13 @@ func TestTorture(t *testing.T) {
 			t.Fatalf("SLUICE_TORTURE_DURATION=%q: want a duration, for example 30m", text)
 		}
 	}
+}
+
+// TestTorture keeps every promise under all faults.
+func TestTorture(t *testing.T) {
+	p := usual()
+	p.keep = true
+	p.chosen(t)
 	p.ttl = time.Duration(int64(stretch(p.duration)) * int64(p.ttl))
 	if p.seed%4 == 3 { // many that hardly stay, over slow links: they meet each other's resumes
 		p.clients, p.stay, p.away = 16, 700*time.Millisecond, 300*time.Millisecond
@@ -210,6 +216,7 @@ func TestTorture(t *testing.T) {
 	if p.redis.adapt != nil {
 		p.redis.adapt(&p)
 	}
+	var err error
 	if p.kinds, err = choose(p.words, p.redis.faults()); err != nil {
 		t.Fatalf("SLUICE_TORTURE_FAULTS: %v", err)
 	}

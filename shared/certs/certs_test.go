@@ -1,14 +1,7 @@
 package certs_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +10,7 @@ import (
 	"time"
 
 	"sluice/shared/certs"
+	"sluice/shared/testkit"
 )
 
 // writes are how many files were written: each has its own time, as files of people have.
@@ -25,36 +19,21 @@ var writes int
 // write makes a certificate for a name with a key of its own, and writes one of both, or both.
 func write(t *testing.T, dir, name string, cert, key bool) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	put := func(file, kind string, der []byte) {
-		path := filepath.Join(dir, file)
+	certFile, keyFile := testkit.NewAuthority(t).Issue(t, name)
+	put := func(from string) {
+		text, err := os.ReadFile(from)
+		path := filepath.Join(dir, filepath.Base(from))
 		writes++
 		at := time.Unix(int64(1_000_000_000+writes), 0)
-		err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
-		if err = errors.Join(err, os.Chtimes(path, at, at)); err != nil {
+		if err = errors.Join(err, os.WriteFile(path, text, 0o600), os.Chtimes(path, at, at)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if cert {
-		put("cert.pem", "CERTIFICATE", der)
+		put(certFile)
 	}
 	if key {
-		put("key.pem", "PRIVATE KEY", pkcs8)
+		put(keyFile)
 	}
 }
 

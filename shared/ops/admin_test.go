@@ -1,7 +1,6 @@
 package ops
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,10 +10,11 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"sluice/shared/testkit"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -249,7 +249,7 @@ func TestAdminWhoseListenerBreaks(t *testing.T) {
 }
 
 func TestAdminLogsBadClients(t *testing.T) {
-	var log safeBuffer
+	var log testkit.Buffer
 	a, err := NewAdmin(AdminConfig{Addr: "127.0.0.1:0"}, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -270,22 +270,4 @@ func TestAdminLogsBadClients(t *testing.T) {
 	if !strings.Contains(log.String(), "a handler's mistake") {
 		t.Errorf("logged: %s", log.String())
 	}
-}
-
-// safeBuffer is a buffer that a server's goroutines may write to.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,17 @@ const (
 	NotePresence Presence = "note" // not that they come
 	TellPresence Presence = "tell"
 )
+
+// PresenceOf is what functions hear that take these kinds of events.
+func PresenceOf(kinds []string) Presence {
+	switch {
+	case slices.Contains(kinds, wire.OnlineKind):
+		return TellPresence
+	case slices.Contains(kinds, wire.OfflineKind):
+		return NotePresence
+	}
+	return NoPresence
+}
 
 // Calling is an event for functions that is to be added.
 type Calling struct {
@@ -134,13 +146,13 @@ func (s *Store) Lost(ctx context.Context, partition, count int) (lost []wire.Cal
 }
 
 // Gone looks for users of a partition, at most count, who have had no connection since a time, Redis's clock in Unix ms, and
-// adds their events if functions hear of that. looked is how many were looked for.
-func (s *Store) Gone(ctx context.Context, partition int, since int64, count int, told bool) (gone, looked int, err error) {
+// adds their events if functions hear of that.
+func (s *Store) Gone(ctx context.Context, partition int, since int64, count int, told bool) (gone int, err error) {
 	users, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
 		Key: s.keys.leaving(partition), ByScore: true, Start: "-inf", Stop: since, Count: int64(count),
 	}).Result()
 	if err != nil {
-		return 0, 0, fmt.Errorf("cannot look for users that have left: %w", err)
+		return 0, fmt.Errorf("cannot look for users that have left: %w", err)
 	}
 	tell := ""
 	if told {
@@ -155,13 +167,13 @@ func (s *Store) Gone(ctx context.Context, partition int, since int64, count int,
 	}
 	cmds, err := runAll(ctx, s.rdb, tellGone, calls, isWrongType)
 	if err != nil {
-		return 0, 0, fmt.Errorf("cannot tell that users have left: %w", err)
+		return 0, fmt.Errorf("cannot tell that users have left: %w", err)
 	}
 	for _, c := range cmds {
 		n, _ := c.Int64()
 		gone += int(n)
 	}
-	return gone, len(users), nil
+	return gone, nil
 }
 
 // StateChange is what becomes of a connection's state.

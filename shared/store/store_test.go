@@ -47,3 +47,21 @@ func TestClock(t *testing.T) {
 		t.Fatalf("NowMs is %d ms from Redis's time after Redis's clock was set back", off)
 	}
 }
+
+// TestPresenceOf: what gateways note of users follows from what functions take.
+func TestPresenceOf(t *testing.T) {
+	for _, c := range []struct {
+		kinds []string
+		want  store.Presence
+	}{
+		{nil, store.NoPresence},
+		{[]string{"call", "connected", "call:on*"}, store.NoPresence},
+		{[]string{"call", "offline"}, store.NotePresence},
+		{[]string{"offline", "online"}, store.TellPresence},
+		{[]string{"online"}, store.TellPresence},
+	} {
+		if got := store.PresenceOf(c.kinds); got != c.want {
+			t.Errorf("%v: %q, want %q", c.kinds, got, c.want)
+		}
+	}
+}

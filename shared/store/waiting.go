@@ -44,7 +44,8 @@ func (s *Store) streams(of Work) (names []string) {
 	return names
 }
 
-// Waits reports whether an entry of these streams waits, or will be added by a worker when its time has come: no worker has read it, or who did has not finished it.
+// Waits reports whether an entry of these streams waits: no worker has read it, or who did has not finished it. So does one that
+// a worker is to add when its time has come.
 // It does not depend on Redis's lag, which is not known after an XDEL.
 func (s *Store) Waits(ctx context.Context, of ...Work) (bool, error) {
 	for _, work := range of {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Authority signs certificates for 127.0.0.1.
+// Authority signs certificates for a name, and for 127.0.0.1.
 type Authority struct {
 	File string // of its own certificate, PEM
 	cert *x509.Certificate
@@ -60,7 +60,7 @@ func (a *Authority) sign(tb testing.TB, name, certFile, keyFile string) (*x509.C
 		tb.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(48 * time.Hour), BasicConstraintsValid: true,
 	}
 	parent, signer := template, key

@@ -1,7 +1,6 @@
 package testkit
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -10,7 +9,6 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -79,7 +77,7 @@ type Process struct {
 	Name string
 	Log  string // the file to which it prints, if there is one
 	cmd  *exec.Cmd
-	out  output
+	out  Buffer
 	done chan struct{}
 }
 
@@ -236,27 +234,4 @@ func (p *Process) Tail() string {
 		text = "..." + text[cut:]
 	}
 	return fmt.Sprintf("--- %s (pid %d) printed:\n%s\n---", p.Name, p.Pid(), text)
-}
-
-// output collects what a process prints, from both streams, and keeps the newest megabytes.
-type output struct {
-	mu  sync.Mutex
-	buf []byte
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	const most = 4 << 20
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.buf = append(o.buf, b...)
-	if len(o.buf) > 2*most {
-		o.buf = bytes.Clone(o.buf[len(o.buf)-most:])
-	}
-	return len(b), nil
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return string(o.buf)
 }

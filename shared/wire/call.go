@@ -21,8 +21,12 @@ const (
 	dueKind = "due"
 )
 
-// TransportHTTP is that of a call by a request: it has no connection.
-const TransportHTTP = "http"
+// The transports of a client. TransportHTTP is that of a request, which has no connection.
+const (
+	TransportWS   = "ws"
+	TransportSSE  = "sse"
+	TransportHTTP = "http"
+)
 
 // Why a connection has ended.
 const (

@@ -44,15 +44,8 @@ type Close struct {
 // parseAnswer reads the body of a 2xx. Unknown fields are ignored. An error is the function's fault: it counts as a failure.
 func parseAnswer(body []byte) (*Answer, error) {
 	a := &Answer{}
-	body = bytes.TrimSpace(body)
-	if len(body) == 0 {
-		return a, nil
-	}
-	if body[0] != '{' {
-		return nil, errors.New("the answer is no JSON object")
-	}
-	if err := json.Unmarshal(body, a); err != nil {
-		return nil, fmt.Errorf("the answer is not what an answer may be: %w", err)
+	if err := parseObject(body, a); err != nil {
+		return nil, err
 	}
 	switch {
 	case len(a.State) > maxState:
@@ -61,4 +54,19 @@ func parseAnswer(body []byte) (*Answer, error) {
 		return nil, fmt.Errorf("a list in the answer has more than %d items", maxItems)
 	}
 	return a, nil
+}
+
+// parseObject reads a body that is a JSON object, or nothing.
+func parseObject(body []byte, into any) error {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 {
+		return nil
+	}
+	if body[0] != '{' {
+		return errors.New("the answer is no JSON object")
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("the answer is not what an answer may be: %w", err)
+	}
+	return nil
 }

@@ -1,10 +1,8 @@
 package functions
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -23,14 +21,8 @@ type Grant struct {
 
 func parseGrant(body []byte) (*Grant, error) {
 	g := &Grant{}
-	if body = bytes.TrimSpace(body); len(body) == 0 {
-		return g, nil
-	}
-	if body[0] != '{' {
-		return nil, errors.New("the answer is no JSON object")
-	}
-	if err := json.Unmarshal(body, g); err != nil {
-		return nil, fmt.Errorf("the answer is not what an answer may be: %w", err)
+	if err := parseObject(body, g); err != nil {
+		return nil, err
 	}
 	if len(g.State) > maxState || len(g.Subscribe) > maxItems {
 		return nil, fmt.Errorf("state has more than %d bytes, or subscribe more than %d items", maxState, maxItems)

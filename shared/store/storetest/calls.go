@@ -287,7 +287,7 @@ func (x *suite) callsPresence(t *testing.T) {
 	}
 	gone := func(since int64) int {
 		t.Helper()
-		n, _, err := s.Gone(ctx, p, since, 10, true)
+		n, err := s.Gone(ctx, p, since, 10, true)
 		must(t, err)
 		return n
 	}
