@@ -311,6 +311,18 @@ func (s *Shard) Promoted() {
 	})
 }
 
+// Demote makes the old master a replica, if it lives: after a failover by command, Sentinel tells it only later, and
+// until then it takes writes of whoever has not heard of the new one. These are lost.
+func (s *Shard) Demote() {
+	s.of.tb.Helper()
+	if s.of.sentinel == nil || s.replica.process == nil || s.replica.frozen {
+		return
+	}
+	Eventually(s.of.tb, func() error {
+		return s.replica.client.Do(context.Background(), "REPLICAOF", "127.0.0.1", s.master.port).Err()
+	})
+}
+
 // Revive brings a master that was lost back, as a replica that has everything and can be
 // promoted again.
 func (s *Shard) Revive() {
@@ -320,11 +332,7 @@ func (s *Shard) Revive() {
 	} else {
 		s.replica.Resume()
 	}
-	if s.of.sentinel != nil { // Sentinel would do it, after up to twenty seconds
-		Eventually(s.of.tb, func() error {
-			return s.replica.client.Do(context.Background(), "REPLICAOF", "127.0.0.1", s.master.port).Err()
-		})
-	}
+	s.Demote() // Sentinel would do it, after up to twenty seconds
 	s.CatchUp()
 	if s.of.sentinel != nil {
 		s.awaitSentinel()

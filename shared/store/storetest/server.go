@@ -34,6 +34,7 @@ type Server struct {
 	silence  string           // of a node that counts as lost, in ms; empty: the server's own
 	promoted time.Time        // from a replica to a master, the last time
 	process  *testkit.Process // nil: not running
+	frozen   bool
 	client   *redis.Client
 }
 
@@ -177,10 +178,10 @@ func (s *Server) Restart() {
 }
 
 // Pause freezes the server: it keeps its connections and does not answer.
-func (s *Server) Pause() { s.tb.Helper(); s.signal(syscall.SIGSTOP) }
+func (s *Server) Pause() { s.tb.Helper(); s.signal(syscall.SIGSTOP); s.frozen = true }
 
 // Resume lets a frozen server go on.
-func (s *Server) Resume() { s.tb.Helper(); s.signal(syscall.SIGCONT) }
+func (s *Server) Resume() { s.tb.Helper(); s.signal(syscall.SIGCONT); s.frozen = false }
 
 func (s *Server) signal(sig syscall.Signal) {
 	s.tb.Helper()
@@ -234,6 +235,7 @@ func (s *Server) start() error {
 		s.tb.Fatal(err)
 	}
 	s.process = testkit.Program{Path: path, Args: args, Dir: s.dir}.Start(s.tb, nil) // launch ends it
+	s.frozen = false
 	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
 		select {
