@@ -93,12 +93,13 @@ func (w *wheel) run(ctx context.Context, each func(now int64)) {
 	}
 }
 
-// lives notes a tick.
+// lives notes a tick: first what it says, so that nobody sees the tick without it.
 func (w *wheel) lives() {
 	now := int64(time.Since(w.begin))
-	if now-w.ticked.Swap(now) > int64(stillFrom) {
+	if now-w.ticked.Load() > int64(stillFrom) {
 		w.stillUntil.Store(now + int64(stillFor))
 	}
+	w.ticked.Store(now)
 }
 
 // stoodStill reports whether the process stood still until now, or lately.

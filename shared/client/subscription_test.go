@@ -278,8 +278,9 @@ func TestLastAck(t *testing.T) {
 		t.Errorf("%v, %v", at, err)
 	}
 
-	again := s.client(func(o *client.Options) { o.Store = store })
+	again := s.prepared(func(o *client.Options) { o.Store = store })
 	again.must(to, func(context.Context, *client.Event) error { return nil })
+	again.run()
 	if f := s.peer(1).wait("connect", 1); f.Resume.Positions[to] != "2-0" {
 		t.Errorf("it comes back with %v", f.Resume)
 	}

@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -146,12 +148,30 @@ func (p *Process) Kill() {
 // TrySignal sends a signal, if it still runs.
 func (p *Process) TrySignal(sig os.Signal) { _ = p.cmd.Process.Signal(sig) }
 
-// Signal sends a signal to a process that must still run.
+// Signal sends a signal to a process that must still run. After SIGSTOP it returns when the process has stopped: on a busy
+// machine it runs on for a while.
 func (p *Process) Signal(tb testing.TB, sig os.Signal) {
 	tb.Helper()
 	if err := p.cmd.Process.Signal(sig); err != nil {
 		tb.Fatalf("cannot send %v to %s: %v\n%s", sig, p.Name, err, p.Tail())
 	}
+	for end := time.Now().Add(stopFor); sig == syscall.SIGSTOP && p.runs(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			tb.Fatalf("%s does not stop within %v", p.Name, stopFor)
+		}
+	}
+}
+
+const stopFor = 10 * time.Second
+
+// runs reports whether a thread of the process has not stopped. false where there is no /proc.
+func (p *Process) runs() bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Pid()))
+	return slices.ContainsFunc(threads, func(path string) bool {
+		stat, err := os.ReadFile(path)
+		at := bytes.LastIndexByte(stat, ')') + 2                                                   // behind the name, which may hold anything
+		return err == nil && at < len(stat) && !bytes.ContainsRune([]byte("TtZX"), rune(stat[at])) // stopped, traced, over
+	})
 }
 
 // End asks it to end, and kills it if it does not: then a Go program prints first what its goroutines do. It reports whether
