@@ -1,10 +1,12 @@
 package testkit_test
 
 import (
+	"bufio"
 	"crypto/tls"
 	"fmt"
-	"net"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -82,19 +84,47 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestPorts: no port is given twice, neither by this process nor by another one, whoever listens on them meanwhile.
 func TestPorts(t *testing.T) {
+	const n = 300 // more than a block
+	if os.Getenv("OTHER_PROCESS") != "" {
+		for range n {
+			fmt.Println(testkit.FreeAddr(t))
+		}
+		_, _ = io.Copy(io.Discard, os.Stdin) // its ports are its own until then
+		return
+	}
+	other := exec.Command(os.Args[0], "-test.run=^TestPorts$")
+	other.Env = append(os.Environ(), "OTHER_PROCESS=1")
+	until, err := other.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
 	seen := make(map[string]bool)
-	for range 20 {
+	for range n {
 		addr := testkit.FreeAddr(t)
 		if seen[addr] {
 			t.Errorf("%s was given twice", addr)
 		}
 		seen[addr] = true
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
+	}
+	lines := bufio.NewScanner(said)
+	for range n {
+		if !lines.Scan() || seen[lines.Text()] {
+			t.Fatalf("the other process was given %q, too", lines.Text())
 		}
-		t.Cleanup(func() { _ = l.Close() })
+	}
+	_ = until.Close()
+	_, _ = io.Copy(io.Discard, said)
+	if err := other.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 
