@@ -70,9 +70,8 @@ load: build ## Load gateways, workers and Redis, and compare with floors (LOAD='
 	$(GOBUILD) ./e2e/load
 	@bin/load -out bin/load-report $(LOAD)
 
-lint: $(LINT) ## Check formatting, go vet, and golangci-lint with the import rules of .golangci.yml
+lint: $(LINT) ## Check formatting, and golangci-lint with go vet's checks and the import rules of .golangci.yml
 	@files=$$(gofmt -s -l .) && if [ -n "$$files" ]; then echo "not formatted, run 'make fmt':" $$files >&2; exit 1; fi
-	go vet ./...
 	$(LINT) run
 
 fmt: ## Format all Go code
