@@ -26,7 +26,9 @@ func (g *Gateway) handler() http.Handler {
 	for path, text := range js.Files {
 		mux.HandleFunc("GET "+path, g.perAddress(script(text)))
 	}
-	mux.HandleFunc("GET /v1/openapi.json", g.perAddress(static("application/json", openAPI)))
+	for path, text := range documents {
+		mux.HandleFunc("GET "+path, g.perAddress(static("application/json", text)))
+	}
 	if g.page != nil {
 		mux.Handle("/", g.page)
 	}

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
-	_ "embed" // openAPI
+	_ "embed" // the documents
 	"encoding/hex"
 	"io"
 	"net/http"
@@ -12,12 +12,18 @@ import (
 	"time"
 )
 
-//go:generate sh -c "gzip -9n < openapi.json > openapi.json.gz"
+//go:generate gzip -9nkf openapi.json asyncapi.json
 
-// openAPI describes the requests that gateways answer; compressed by gzip.
-//
-//go:embed openapi.json.gz
-var openAPI []byte
+var (
+	//go:embed openapi.json.gz
+	openAPI []byte
+	//go:embed asyncapi.json.gz
+	asyncAPI []byte
+)
+
+// documents describe for programs the requests that gateways answer (OpenAPI 3), and their frames (AsyncAPI 3); compressed by
+// gzip, by path.
+var documents = map[string][]byte{"/v1/openapi.json": openAPI, "/v1/asyncapi.json": asyncAPI}
 
 // script serves a module of the JavaScript client that speaks with this version; compressed is by gzip.
 func script(compressed []byte) http.HandlerFunc {

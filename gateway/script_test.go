@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 
 	"sluice/shared/client/js"
@@ -16,7 +17,9 @@ func TestStatic(t *testing.T) {
 	for path, compressed := range js.Files {
 		t.Run(path, func(t *testing.T) { testStatic(t, path, "text/javascript; charset=utf-8", compressed) })
 	}
-	t.Run("openapi.json", func(t *testing.T) { testStatic(t, "/v1/openapi.json", "application/json", openAPI) })
+	for path, compressed := range documents {
+		t.Run(path, func(t *testing.T) { testStatic(t, path, "application/json", compressed) })
+	}
 }
 
 func testStatic(t *testing.T, path, contentType string, compressed []byte) {
@@ -63,13 +66,16 @@ func testStatic(t *testing.T, path, contentType string, compressed []byte) {
 	}
 }
 
-// TestOpenAPIInStep: what gateways serve is made of the file that people edit.
-func TestOpenAPIInStep(t *testing.T) {
-	source, err := os.ReadFile("openapi.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(decompressed(openAPI), source) {
-		t.Error("openapi.json.gz is not made of openapi.json: run 'go generate ./gateway'")
+// TestDocumentsInStep: what gateways serve is made of the files that people edit.
+func TestDocumentsInStep(t *testing.T) {
+	for path, compressed := range documents {
+		name := strings.TrimPrefix(path, "/v1/")
+		source, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(decompressed(compressed), source) {
+			t.Errorf("%s.gz is not made of %s: run 'go generate ./gateway'", name, name)
+		}
 	}
 }

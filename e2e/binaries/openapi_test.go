@@ -63,14 +63,16 @@ func (a answer) mustBeDescribed(t testing.TB, r *http.Request, body string) {
 	}
 }
 
-// TestOpenAPI: every gateway serves the document to everybody, and it names all that is asked for by name. That answers are as it
-// says is checked for each request of these tests.
-func TestOpenAPI(t *testing.T) {
+// TestDocumentsForPrograms: every gateway serves them to everybody. That answers are as openapi.json says is checked for each
+// request of these tests; that frames are as asyncapi.json says, by the golden frames of shared/wire and in e2e/inproc.
+func TestDocumentsForPrograms(t *testing.T) {
 	t.Parallel()
 	g := sharedCluster(t).gateways[0]
-	got := g.request(t, "GET", "/v1/openapi.json", "", "Origin", "https://anywhere.example")
-	if want := read(t, "../../gateway/openapi.json"); got.status != 200 || got.body != want || got.header.Get("Access-Control-Allow-Origin") != "*" {
-		t.Errorf("the document is served with %d %v", got.status, got.header)
+	for _, name := range []string{"openapi.json", "asyncapi.json"} {
+		got := g.request(t, "GET", "/v1/"+name, "", "Origin", "https://anywhere.example")
+		if want := read(t, "../../gateway/"+name); got.status != 200 || got.body != want || got.header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%s is served with %d %v", name, got.status, got.header)
+		}
 	}
 	if got := g.request(t, "GET", "/sluice.js", ""); got.status != 200 || !bytes.HasPrefix([]byte(got.header.Get("Content-Type")), []byte("text/javascript")) {
 		t.Errorf("the client is served with %d %v", got.status, got.header)

@@ -45,7 +45,7 @@ type frame struct {
 
 type msg map[string]any
 
-// client is a client that keeps all frames, and can stop reading. It has a WebSocket or an event stream.
+// client is a client that keeps all frames, each as asyncapi.json describes it, and can stop reading. It has a WebSocket or an event stream.
 type client struct {
 	t    testing.TB
 	name string
@@ -182,6 +182,7 @@ func join(t testing.TB, g *gatewayProcess, user string, opts ...dialOption) *cli
 
 func (c *client) read() {
 	defer close(c.done)
+	events := 0 // the first ones stand for all
 	for {
 		c.mu.Lock()
 		for c.paused && c.err == nil {
@@ -195,8 +196,15 @@ func (c *client) read() {
 		text, err := c.next()
 		var f frame
 		if err == nil {
-			if err = json.Unmarshal(text, &f); err != nil {
+			if err = json.Unmarshal(text, &f); err == nil && (f.Type != "event" || events < 10) {
+				err = described(text, f.Type)
+			}
+			if err != nil {
 				err = fmt.Errorf("frame %.200q: %w", text, err)
+				c.t.Errorf("%s: %v", c.name, err)
+			}
+			if f.Type == "event" {
+				events++
 			}
 		}
 		c.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -118,7 +119,7 @@ func (s *eventSource) dispatch(name, id string, data []byte) ([]byte, error) {
 			Code   int
 			Reason string
 		}
-		if err := json.Unmarshal(data, &f); err != nil {
+		if err := errors.Join(json.Unmarshal(data, &f), described(data, "close")); err != nil {
 			return nil, err
 		}
 		return nil, &websocket.CloseError{Code: f.Code, Text: f.Reason}

@@ -10,7 +10,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-const asyncAPIFile = "../../docs/asyncapi.json"
+const asyncAPIFile = "../../gateway/asyncapi.json"
 
 // asyncAPI is what the tests need of the document.
 type asyncAPI struct {
