@@ -247,8 +247,8 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 }
 
 func (c *conn) unsubscribe(f *wire.ClientFrame) error {
-	if f.To == wire.All || f.To == wire.UserTarget(c.user()) {
-		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "every connection has `all` and its own user; it cannot unsubscribe from them"}
+	if hasAlways(c.user(), f.To) {
+		return errHasAlways
 	}
 	if s := c.End(f.To); c.device != "" {
 		if err := c.endCursor(f.To); err != nil {
@@ -260,6 +260,13 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 	c.Tell(wire.Unsubscribed{Ref: f.Ref, To: f.To})
 	return nil
 }
+
+// hasAlways: each connection of the user has this target.
+func hasAlways(user, target string) bool {
+	return target == wire.All || target == wire.UserTarget(user)
+}
+
+var errHasAlways = &wire.FrameError{Code: wire.CodeBadRequest, Message: "every connection has `all` and its own user; it cannot unsubscribe from them"}
 
 // reauthorize replaces the token of the living connection by a fresh one.
 func (c *conn) reauthorize(f *wire.ClientFrame) error {

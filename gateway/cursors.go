@@ -5,8 +5,10 @@ import (
 	"log/slog"
 	"time"
 
+	"sluice/gateway/history"
 	"sluice/gateway/live"
 	"sluice/shared/ops"
+	"sluice/shared/store"
 	"sluice/shared/wire"
 )
 
@@ -41,13 +43,8 @@ func (c *conn) writeCursors(ctx context.Context, write cursorWriter, at map[stri
 }
 
 // endCursor ends the device's cursor of a target whose subscription has ended, also
-// earlier: it shall not come back with it, nor with acks that may be on their way. After a
-// failure the client may unsubscribe again. Nothing is done for what may have lain here for long: the device may be
-// back by another gateway, with this target.
+// earlier.
 func (c *conn) endCursor(target string) error {
-	if c.gw.sockets.StoodStill() {
-		return &wire.FrameError{Code: wire.CodeUnavailable, Message: "this gateway stood still; unsubscribe again, if you still want to"}
-	}
 	c.mu.Lock()
 	k := c.ackState()
 	delete(k.begun, target)
@@ -58,9 +55,40 @@ func (c *conn) endCursor(target string) error {
 	}
 	ctx, done := c.Work()
 	defer done()
+	return c.gw.endCursor(ctx, c.user(), c.device, target, sent)
+}
+
+// endCursor ends a device's cursor: it shall not come back with the target, nor with acks that may be on their way, up to what was
+// sent. After a failure the client may ask again. Nothing is done for what may have lain here for long: the device may be
+// back by another gateway, with this target.
+func (g *Gateway) endCursor(ctx context.Context, user, device, target string, sent wire.ID) error {
+	if g.sockets.StoodStill() {
+		return &wire.FrameError{Code: wire.CodeUnavailable, Message: "this gateway stood still; unsubscribe again, if you still want to"}
+	}
 	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
 	defer cancel()
-	return c.gw.store.EndCursor(ctx, c.user(), c.device, target, sent, c.gw.cfg.CursorTTL)
+	return g.store.EndCursor(ctx, user, device, target, sent, g.cfg.CursorTTL)
+}
+
+// postUnsubscribe is POST /v1/unsubscribe: the frame `unsubscribe` of a device that has an event stream, on which it can say nothing.
+func (g *Gateway) postUnsubscribe(ctx context.Context, in *incoming) (any, error) {
+	device, to, wrong := wire.ParseUnsubscribe(in.body)
+	if wrong != nil {
+		return nil, wrong
+	}
+	if hasAlways(in.id.User, to) {
+		return nil, errHasAlways
+	}
+	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
+	defer cancel()
+	newest := &history.Reading{Query: store.Query{Target: to, After: wire.MaxID, Edges: true}} // what may have been sent
+	if err := g.history.Read(ctx, in.id.User, newest); err != nil {
+		return nil, err
+	}
+	if err := g.endCursor(ctx, in.id.User, device, to, newest.Got.Newest); err != nil {
+		return nil, err
+	}
+	return map[string]string{"type": "unsubscribed", "to": to}, nil
 }
 
 // cursors writes the cursors of devices that are connected once more when Redis may have

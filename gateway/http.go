@@ -66,6 +66,7 @@ func (g *Gateway) routes() []route {
 		{"POST /v1/events", g.postEvents, max(4<<20, 2*g.cfg.Store.MaxData+maxMessage), false},
 		{"GET /v1/events", g.getEvents, smallBody, false},
 		{"POST /v1/acks", g.postAcks, acksBody, false},
+		{"POST /v1/unsubscribe", g.postUnsubscribe, smallBody, false},
 		{"POST /v1/calls", g.postCall, g.cfg.Store.MaxData + maxMessage, false},
 		{"POST /v1/tickets", g.giveTicket, smallBody, true},
 		{"GET /v1/users/{id}", g.listUser, smallBody, true},

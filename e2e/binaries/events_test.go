@@ -195,3 +195,24 @@ func TestPostAcks(t *testing.T) {
 		t.Errorf("a resume begins with %s, want %s", got[0], second)
 	}
 }
+
+// TestPostUnsubscribe: a request for what cannot be is told so. What a good one does: TestStreamUnsubscribed.
+func TestPostUnsubscribe(t *testing.T) {
+	t.Parallel()
+	g := sharedCluster(t).gateways[0]
+	user := unique("leaver")
+	post := func(body string, header ...string) answer {
+		return g.request(t, "POST", "/v1/unsubscribe", body, header...)
+	}
+	for _, bad := range []string{
+		``, `[]`, `{}`, `{"to":"topic:x"}`, `{"device":"a b","to":"topic:x"}`, `{"device":7,"to":"topic:x"}`, `{"device":"tv"}`, `{"device":"tv","to":"topic:"}`,
+		`{"device":"tv","to":["topic:x"]}`, `{"device":"tv","to":"topic:x","to":"topic:y"}`, `{"device":"tv","to":"all"}`, `{"device":"tv","to":"user:` + user + `"}`,
+	} {
+		post(bad, bearerHeader("dev:"+user)...).mustRefuse(t, 400, "bad_request")
+	}
+	const good = `{"device":"tv","to":"topic:x"}`
+	post(good).mustRefuse(t, 401, "unauthorized")
+	if got := post(good, bearerHeader("dev:"+user)...); got.status != 200 || got.body != `{"to":"topic:x","type":"unsubscribed"}`+"\n" {
+		t.Errorf("answered with %d %s", got.status, got.body)
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/redis/go-redis/v9"
 
 	"sluice/gateway"
 	"sluice/gateway/auth"
@@ -299,4 +300,54 @@ func TestStreamRefused(t *testing.T) {
 	c.wait("too many", func(f frame) bool {
 		return f.Type == "error" && f.Code == wire.CodeTooMany && strings.Contains(f.Message, "topic:c")
 	})
+}
+
+// TestStreamUnsubscribed: a device that has an event stream, on which it can say nothing, unsubscribes by a request to any gateway:
+// it does not come back with the target, nor when an ack comes later, of whatever was sent; and it may subscribe again.
+func TestStreamUnsubscribed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, onePartition)
+	g1, g2 := r.gateway(), r.gateway()
+	w := r.worker()
+	device := func(d *dialing) { d.query.Set("device", "tv"); d.query.Set("resume", "device") }
+	post := func(path, body string) {
+		t.Helper()
+		q, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g2.addr+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Header.Set("Authorization", "Bearer dev:alice")
+		a, err := http.DefaultClient.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = a.Body.Close() }()
+		if text, _ := io.ReadAll(a.Body); a.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d %s", path, a.StatusCode, text)
+		}
+	}
+	c := join(t, g1, "alice", byStream, device, topics("left", "kept"))
+	ahead := fmt.Sprintf("%d-0", time.Now().Add(time.Hour).UnixMilli()) // above the clock
+	r.rdb.XAdd(ctx, &redis.XAddArgs{Stream: r.key("topic:left", "events"), ID: ahead, Values: []any{"to", "topic:left", "data", "0"}})
+	c.waitEvents(patience, "topic:left", 1)
+	c.kill()
+	post("/v1/unsubscribe", `{"device":"tv","to":"topic:left"}`)
+	post("/v1/acks", `{"device":"tv","acks":[{"to":"topic:left","id":"`+c.last("topic:left")+`"}]}`)
+	eventually(t, patience, "the ack has arrived", func() error {
+		if n := w.metric("sluice_worker_acks_total"); n != 1 {
+			return fmt.Errorf("%v", n)
+		}
+		return nil
+	})
+	r.add("direct", "topic:left", 0, 2)
+	r.add("direct", "topic:kept", 0, 2)
+	c = join(t, g1, "alice", byStream, device)
+	c.mustHave(patience, "topic:kept", 0, 2)
+	if frames := c.all("topic:left"); len(frames) > 0 {
+		t.Errorf("it has come back to %+v", frames[0])
+	}
+	c.kill()
+	join(t, g1, "alice", byStream, device, topics("left")).kill()
+	r.add("direct", "topic:left", 2, 2)
+	join(t, g1, "alice", byStream, device).mustHave(patience, "topic:left", 2, 4)
 }

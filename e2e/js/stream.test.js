@@ -158,3 +158,32 @@ test("a device over a stream goes on where it acknowledged", async (t) => {
   await until("two", () => rest.length === 1);
   assert.deepEqual([...rest], [2]);
 });
+
+test("a device over a stream does not come back with what it has unsubscribed", async (t) => {
+  const cursor = (to) => system.redis("HGET", system.key("user:alice", "cursor"), `tv-2 ${to}`);
+  const first = overStream(t, gateway().url, { device: "tv-2" });
+  const kept = collect(first, "topic:s-kept");
+  const early = first.subscribe("topic:s-early", () => {}); // left before it is there
+  setTimeout(() => early.unsubscribe(), 30);
+  await kept.subscription.ready;
+  const left = collect(first, "topic:s-left");
+  await left.subscription.ready;
+  await system.add("topic:s-left", 1);
+  await until("one", () => left.length === 1);
+  left.subscription.unsubscribe(); // its acknowledgement is on its way
+  await until("both have ended", async () =>
+    (await cursor("topic:s-left"))?.endsWith(" ended") && (await cursor("topic:s-early"))?.endsWith(" ended"));
+  const one = await system.add("topic:s-kept", 1);
+  await until("it goes on without them", async () => (await cursor("topic:s-kept")) === one);
+  first.close();
+  await Promise.all(["s-left", "s-early", "s-kept"].map((name) => system.add("topic:" + name, 2)));
+  const second = client(t, system.gateways[1].url, { device: "tv-2" });
+  const rest = collect(second, "topic:s-kept");
+  await until("two", () => rest.length === 1);
+  const again = collect(second, "topic:s-left");
+  await again.subscription.ready;
+  await system.add("topic:s-left", 3);
+  await until("three", () => again.length === 1);
+  assert.deepEqual([[...rest], [...again], (await cursor("topic:s-early")).endsWith(" ended")], [[2], [3], true]);
+  assert.deepEqual([first.told.errors, second.told.errors], [[], []]);
+});

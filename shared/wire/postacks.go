@@ -73,6 +73,30 @@ func readAck(object []byte) (a Ack, err *FrameError) {
 	return a, nil
 }
 
+// ParseUnsubscribe reads a request's body, {device, to}: the frame `unsubscribe` of a device.
+func ParseUnsubscribe(body []byte) (device, to string, err *FrameError) {
+	if !json.Valid(body) || trim(body)[0] != '{' {
+		return "", "", badRequest("the body is one JSON object: {device, to}")
+	}
+	fields, err := only(body, "device", "to")
+	if err != nil {
+		return "", "", err
+	}
+	if device, err = fields.text("device"); err != nil {
+		return "", "", err
+	}
+	if to, err = fields.text("to"); err != nil {
+		return "", "", err
+	}
+	if !ValidName(device) {
+		return "", "", badRequest(ErrDevice)
+	}
+	if wrong := CheckTarget(to); wrong != nil {
+		return "", "", badRequest("to: %v", wrong)
+	}
+	return device, to, nil
+}
+
 // object are the values of some fields of an object.
 type object map[string][]byte
 

@@ -65,3 +65,16 @@ func FuzzParseAcks(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseUnsubscribe: what is taken is a device and a target.
+func FuzzParseUnsubscribe(f *testing.F) {
+	for _, s := range []string{`{"device":"d","to":"topic:x","type":1}`, `{"device":null,"to":null}`, `{"to":["all"]}`, `[]`, "\xff", `{"device":"\ud800","to":"all"}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		device, to, err := wire.ParseUnsubscribe(body)
+		if err == nil && (!wire.ValidName(device) || wire.CheckTarget(to) != nil) {
+			t.Fatalf("%q and %q, %v", device, to, err)
+		}
+	})
+}

@@ -6,15 +6,16 @@ export { SluiceError, websocket };
 /**
  * The transport over an event stream and HTTP. A stream is asked for once, with all targets and their positions, so
  * `subscribe` and `unsubscribe` leave it for another one that goes on where it stood, and so does `ping`, to find out whether
- * the link lives. `publish`, `call` and `ack` are requests of their own.
+ * the link lives. `publish`, `call`, `ack` and the end of a device's cursor are requests of their own.
  */
 export function stream({ url, query, hello, expired }, on) {
   url += "/v1/";
   const headers = { Authorization: "Bearer " + hello.token };
-  const at = new Map(Object.entries(hello.resume)); // target: where it stands, or begins
+  const at = new URLSearchParams(hello.resume); // target: where it stands, or begins
   const asked = new Map(); // target: ref of a `subscribe` without an answer
-  const acks = new Map(); // target: {to, id}
-  let cursor = ""; // all positions, in the words of the server; newer than `at`
+  const ends = new Map(); // target: ref of an `unsubscribe` without an answer
+  let acks = new Map(); // target: the frame
+  let cursor = ""; // all positions, in the words of the server; newer than `at`; "": the present one has said nothing
   let over; // aborted when the stream is left
   let timer;
   let known; // `welcome` was told
@@ -26,7 +27,7 @@ export function stream({ url, query, hello, expired }, on) {
   // Leaves the stream, and asks for another one soon. Nothing more is taken of it, so that positions may be changed.
   function leave() {
     over.abort();
-    for (const [, to, id] of cursor.matchAll(/([^,]+)=([^,]+)/g)) at.set(decodeURIComponent(to), id);
+    for (const [to, id] of new URLSearchParams(cursor.replaceAll(",", "&"))) at.set(to, id);
     cursor = "";
     timer ??= setTimeout(open, GATHER_MS);
   }
@@ -36,11 +37,17 @@ export function stream({ url, query, hello, expired }, on) {
     asked.delete(f.to);
     if (f.code) at.delete(f.to); // refused
     tell({ ref, ...f });
+    if (ends.size) leave(); // what this stream begins has begun
   }
 
   async function open() {
     timer = undefined;
     const { signal } = (over = new AbortController());
+    for (const [to, ref] of ends) {
+      at.delete(to);
+      if (hello.device) await ask("unsubscribe", { ref, device: hello.device, to }); // before the next stream looks for cursors
+      if (ends.get(to) === ref) ends.delete(to);
+    }
     let code;
     let reason;
     fields = {};
@@ -49,7 +56,7 @@ export function stream({ url, query, hello, expired }, on) {
       if (hello.on_gap) asks.set("on_gap", hello.on_gap);
       // URLs must pass proxies. The server takes some less, and says so.
       for (const [to] of [...at].slice(40)) answer({ type: "error", to, code: "too_many" });
-      if (at.size) asks.set("last_event_id", [...at].map((p) => p.join("=")).join()); // names have none of these characters
+      asks.set("last_event_id", (at + "").replaceAll("&", ","));
       const { ok, status, body } = await fetch(url + "sse?" + asks, { headers, signal });
       reason = "HTTP " + status;
       // Whether a token that is refused has expired is not said: the first time another one is asked for.
@@ -75,12 +82,8 @@ export function stream({ url, query, hello, expired }, on) {
     const { id = cursor, data } = fields;
     cursor = id;
     fields = {};
-    take(data);
-  }
-
-  function take(text) {
-    if (!/^{"type":"(cl|we|er|su)/.test(text)) return on.frame(text);
-    const f = JSON.parse(text);
+    if (!/^{"type":"(cl|we|er|su)/.test(data)) return on.frame(data);
+    const f = JSON.parse(data);
     if (f.type === "close") on.close(f.code, f.reason);
     else if (f.type !== "welcome") answer(f);
     else if (known) pong();
@@ -88,7 +91,7 @@ export function stream({ url, query, hello, expired }, on) {
   }
 
   /** Gives what was answered, or an `error` frame. */
-  async function post(path, body, keepalive) {
+  async function request(path, body, keepalive) {
     const error = { type: "error", code: "unavailable", retry_after_ms: AGAIN_MS };
     try {
       const r = await fetch(url + path, { method: "POST", headers, body: JSON.stringify(body), keepalive });
@@ -99,38 +102,40 @@ export function stream({ url, query, hello, expired }, on) {
     return error;
   }
 
-  async function ask(path, { type, ref, ...body }) {
-    tell({ type: "published", ref, ...(await post(path, body)) }); // the client takes a `reply` alike
+  async function ask(path, { ref, ...body }) { // the client takes `published` like `reply`
+    tell({ type: "published", ref, ...(await request(path, body)) });
   }
 
   async function acknowledge() {
-    const all = [...acks.values()];
-    acks.clear();
-    const f = await post("acks", { device: hello.device, acks: all }, true);
-    if (!f.code) return;
-    if (!/^[ur]/.test(f.code)) return tell(f); // neither unavailable nor rate_limited
-    for (const ack of all) if (!acks.has(ack.to)) acks.set(ack.to, ack);
-    if (over) setTimeout(acknowledge, AGAIN_MS);
+    const sent = acks;
+    acks = new Map();
+    const f = await request("acks", { device: hello.device, acks: [...sent.values()] }, true);
+    if (/^[ur]/.test(f.code)) { // unavailable, or rate_limited
+      acks = new Map([...sent, ...acks]);
+      if (over) setTimeout(acknowledge, AGAIN_MS);
+    } else if (f.code) tell(f);
   }
 
   open();
   return {
     send(text) {
       const f = JSON.parse(text);
-      const { type, to, ref, id, after = "now" } = f;
+      const { type, to, ref, after = "now" } = f;
       if (type === "publish") return ask("events", f);
       if (type === "call") return ask("calls", f);
       if (type === "ack") {
         if (!acks.size) queueMicrotask(acknowledge);
-        return acks.set(to, { to, id });
+        return acks.set(to, f);
+      }
+      if (type === "unsubscribe") {
+        ends.set(to, ref);
+        return cursor && leave(); // else a stream under way could begin a cursor again
       }
       leave();
-      if (type === "subscribe") {
+      if (to) { // no `ping`
+        ends.delete(to);
         at.set(to, after);
         asked.set(to, ref);
-      } else { // or a `ping`, of nothing
-        at.delete(to);
-        asked.delete(to);
       }
     },
     close() {
