@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"mime"
 	"strconv"
 	"strings"
@@ -56,10 +57,12 @@ type posting struct {
 	done    chan struct{} // closed when none is left
 }
 
-// posted is the answer to one event: one of the two.
+// posted is the answer to one event.
 type posted struct {
-	published *wire.Published
-	refused   *wire.FrameError
+	known     bool
+	id        wire.ID
+	duplicate bool
+	refused   *wire.FrameError // in place of these
 }
 
 func (g *Gateway) newPosting(events int) *posting {
@@ -70,10 +73,12 @@ func (g *Gateway) newPosting(events int) *posting {
 	return p
 }
 
-func (p *posting) published(a wire.Published) { p.set(a.Ref, posted{published: &a}) }
+func (p *posting) published(a wire.Published) {
+	p.set(a.Ref, posted{known: true, id: a.ID, duplicate: a.Duplicate})
+}
 
 func (p *posting) fail(ref string, err error) {
-	p.set(ref, posted{refused: p.g.forClients(err, "path", "/v1/events")})
+	p.set(ref, posted{known: true, refused: p.g.forClients(err, "path", "/v1/events")})
 }
 
 // set takes an event's answer; the first one counts.
@@ -81,7 +86,7 @@ func (p *posting) set(ref string, a posted) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n, err := strconv.Atoi(ref)
-	if err != nil || n < 0 || n >= len(p.answers) || p.answers[n] != (posted{}) {
+	if err != nil || n < 0 || n >= len(p.answers) || p.answers[n].known {
 		return
 	}
 	p.answers[n] = a
@@ -95,7 +100,7 @@ func (p *posting) all() []posted {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range p.answers {
-		if p.answers[i] == (posted{}) {
+		if !p.answers[i].known {
 			p.answers[i].refused = &wire.FrameError{Code: wire.CodeUnavailable, Message: notKnown}
 		}
 	}
@@ -154,42 +159,45 @@ func (g *Gateway) post(ctx context.Context, p *posting, by, ref string, in *inco
 
 // tellPosted is the answer to a request: about one event, or a list. It is an error if nothing is known of any event.
 func (g *Gateway) tellPosted(posts []wire.Post, answers []posted, single bool) (any, error) {
-	type result struct {
-		To        string     `json:"to,omitempty"`
-		ID        string     `json:"id,omitempty"`
-		Duplicate *bool      `json:"duplicate,omitempty"`
-		Error     *errorBody `json:"error,omitempty"`
-	}
-	list := make([]result, len(answers))
 	later := 0
-	for i, a := range answers {
-		list[i].To = posts[i].To
-		if r := a.refused; r != nil {
-			if single {
-				return nil, r
-			}
-			if r.Code == wire.CodeUnavailable {
-				later++
-			}
-			list[i].Error = &errorBody{r.Code, r.Message}
-			continue
+	for _, a := range answers {
+		if a.refused != nil && a.refused.Code == wire.CodeUnavailable {
+			later++
 		}
-		list[i].ID, list[i].Duplicate = a.published.ID.String(), &a.published.Duplicate
 	}
 	switch {
+	case single && answers[0].refused != nil:
+		return nil, answers[0].refused
 	case single:
-		return list[0], nil
-	case later > 0 && later == len(list):
+		return json.RawMessage(append(answers[0].appendTo(nil, posts[0].To), '\n')), nil
+	case later > 0 && later == len(answers):
 		return nil, answers[0].refused
 	}
-	for i := range list {
-		if e := list[i].Error; e != nil {
-			g.metrics.errors.WithLabelValues(e.Code).Inc()
+	b := append(make([]byte, 0, 20+100*len(answers)), `{"events":[`...)
+	for i, a := range answers {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = a.appendTo(b, posts[i].To)
+		if a.refused != nil {
+			g.metrics.errors.WithLabelValues(a.refused.Code).Inc()
 		}
 	}
-	return struct {
-		Events []result `json:"events"`
-	}{list}, nil
+	return json.RawMessage(append(b, "]}\n"...)), nil
+}
+
+// appendTo writes the answer to an event for a target, which needs no quotes; "": it could not be read.
+func (a *posted) appendTo(b []byte, to string) []byte {
+	b = append(b, '{')
+	if to != "" {
+		b = append(append(append(b, `"to":"`...), to...), `",`...)
+	}
+	if r := a.refused; r != nil {
+		text, _ := json.Marshal(errorBody{r.Code, r.Message}) // of strings
+		return append(append(append(b, `"error":`...), text...), '}')
+	}
+	b = a.id.Append(append(b, `"id":"`...))
+	return append(strconv.AppendBool(append(b, `","duplicate":`...), a.duplicate), '}')
 }
 
 // idempotencyKey is that of the header, "" for none. It may stand in quotes, as a string of structured fields does (RFC 9651).

@@ -134,7 +134,7 @@ func TestPosting(t *testing.T) {
 	default:
 	}
 	got := p.all()
-	if got[0].refused == nil || got[0].refused.Message != notKnown || got[1].published == nil || got[1].published.ID.Ms != 7 || got[2].refused.Code != wire.CodeForbidden {
+	if got[0].refused == nil || got[0].refused.Message != notKnown || got[1].refused != nil || got[1].id.Ms != 7 || got[2].refused.Code != wire.CodeForbidden {
 		t.Errorf("the answers are %+v", got)
 	}
 	one := wire.Post{}

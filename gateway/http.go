@@ -258,11 +258,16 @@ func (g *Gateway) readBody(w http.ResponseWriter, in *incoming, most int) (err e
 	return &wire.FrameError{Code: wire.CodeBadRequest, Message: "the body cannot be read"}
 }
 
-// readAll reads to the end what is said to have so many bytes.
+// readAll reads to the end what is said to have so many bytes. It makes room for all of them when the first ones have come.
 func readAll(r io.Reader, size int) ([]byte, error) {
 	var b bytes.Buffer
-	b.Grow(min(size, smallBody)) // no more before it comes
-	_, err := b.ReadFrom(r)
+	first := min(size, smallBody)
+	b.Grow(first + bytes.MinRead)
+	_, err := b.ReadFrom(io.LimitReader(r, int64(first)))
+	if err == nil && b.Len() == first {
+		b.Grow(size - first + bytes.MinRead)
+		_, err = b.ReadFrom(r)
+	}
 	return b.Bytes(), err
 }
 

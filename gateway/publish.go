@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	publishBatch = 256
-	publishBytes = 1 << 20 // of a batch
+	publishBatch = wire.MaxPosts // a request in one round trip
+	publishBytes = 1 << 20       // of a batch
 	// What waits to be appended, and how much of it one user may have: then its own surplus
 	// is refused, and others go on.
 	waitingPublishes, userPublishes = 4096, 1024
@@ -110,8 +110,8 @@ func (g *Gateway) publication(a asker, by, ref string, id auth.Identity, e *wire
 	if why := g.headroom.refuses(g.store.Partition(e.To)); why != "" {
 		return nil, g.publisher.refused(why)
 	}
-	fields := make([]string, 0, 20)
-	fields = append(fields, "to", e.To, "data", e.Data, "from", wire.UserTarget(id.User),
+	var room [20]string
+	fields := append(room[:0], "to", e.To, "data", e.Data, "from", wire.UserTarget(id.User),
 		"reply", wire.Reply{Server: g.id, Conn: by, Ref: ref}.String())
 	if e.Event != "" {
 		fields = append(fields, "event", e.Event)
@@ -130,7 +130,7 @@ func (g *Gateway) publication(a asker, by, ref string, id auth.Identity, e *wire
 	}
 	return &publication{
 		asker: a, inFlight: &inFlight{flight: flight{by, ref}, user: id.User, size: len(e.Data) + besides},
-		Publication: store.Publication{To: e.To, Fields: fields},
+		Publication: store.Publication{To: e.To, Fields: slices.Clone(fields)},
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -86,5 +87,28 @@ func TestTidyMemoryEnds(t *testing.T) {
 	cancel()
 	if err := TidyMemory(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPercentFor: a small heap may have leastGarbage, a large one half of its size.
+func TestPercentFor(t *testing.T) {
+	for _, tc := range []struct {
+		heap uint64
+		want int
+	}{{0, 400}, {1 << 20, 400}, {4 << 20, 200}, {8 << 20, 100}, {16 << 20, 50}, {1 << 40, 50}} {
+		if got := percentFor(tc.heap); got != tc.want {
+			t.Errorf("for %d bytes: %d, want %d", tc.heap, got, tc.want)
+		}
+	}
+}
+
+// TestAfterCollections: they are noticed again and again.
+func TestAfterCollections(t *testing.T) {
+	var noticed atomic.Int32
+	afterCollections(t.Context(), func() { noticed.Add(1) })
+	for end := time.Now().Add(10 * time.Second); noticed.Load() < 3; runtime.GC() {
+		if time.Now().After(end) {
+			t.Fatalf("%d collections were noticed", noticed.Load())
+		}
 	}
 }

@@ -69,40 +69,31 @@ func (s *httpSink) close() error {
 	return nil
 }
 
-// posted is an event in a request's body.
-type posted struct {
-	To     string          `json:"to"`
-	Data   json.RawMessage `json:"data"`
-	Event  string          `json:"event,omitempty"`
-	ID     string          `json:"id,omitempty"`
-	Retain *int            `json:"retain,omitempty"`
-	Except string          `json:"except,omitempty"`
-}
-
-// body is the event as it is posted.
+// body is the event as it is posted, whose target was checked.
 func (e *Event) body() ([]byte, error) {
-	p := posted{To: e.To, Event: e.Name, ID: e.Key, Except: e.Except, Data: e.Data}
-	if e.LiveOnly {
-		p.Retain = new(int)
-	}
-	if !utf8.ValidString(e.Name + e.Key + e.Except) { // JSON would make one key of two
+	if !utf8.ValidString(e.Name) || !utf8.ValidString(e.Key) || !utf8.ValidString(e.Except) { // JSON would make one key of two
 		return nil, ErrBinary
 	}
-	switch wire.KindOf(string(e.Data)) {
+	b := make([]byte, 0, 80+len(e.To)+len(e.Data)+len(e.Name)+len(e.Key)+len(e.Except))
+	b = append(append(append(b, `{"to":"`...), e.To...), '"')
+	for _, field := range [][2]string{{`,"event":`, e.Name}, {`,"id":`, e.Key}, {`,"except":`, e.Except}} {
+		if field[1] != "" {
+			b = wire.AppendString(append(b, field[0]...), field[1])
+		}
+	}
+	if e.LiveOnly {
+		b = append(b, `,"retain":0`...)
+	}
+	b = append(b, `,"data":`...)
+	switch text := string(e.Data); wire.KindOf(text) {
 	case wire.Binary:
 		return nil, ErrBinary
 	case wire.Text:
-		text, err := json.Marshal(string(e.Data))
-		if err != nil {
-			return nil, err
-		}
-		p.Data = text
+		b = wire.AppendString(b, text)
+	default:
+		b = append(b, text...)
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false) // data is passed on as it is
-	err := enc.Encode(p)
-	return bytes.TrimSpace(b.Bytes()), err
+	return append(b, '}'), nil
 }
 
 func (s *httpSink) publish(ctx context.Context, events []Event) ([]error, error) {
@@ -118,7 +109,7 @@ func (s *httpSink) publish(ctx context.Context, events []Event) ([]error, error)
 			size += len(bodies[places[n]]) + 1
 			n++
 		}
-		failed := s.post(ctx, places[:n], bodies, errs)
+		failed := s.post(ctx, places[:n], bodies, size, errs)
 		places = places[n:]
 		if failed != nil {
 			for _, place := range places {
@@ -130,13 +121,16 @@ func (s *httpSink) publish(ctx context.Context, events []Event) ([]error, error)
 	return errs, nil
 }
 
-// post sends one request, and notes what became of its events. The error is of the whole.
-func (s *httpSink) post(ctx context.Context, places []int, bodies [][]byte, errs []error) error {
-	list := make([][]byte, len(places))
+// post sends one request of about size bytes, and notes what became of its events. The error is of the whole.
+func (s *httpSink) post(ctx context.Context, places []int, bodies [][]byte, size int, errs []error) error {
+	body := append(make([]byte, 0, size+2), '[')
 	for i, place := range places {
-		list[i] = bodies[place]
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, bodies[place]...)
 	}
-	results, err := s.ask(ctx, append(append([]byte("["), bytes.Join(list, []byte(","))...), ']'))
+	results, err := s.ask(ctx, append(body, ']'))
 	if err == nil && len(results) != len(places) {
 		err = fmt.Errorf("the answer is about %d of %d events", len(results), len(places))
 	}

@@ -107,7 +107,7 @@ func TestHTTP(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	want := []wire.Publish{
-		{To: "topic:room-1", Data: `{"n":"<&>"}`, Event: "chat", ID: "k", Except: "c", Live: true},
+		{To: "topic:room-1", Data: `{"n": "<&>"}`, Event: "chat", ID: "k", Except: "c", Live: true},
 		{To: "all", Data: `"plain \"text\""`},
 	}
 	if got := d.all(); !slices.Equal(got, want) {

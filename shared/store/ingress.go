@@ -21,9 +21,20 @@ type Publication struct {
 func (s *Store) Publish(ctx context.Context, pubs []Publication) []error {
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.StringCmd, len(pubs))
-	for i, p := range pubs {
-		stream := s.keys.events(s.keys.partition(p.To))
-		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{Stream: stream, Values: p.Fields})
+	n := 0
+	for i := range pubs {
+		n += 3 + len(pubs[i].Fields)
+	}
+	w := words{args: make([]any, 0, n), texts: make([]string, 0, n)}
+	for i := range pubs {
+		w.add("xadd")
+		w.text(s.keys.events(s.keys.partition(pubs[i].To)))
+		w.add("*")
+		for _, f := range pubs[i].Fields {
+			w.text(f)
+		}
+		cmds[i] = redis.NewStringCmd(ctx, w.end()...)
+		_ = pipe.Process(ctx, cmds[i]) // exec says what failed
 	}
 	_, _ = exec(ctx, pipe)
 	errs := make([]error, len(pubs))

@@ -305,13 +305,17 @@ func ParseCallBody(body []byte, key string) (*ClientFrame, *FrameError) {
 	if !utf8.Valid(body) || !json.Valid(body) || trim(body)[0] != '{' {
 		return nil, badRequest("the body is one JSON object: {name, data, id}")
 	}
-	fields, wrong := only(body, "name", "data", "id")
+	names := []string{"name", "data", "id"}
+	fields, wrong := only(body, names...)
 	if wrong != nil {
 		return nil, wrong
 	}
 	f := &ClientFrame{Type: "call"}
-	for name, value := range fields {
-		if err := f.set(name, value, false); err != nil {
+	for i, name := range names {
+		if fields[i] == nil {
+			continue
+		}
+		if err := f.set(name, fields[i], false); err != nil {
 			return nil, badRequest("%v", err)
 		}
 	}

@@ -42,18 +42,18 @@ func AppendEvent(dst []byte, e *Event) []byte {
 	if e.Name == "" {
 		dst = append(dst, `"`+DefaultName+`"`...)
 	} else {
-		dst = appendString(dst, e.Name)
+		dst = AppendString(dst, e.Name)
 	}
 	if e.From != "" {
 		dst = append(dst, `,"from":`...)
-		dst = appendString(dst, e.From)
+		dst = AppendString(dst, e.From)
 	}
 	dst = append(dst, `,"data":`...)
 	switch e.Kind {
 	case JSON:
 		dst = append(dst, e.Data...)
 	case Text:
-		dst = appendString(dst, e.Data)
+		dst = AppendString(dst, e.Data)
 	default:
 		dst = append(dst, '"')
 		dst = base64.StdEncoding.AppendEncode(dst, view(e.Data))
@@ -152,9 +152,9 @@ func Payload(frame []byte) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// appendString adds s as a JSON string (RFC 8259, 7). Bytes that are no UTF-8
+// AppendString adds s as a JSON string (RFC 8259, 7). Bytes that are no UTF-8
 // become U+FFFD, so that a frame is always valid text.
-func appendString(dst []byte, s string) []byte {
+func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); {

@@ -57,12 +57,15 @@ func ParsePosts(form string, body []byte, key string) (posts []Post, single bool
 	if form == FormCloud || form == FormClouds {
 		read = readCloudEvent
 	}
+	posts = make([]Post, 0, len(list))
 	for _, one := range list {
-		var e *Publish
+		var e Publish
 		var targets targets
-		wrong := badRequest("an event is one JSON object")
+		var wrong *FrameError
 		if one[0] == '{' && (form != FormLines || json.Valid(one)) {
 			e, targets, wrong = read(one)
+		} else {
+			wrong = badRequest("an event is one JSON object")
 		}
 		if wrong == nil {
 			wrong = e.takeKey(key)
@@ -79,7 +82,7 @@ func ParsePosts(form string, body []byte, key string) (posts []Post, single bool
 			if e.To = to; CheckTarget(to) != nil {
 				posts = append(posts, Post{Err: badRequest("to: %v", ErrTarget)})
 			} else {
-				posts = append(posts, Post{Publish: *e})
+				posts = append(posts, Post{Publish: e})
 			}
 		}
 		if len(posts) > MaxPosts {
@@ -133,41 +136,45 @@ type targets struct {
 }
 
 // readPost reads an event of Sluice's own form: as the frame `publish`, but `to` may be a list.
-func readPost(object []byte) (*Publish, targets, *FrameError) {
-	fields, err := only(object, "to", "data", "event", "id", "retain", "except")
+func readPost(object []byte) (e Publish, to targets, err *FrameError) {
+	fields, err := only(object, "to", "data", "retain", "event", "id", "except")
 	if err != nil {
-		return nil, targets{}, err
+		return e, to, err
 	}
-	var to targets
-	if fields["to"] != nil {
-		if to, err = readTargets(fields["to"]); err != nil {
-			return nil, to, err
+	target, data, retain := fields[0], fields[1], fields[2]
+	if target != nil {
+		if to, err = readTargets(target); err != nil {
+			return e, to, err
 		}
 	}
-	e := &Publish{Data: string(fields["data"])}
-	for name, text := range map[string]*string{"event": &e.Event, "id": &e.ID, "except": &e.Except} {
-		if *text, err = fields.text(name); err != nil {
-			return nil, to, err
-		}
+	e.Data = string(data)
+	if e.Event, err = optional("event", fields[3]); err != nil {
+		return e, to, err
 	}
-	if retain := fields["retain"]; retain != nil {
+	if e.ID, err = optional("id", fields[4]); err != nil {
+		return e, to, err
+	}
+	if e.Except, err = optional("except", fields[5]); err != nil {
+		return e, to, err
+	}
+	if retain != nil {
 		var r Retain
 		if err := r.UnmarshalJSON(retain); err != nil {
-			return nil, to, badRequest("%v", err)
+			return e, to, badRequest("%v", err)
 		}
 		e.Live = r.Off
 	}
-	if err := checkData(fields["data"]); err != nil {
-		return nil, to, badRequest("%v", err)
+	if err := checkData(data); err != nil {
+		return e, to, badRequest("%v", err)
 	}
 	switch {
 	case len(to.names) == 0:
-		return nil, to, badRequest("an event needs to: a target, or a list of targets")
-	case fields["data"] == nil:
-		return nil, to, badRequest("an event needs data")
+		return e, to, badRequest("an event needs to: a target, or a list of targets")
+	case data == nil:
+		return e, to, badRequest("an event needs data")
 	}
 	if len(e.Except) > maxField {
-		return nil, to, badRequest("except is at most %d bytes", maxField)
+		return e, to, badRequest("except is at most %d bytes", maxField)
 	}
 	return e, to, checkNames(e.Event, e.ID)
 }
@@ -232,32 +239,32 @@ func readText(name string, value []byte) (string, *FrameError) {
 
 // readCloudEvent reads a CloudEvent 1.0 in JSON (CloudEvents JSON format 1.0.2): `subject` is the target, `type` the name, and
 // `source` and `id` together are the idempotency key.
-func readCloudEvent(object []byte) (*Publish, targets, *FrameError) {
-	fields, err := only(object, "specversion", "id", "source", "type", "subject", "data", "data_base64")
+func readCloudEvent(object []byte) (e Publish, to targets, err *FrameError) {
+	fields, err := only(object, append(cloudTexts, "data")...)
 	if err != nil {
-		return nil, targets{}, err
+		return e, to, err
 	}
-	text := make(map[string]string, len(fields))
-	for name := range fields {
-		if name == "data" {
-			continue
-		}
-		if text[name], err = fields.text(name); err != nil {
-			return nil, targets{}, err
+	text := make(map[string]string, len(cloudTexts))
+	for i, name := range cloudTexts {
+		if text[name], err = optional(name, fields[i]); err != nil {
+			return e, to, err
 		}
 	}
-	e := &Publish{Event: text["type"], ID: text["source"] + " " + text["id"]} // a source has no space
+	e.Event, e.ID = text["type"], text["source"]+" "+text["id"] // a source has no space
 	if len(e.ID) > maxField {
 		e.ID = fmt.Sprintf("sha256 %x", sha256.Sum256([]byte(e.ID)))
 	}
-	if err := e.cloudEvent(text, fields); err != nil {
-		return nil, targets{}, err
+	if err := e.cloudEvent(text, fields[5] != nil, fields[6]); err != nil {
+		return e, to, err
 	}
 	return e, targets{names: []string{text["subject"]}}, checkNames(e.Event, e.ID)
 }
 
-// cloudEvent checks the attributes, and takes data_base64.
-func (e *Publish) cloudEvent(text map[string]string, fields object) *FrameError {
+// cloudTexts are the attributes of a CloudEvent that are strings.
+var cloudTexts = []string{"specversion", "id", "source", "type", "subject", "data_base64"}
+
+// cloudEvent checks the attributes, and takes the data: raw says that there is data_base64.
+func (e *Publish) cloudEvent(text map[string]string, raw bool, data []byte) *FrameError {
 	for _, name := range []string{"id", "source", "specversion", "type", "subject"} {
 		if text[name] == "" {
 			return badRequest("a CloudEvent needs %s; subject is the target", name)
@@ -272,11 +279,10 @@ func (e *Publish) cloudEvent(text map[string]string, fields object) *FrameError 
 	if _, err := url.Parse(text["source"]); err != nil {
 		return badRequest("source is a URI reference")
 	}
-	data, raw := fields["data"], fields["data_base64"]
 	switch {
-	case data != nil && raw != nil:
+	case data != nil && raw:
 		return badRequest("a CloudEvent has data or data_base64, not both")
-	case raw != nil:
+	case raw:
 		raw, err := base64.StdEncoding.Strict().DecodeString(text["data_base64"])
 		if err != nil {
 			return badRequest("data_base64 is not base64")

@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // MaxAcks is how many acks one request may have.
 const MaxAcks = 1000
@@ -15,11 +18,11 @@ func ParseAcks(body []byte) ([]Ack, *FrameError) {
 	if err != nil {
 		return nil, err
 	}
-	device, err := fields.text("device")
+	device, err := optional("device", fields[0])
 	if err != nil {
 		return nil, err
 	}
-	list := fields["acks"]
+	list := fields[1]
 	switch {
 	case device != "" && !ValidName(device):
 		return nil, badRequest(ErrDevice)
@@ -56,10 +59,10 @@ func readAck(object []byte) (a Ack, err *FrameError) {
 	if err != nil {
 		return a, err
 	}
-	if a.To, err = fields.text("to"); err != nil {
+	if a.To, err = optional("to", fields[0]); err != nil {
 		return a, err
 	}
-	id, err := fields.text("id")
+	id, err := optional("id", fields[1])
 	if err != nil {
 		return a, err
 	}
@@ -82,10 +85,10 @@ func ParseUnsubscribe(body []byte) (device, to string, err *FrameError) {
 	if err != nil {
 		return "", "", err
 	}
-	if device, err = fields.text("device"); err != nil {
+	if device, err = optional("device", fields[0]); err != nil {
 		return "", "", err
 	}
-	if to, err = fields.text("to"); err != nil {
+	if to, err = optional("to", fields[1]); err != nil {
 		return "", "", err
 	}
 	if !ValidName(device) {
@@ -97,31 +100,37 @@ func ParseUnsubscribe(body []byte) (device, to string, err *FrameError) {
 	return device, to, nil
 }
 
-// object are the values of some fields of an object.
-type object map[string][]byte
+// object are the values of some fields of an object, in the order in which they were asked for; nil where one is missing.
+type object [8][]byte
 
 // only reads the fields with these names; others are ignored.
-func only(text []byte, names ...string) (object, *FrameError) {
-	o := make(object, len(names))
+func only(text []byte, names ...string) (o object, err *FrameError) {
 	for quoted, value := range members(text) {
-		name, _ := unquote(quoted)
-		for _, wanted := range names {
-			if name != wanted {
-				continue
-			}
-			if o[name] != nil {
-				return nil, badRequest("the field %q is there twice", name)
-			}
-			o[name] = value
+		i := slices.IndexFunc(names, func(name string) bool { return isName(quoted, name) })
+		if i < 0 {
+			continue
 		}
+		if o[i] != nil {
+			return o, badRequest("the field %q is there twice", names[i])
+		}
+		o[i] = value
 	}
 	return o, nil
 }
 
-// text is a field that is a string; "" where it is missing.
-func (o object) text(name string) (string, *FrameError) {
-	if o[name] == nil {
+// isName reports whether a quoted text is this name.
+func isName(quoted []byte, name string) bool {
+	if isPlain(quoted) {
+		return string(quoted[1:len(quoted)-1]) == name
+	}
+	text, _ := unquote(quoted)
+	return text == name
+}
+
+// optional is the text of a field that is a string; "" where it is missing.
+func optional(name string, value []byte) (string, *FrameError) {
+	if value == nil {
 		return "", nil
 	}
-	return readText(name, o[name])
+	return readText(name, value)
 }
