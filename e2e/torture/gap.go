@@ -30,6 +30,9 @@ func (v *viewer) gap(w *view, f *Frame) {
 	}
 	if v.cursorUnknown(w, f) {
 		w.told, w.before = true, true
+		if w.device { // it is there until the device acknowledges something
+			w.acked = wire.Later(w.acked, f.Prev)
+		}
 		v.restart(w, f.At)
 		if f.ID.Less(w.pos) {
 			w.had = wire.Later(w.had, w.pos)
