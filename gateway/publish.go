@@ -110,7 +110,7 @@ func (g *Gateway) publication(a asker, by, ref string, id auth.Identity, e *wire
 	if why := g.headroom.refuses(g.store.Partition(e.To)); why != "" {
 		return nil, g.publisher.refused(why)
 	}
-	var room [20]string
+	var room [22]string
 	fields := append(room[:0], "to", e.To, "data", e.Data, "from", wire.UserTarget(id.User),
 		"reply", wire.Reply{Server: g.id, Conn: by, Ref: ref}.String())
 	if e.Event != "" {
@@ -127,6 +127,9 @@ func (g *Gateway) publication(a asker, by, ref string, id auth.Identity, e *wire
 	}
 	if e.Base64 {
 		fields = append(fields, "enc", wire.EncBase64)
+	}
+	if e.Unread != "" {
+		fields = append(fields, "unread", e.Unread)
 	}
 	return &publication{
 		asker: a, inFlight: &inFlight{flight: flight{by, ref}, user: id.User, size: len(e.Data) + besides},

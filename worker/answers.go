@@ -76,16 +76,19 @@ func (c *calls) effectApart(ctx context.Context, p int, e *callEvent, a *functio
 func (c *calls) publish(ctx context.Context, e *callEvent, events []functions.Event) error {
 	var list []store.Publication
 	for i, x := range events {
-		fields := map[string]any{"to": x.To, "data": string(x.Data), "event": x.Event, "except": x.Except}
+		fields := map[string]any{"to": x.To, "data": string(x.Data), "event": x.Event, "except": x.Except, "unread": x.Unread}
 		if x.Data == nil {
 			delete(fields, "data")
+		}
+		if x.Retain.Off {
+			fields["retain"] = "0"
 		}
 		if _, reason := wire.ParseEntry(wire.ID{}, fields, c.w.store.Config().MaxData); reason != "" {
 			c.refused(e, "publish", reason)
 			continue
 		}
 		p := store.Publication{To: x.To, Fields: []string{"to", x.To, "data", string(x.Data), "id", publishKey(e.call.ID, i)}}
-		for _, f := range [][2]string{{"event", x.Event}, {"except", x.Except}, {"traceparent", e.call.Trace}} {
+		for _, f := range [][2]string{{"event", x.Event}, {"except", x.Except}, {"traceparent", e.call.Trace}, {"unread", x.Unread}} {
 			if f[1] != "" {
 				p.Fields = append(p.Fields, f[0], f[1])
 			}

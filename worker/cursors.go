@@ -55,7 +55,7 @@ type ackMover struct {
 // at once: the entries are ours.
 func (a *ackMover) follow(ctx context.Context, entries []store.Entry) (done, again []store.Entry, err error) {
 	cursors, malformed := highest(entries)
-	evicted, failed, err := a.w.store.MoveCursors(ctx, cursors, a.w.acks.CursorTTL)
+	changed, err := a.w.store.MoveCursors(ctx, cursors, a.w.acks.CursorTTL)
 	switch {
 	case store.IsReply(err):
 		return nil, entries, err
@@ -65,8 +65,9 @@ func (a *ackMover) follow(ctx context.Context, entries []store.Entry) (done, aga
 	m := a.w.metrics
 	m.acks.Add(float64(len(entries) - malformed))
 	m.ackDrops.WithLabelValues(ackDropMalformed).Add(float64(malformed))
-	m.ackDrops.WithLabelValues(ackDropEvicted).Add(float64(evicted))
-	m.ackDrops.WithLabelValues(ackDropNotHash).Add(float64(len(failed)))
+	m.ackDrops.WithLabelValues(ackDropEvicted).Add(float64(changed.Evicted))
+	m.ackDrops.WithLabelValues(ackDropNotHash).Add(float64(len(changed.Failed)))
+	m.unread.WithLabelValues(unreadAcknowledged).Add(float64(changed.Read))
 	var moved []wire.Ack
 	for _, c := range cursors {
 		switch {

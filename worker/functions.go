@@ -99,6 +99,8 @@ type callTerm struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	seen   wire.ID // events up to here may have been tried by an earlier owner
+	began  time.Time
+	unread int // events that nobody has acknowledged, of those that are held; guarded by calls.mu
 }
 
 func newCalls(w *Worker, caller *functions.Caller) *calls {
@@ -109,7 +111,7 @@ func (c *calls) begin(_ context.Context, r store.Term) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
-	c.terms[r.Partition] = &callTerm{ctx, cancel, r.Seen}
+	c.terms[r.Partition] = &callTerm{ctx: ctx, cancel: cancel, seen: r.Seen, began: time.Now()}
 	return nil
 }
 
@@ -230,7 +232,7 @@ func (c *calls) count(e *callEvent, outcome string, took time.Duration) {
 	c.w.metrics.function(e.call.Kind, outcome, took)
 }
 
-// upkeep looks for connections whose gateways have died and for users that have left, and tells it.
+// upkeep looks for connections whose gateways have died, users that have left and events that nobody has acknowledged, and tells it.
 func (c *calls) upkeep(ctx context.Context) []store.Outgoing {
 	c.mu.Lock()
 	var partitions []int
@@ -255,6 +257,10 @@ func (c *calls) upkeep(ctx context.Context) []store.Outgoing {
 		since := c.w.store.NowMs() - c.w.functions.Offline.Milliseconds()
 		if _, err := c.w.store.Gone(ctx, p, since, lostAtOnce, c.caller.Takes(&wire.Call{Kind: wire.OfflineKind})); err != nil {
 			c.w.log.Debug("cannot look for users that have left", "err", err)
+			return nil
+		}
+		if err := c.tellUnread(ctx, p); err != nil {
+			c.w.log.Debug("cannot look for events that nobody has acknowledged", "err", err)
 			return nil
 		}
 	}

@@ -56,6 +56,7 @@ func (c *calls) add(e *callEvent) {
 		return // the term is over; the next one reads it again
 	}
 	e.tried = !r.seen.Less(e.ID)
+	r.count(e, 1)
 	key := lineKey{e.Partition, lineOf(&e.call)}
 	c.held, c.bytes = c.held+1, c.bytes+e.Size()
 	if l := c.lines[key]; l != nil {
@@ -102,6 +103,7 @@ func (c *calls) next(l *line, done *callEvent) *callEvent {
 	l.events = l.events[1:]
 	c.finished = append(c.finished, done.Entry)
 	c.bytes -= done.Size()
+	l.term.count(done, -1)
 	if len(l.events) == 0 {
 		delete(c.lines, l.key)
 		return nil
@@ -143,7 +145,13 @@ func (c *calls) try(ctx context.Context, l *line, e *callEvent) (done bool, err 
 	if err != nil || !there { // somebody has finished it
 		return !there, err
 	}
-	out, err := c.caller.Attempt(ctx, &e.call, state, time.UnixMilli(int64(e.ID.Ms)))
+	known := functions.Known{State: state}
+	if e.call.Kind == wire.UnreadKind {
+		if known.Event, err = c.w.store.Event(ctx, wire.UserTarget(e.call.User), e.call.Event); err != nil {
+			return false, err
+		}
+	}
+	out, err := c.caller.Attempt(ctx, &e.call, known, time.UnixMilli(int64(e.ID.Ms)))
 	switch {
 	case errors.Is(err, functions.ErrNoFunction):
 		c.count(e, "no_function", 0)

@@ -21,7 +21,7 @@ type metrics struct {
 	dead, slow                                       *prometheus.CounterVec
 	badKeys                                          *prometheus.CounterVec
 	lag, pending, apart                              *prometheus.GaugeVec
-	functions, functionItems                         *prometheus.CounterVec
+	functions, functionItems, unread                 *prometheus.CounterVec
 	functionTime                                     *prometheus.HistogramVec
 }
 
@@ -71,6 +71,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Attempts to call functions by their kind and outcome, events that became dead letters, and those that no function takes."}, []string{"kind", "outcome"}),
 		functionItems: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_function_items_refused_total",
 			Help: "What functions asked for and cannot be done."}, []string{"what"}),
+		unread: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_unread_total",
+			Help: "Events with the field unread: those that wait to be acknowledged (waiting), or do not (full, bad_key, no_function), and those that were acknowledged, or told to functions (told)."}, []string{"outcome"}),
 		functionTime: f.NewHistogramVec(prometheus.HistogramOpts{Name: "sluice_worker_function_seconds",
 			Help: "How long attempts to call functions took.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}, []string{"kind", "outcome"}),
 		lag:     gauges("lag", "Entries that no worker has read yet."),

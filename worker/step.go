@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"sluice/shared/store"
@@ -79,7 +80,7 @@ func (s *step) process(ctx context.Context, conn *store.Lane, entries []store.En
 	if err := s.prepare(ctx, conn, items); err != nil {
 		return nil, nil, err
 	}
-	appends, routes := s.plan(items)
+	appends, routes := s.plan(items, s.unread(ctx, items))
 	for _, it := range items {
 		it.part.tried = wire.Later(it.part.tried, it.ID)
 	}
@@ -180,8 +181,13 @@ func (s *step) prepare(ctx context.Context, conn *store.Lane, items []*item) err
 	return nil
 }
 
+// unread reports whether functions want to hear of events of the batch that nobody acknowledges.
+func (s *step) unread(ctx context.Context, items []*item) bool {
+	return slices.ContainsFunc(items, func(it *item) bool { return it.Unread > 0 }) && s.w.unread.takes(ctx)
+}
+
 // plan gives every event its prev and every target its place in the routing.
-func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
+func (s *step) plan(items []*item, unread bool) ([]*store.Append, []*store.Route) {
 	appends := make([]*store.Append, 0, len(items))
 	var routes []*store.Route
 	clear(s.byTarget)
@@ -213,6 +219,9 @@ func (s *step) plan(items []*item) ([]*store.Append, []*store.Route) {
 			last = s.known[it.To]
 		}
 		it.append = &store.Append{Partition: it.source.Partition, Event: &it.Event, Tried: !it.part.tried.Less(it.ID)}
+		if unread {
+			it.append.Unread = it.Unread.Milliseconds()
+		}
 		it.Prev = last.newest
 		if last.newest.Less(it.ID) {
 			last.newest = it.ID
@@ -279,6 +288,7 @@ func (s *step) publications(items []*item) []store.Outgoing {
 				s.w.metrics.repeats.Inc()
 			}
 			s.w.metrics.events.Inc()
+			s.w.unread.appended(it)
 			s.deliver(out, it)
 		}
 		if it.Reply.Conn != "" {

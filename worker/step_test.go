@@ -53,7 +53,7 @@ func TestHistoryEndsWhileRepeating(t *testing.T) {
 	if err := server.Client().Del(ctx, key).Err(); err != nil {
 		t.Fatal(err)
 	}
-	appends, routes := s.plan(items)
+	appends, routes := s.plan(items, false)
 	if err := l.conn.AppendAndRoute(ctx, appends, routes); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"sluice/shared/ops"
 	"sluice/shared/store"
+	"sluice/shared/wire"
 	"sluice/worker/functions"
 )
 
@@ -90,6 +91,7 @@ type Worker struct {
 	apart     *apart
 	room      *room
 	badKeys   *badKeys
+	unread    *unread
 	threads   bool
 	acks      AckConfig
 	slow      SlowConfig
@@ -137,6 +139,10 @@ func New(o Options) *Worker {
 	w.apart = newApart(w.log, w.metrics.apart)
 	w.room = newRoom(w)
 	w.badKeys = &badKeys{log: w.log, count: w.metrics.badKeys}
+	w.unread = &unread{
+		store: w.store, log: w.log, count: w.metrics.unread,
+		own: w.calls() && slices.Contains(w.functions.Kinds(), wire.UnreadKind),
+	}
 	return w
 }
 

@@ -30,6 +30,7 @@ type heard struct {
 	Data              struct {
 		Conn, Gateway, Device, Transport, Name, Cause string
 		Token, Query, Address                         string
+		To, ID, Event, From, Enc                      string
 		Seq                                           int
 		State, Data                                   json.RawMessage
 	}

@@ -76,7 +76,7 @@ func (e *Event) body() ([]byte, error) {
 	}
 	b := make([]byte, 0, 80+len(e.To)+len(e.Data)+len(e.Name)+len(e.Key)+len(e.Except))
 	b = append(append(append(b, `{"to":"`...), e.To...), '"')
-	for _, field := range [][2]string{{`,"event":`, e.Name}, {`,"id":`, e.Key}, {`,"except":`, e.Except}} {
+	for _, field := range [][2]string{{`,"event":`, e.Name}, {`,"id":`, e.Key}, {`,"except":`, e.Except}, {`,"unread":`, e.unread()}} {
 		if field[1] != "" {
 			b = wire.AppendString(append(b, field[0]...), field[1])
 		}

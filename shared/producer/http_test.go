@@ -98,10 +98,11 @@ func TestHTTP(t *testing.T) {
 		producer.Event{To: "all", Data: []byte("plain \"text\"")},
 		producer.Event{To: "all", Data: []byte{0xff}},
 		producer.Event{To: "all", Data: []byte("1"), Key: "\xff"},
+		producer.Event{To: "user:a", Data: []byte("1"), Unread: time.Hour},
 	)
 	var failed *producer.Failed
 	var refused *producer.Refused
-	if !errors.As(err, &failed) || len(failed.Errs) != 6 || failed.Errs[0] != nil || failed.Errs[3] != nil ||
+	if !errors.As(err, &failed) || len(failed.Errs) != 7 || failed.Errs[6] != nil || failed.Errs[0] != nil || failed.Errs[3] != nil ||
 		!errors.Is(failed.Errs[1], wire.ErrTarget) || !errors.As(failed.Errs[2], &refused) || refused.Code != "forbidden" ||
 		!errors.Is(failed.Errs[4], producer.ErrBinary) || !errors.Is(failed.Errs[5], producer.ErrBinary) {
 		t.Fatalf("got %v", err)
@@ -109,6 +110,7 @@ func TestHTTP(t *testing.T) {
 	want := []wire.Publish{
 		{To: "topic:room-1", Data: `{"n": "<&>"}`, Event: "chat", ID: "k", Except: "c", Live: true},
 		{To: "all", Data: `"plain \"text\""`},
+		{To: "user:a", Data: "1", Unread: "1h0m0s"},
 	}
 	if got := d.all(); !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

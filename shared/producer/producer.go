@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"sluice/shared/wire"
 )
@@ -32,7 +33,18 @@ type Event struct {
 	Key      string // idempotency key: a second event with the same To and Key within 10 minutes is left out
 	LiveOnly bool   // it is not retained
 	Except   string // id of a connection that shall not get it
-	Trace    string // W3C traceparent; over Redis only
+	// Unread is how long an event for user:<id> may wait to be acknowledged by one of the user's devices until a function is told,
+	// from 1s to 24h; 0: none ever is.
+	Unread time.Duration
+	Trace  string // W3C traceparent; over Redis only
+}
+
+// unread is the field; "": none.
+func (e *Event) unread() string {
+	if e.Unread == 0 {
+		return ""
+	}
+	return e.Unread.String()
 }
 
 // ErrBacklog says that workers are too far behind, and nothing was appended.
@@ -40,7 +52,7 @@ var ErrBacklog = errors.New("too many events wait for workers")
 
 // Failed says which events of a Publish were not appended, or may not have been.
 type Failed struct {
-	// Errs has an error or nil for each event, in their order: wire.ErrTarget, ErrBinary, a *Refused of a gateway, or one of
+	// Errs has an error or nil for each event, in their order: wire.ErrTarget, wire.ErrUnread, ErrBinary, a *Refused of a gateway, or one of
 	// Redis or the link. Where the answer did not come it is open whether the event was appended: repeat it only with its Key.
 	Errs []error
 }
@@ -110,7 +122,11 @@ func (p *Producer) Publish(ctx context.Context, events ...Event) error {
 // checked are the places of the events that may be sent; errs is told of the others.
 func checked(events []Event, errs []error, check func(i int) error) (places []int) {
 	for i := range events {
-		err := wire.CheckTarget(events[i].To)
+		e := &events[i]
+		err := wire.CheckTarget(e.To)
+		if err == nil {
+			_, err = wire.CheckUnread(e.To, e.unread(), e.LiveOnly)
+		}
 		if err == nil {
 			err = check(i)
 		}

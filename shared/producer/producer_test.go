@@ -31,10 +31,12 @@ func TestPublish(t *testing.T) {
 		producer.Event{To: "topic:room-1", Data: []byte(`{"n":1}`), Name: "chat", Key: "k", Except: "c", Trace: "00-1", LiveOnly: true},
 		producer.Event{To: "room", Data: []byte("x")},
 		producer.Event{To: "topic:room-1", Data: []byte("2")},
+		producer.Event{To: "user:a", Data: []byte("3"), Unread: 90 * time.Second},
+		producer.Event{To: "topic:room-1", Data: []byte("4"), Unread: time.Minute},
 	)
 	var failed *producer.Failed
-	if !errors.As(err, &failed) || len(failed.Errs) != 3 || failed.Errs[0] != nil || failed.Errs[2] != nil || !errors.Is(err, wire.ErrTarget) {
-		t.Fatalf("got %v, want the second event refused", err)
+	if !errors.As(err, &failed) || len(failed.Errs) != 5 || failed.Errs[3] != nil || !errors.Is(failed.Errs[4], wire.ErrUnread) || failed.Errs[0] != nil || failed.Errs[2] != nil || !errors.Is(err, wire.ErrTarget) {
+		t.Fatalf("got %v, want the second event and the last one refused", err)
 	}
 	stream := "here:{" + wire.Tags(16)[wire.Partition("topic:room-1", 16)] + "}:events"
 	entries, err := server.Client().XRange(ctx, stream, "-", "+").Result()
@@ -49,6 +51,10 @@ func TestPublish(t *testing.T) {
 	}
 	if len(entries[0].Values) != len(want) || len(entries[1].Values) != 2 || entries[1].Values["data"] != "2" {
 		t.Errorf("got %v", entries)
+	}
+	stream = "here:{" + wire.Tags(16)[wire.Partition("user:a", 16)] + "}:events"
+	if entries, err := server.Client().XRange(ctx, stream, "-", "+").Result(); err != nil || len(entries) != 1 || entries[0].Values["unread"] != "1m30s" {
+		t.Errorf("%s has %v, %v", stream, entries, err)
 	}
 }
 

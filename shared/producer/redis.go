@@ -64,8 +64,8 @@ func (s *redisSink) publish(ctx context.Context, events []Event) ([]error, error
 }
 
 func (e *Event) fields() []string {
-	f := append(make([]string, 0, 14), "to", e.To, "data", string(e.Data))
-	for _, x := range [][2]string{{"event", e.Name}, {"id", e.Key}, {"except", e.Except}, {"traceparent", e.Trace}} {
+	f := append(make([]string, 0, 16), "to", e.To, "data", string(e.Data))
+	for _, x := range [][2]string{{"event", e.Name}, {"id", e.Key}, {"except", e.Except}, {"traceparent", e.Trace}, {"unread", e.unread()}} {
 		if x[1] != "" {
 			f = append(f, x[0], x[1])
 		}

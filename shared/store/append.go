@@ -25,10 +25,13 @@ type Append struct {
 	// and is no ErrOrder.
 	Tried bool
 	Kick  *wire.Kick // in place of an event: it is kept for gateways, and in no history
+	// Unread is how long the event of a user then waits to be acknowledged (TellUnread), in ms; 0: it does not wait.
+	Unread int64
 
 	// Results.
 	Repeat bool  // an earlier try has appended it; Event.Prev is what stands there, or its own id if it was trimmed
 	Err    error // it cannot be appended, now or later: ErrNotStream or ErrOrder; of a Kick a *BadKey: it is not kept
+	Waits  Waiting
 	Left   int64 // after Trim: the bytes of the history; 0: it was not trimmed, and is to be with the next event
 }
 
@@ -42,7 +45,7 @@ func (l *Lane) add(ctx context.Context, pipe redis.Pipeliner, a *Append) *redis.
 	key := s.keys.history(a.Partition, a.Event.To)
 	w.add("xadd")
 	w.text(key)
-	if !a.Event.Prev.IsZero() && !a.Event.First {
+	if a.continues() {
 		w.add("nomkstream")
 	}
 	w.add("maxlen")
@@ -59,6 +62,9 @@ func (l *Lane) add(ctx context.Context, pipe redis.Pipeliner, a *Append) *redis.
 	}
 	return added
 }
+
+// continues reports whether its history should be there.
+func (a *Append) continues() bool { return !a.Event.Prev.IsZero() && !a.Event.First }
 
 // approxFrom is the history size from which Redis may keep up to one block of 100
 // entries more than it must: exact trimming costs half as much again as the append.

@@ -20,46 +20,78 @@ type Cursor struct {
 	Full  bool // result: the device has all the cursors that a user may have
 }
 
+// Moved is what MoveCursors did besides.
+type Moved struct {
+	Evicted int64    // cursors of devices that were silent for the longest, of users who have MaxCursors
+	Read    int64    // events that wait to be acknowledged no more
+	Failed  []string // users whose key holds no hash
+}
+
 // MoveCursors moves cursors forward, never back: a script for each user, in one
-// pipeline. Repeatable. They live for ttl from now on. When a user has MaxCursors, the
-// devices that have been silent for the longest lose theirs: evicted counts them.
-// failed are the users whose key holds no hash.
-func (s *Store) MoveCursors(ctx context.Context, acks []*Cursor, ttl time.Duration) (evicted int64, failed []string, err error) {
+// pipeline. Repeatable. They live for ttl from now on.
+func (s *Store) MoveCursors(ctx context.Context, acks []*Cursor, ttl time.Duration) (moved Moved, err error) {
 	var users []string
 	byUser := make(map[string][]*Cursor)
 	for _, c := range acks {
+		c.Moved, c.Full = false, false
 		if byUser[c.User] == nil {
 			users = append(users, c.User)
 		}
 		byUser[c.User] = append(byUser[c.User], c)
 	}
+	for len(users) > 0 {
+		if users, err = s.moveCursors(ctx, users, byUser, ttl, &moved); err != nil {
+			return moved, err
+		}
+	}
+	return moved, nil
+}
+
+// readAtOnce is how many events of a user one run of lua/cursor.lua takes off those that wait.
+const readAtOnce = 1000
+
+// moveCursors does it once. again are users of whom more may wait.
+func (s *Store) moveCursors(ctx context.Context, users []string, byUser map[string][]*Cursor, ttl time.Duration, moved *Moved) (again []string, err error) {
 	calls := make([]call, len(users))
 	for i, user := range users {
+		target := wire.UserTarget(user)
 		args := cursorArgs("move", 0, ttl, len(byUser[user]))
+		var read wire.ID
 		for _, c := range byUser[user] {
 			args = append(args, c.Device+" "+c.To, c.ID.String())
+			if c.To == target {
+				read = wire.Later(read, c.ID)
+			}
 		}
-		calls[i] = call{[]string{s.keys.cursors(user)}, args}
+		if !read.IsZero() {
+			args[4] = wire.UnreadKey(user, read)
+		}
+		p := s.keys.partition(target)
+		calls[i] = call{[]string{s.keys.cursors(user), s.keys.unread(p), s.keys.unreadOf(p)}, args}
 	}
 	cmds, err := runAll(ctx, s.rdb, cursors, calls)
 	if err != nil {
-		return 0, nil, fmt.Errorf("cannot move cursors: %w", err)
+		return nil, fmt.Errorf("cannot move cursors: %w", err)
 	}
 	for i, cmd := range cmds {
+		user := users[i]
 		results, err := cmd.Int64Slice()
 		if err != nil {
-			return 0, nil, fmt.Errorf("cannot move the cursors of user %s: %w", users[i], err)
+			return nil, fmt.Errorf("cannot move the cursors of user %s: %w", user, err)
 		}
-		if len(results) != 1+len(byUser[users[i]]) {
-			failed = append(failed, users[i])
+		if len(results) != 2+len(byUser[user]) {
+			moved.Failed = append(moved.Failed, user)
 			continue
 		}
-		evicted += results[0]
-		for j, c := range byUser[users[i]] {
-			c.Moved, c.Full = results[1+j] > 0, results[1+j] < 0
+		moved.Evicted, moved.Read = moved.Evicted+results[0], moved.Read+results[1]
+		if results[1] == readAtOnce {
+			again = append(again, user)
+		}
+		for j, c := range byUser[user] {
+			c.Moved, c.Full = c.Moved || results[2+j] > 0, results[2+j] < 0
 		}
 	}
-	return evicted, failed, nil
+	return again, nil
 }
 
 // Cursors are a device's cursors, by target. full: the user has all that are kept, so
@@ -140,7 +172,7 @@ func (s *Store) until(ctx context.Context) int64 {
 
 // cursorArgs are the arguments of lua/cursor.lua, with room for n cursors.
 func cursorArgs(verb string, latestMs int64, ttl time.Duration, n int) []any {
-	return append(make([]any, 0, 4+2*n), verb, ttl.Milliseconds(), MaxCursors, latestMs)
+	return append(make([]any, 0, 5+2*n), verb, ttl.Milliseconds(), MaxCursors, latestMs, "")
 }
 
 // changeCursors changes one user's cursors; a key that holds no hash has none.

@@ -11,5 +11,6 @@ var (
 		"takeover": takeover, "release": release, "forward": forward, "rewind": rewind, "dead": dead, "undelay": undelay,
 		"unregister": unregister, "sweep": sweep, "unclaim": unclaim, "cursors": cursors, "trim": trim, "trimAcks": trimAcks,
 		"historyEnds": historyEnds, "trimHistory": trimHistory,
+		"letWait": letWait, "tellUnread": tellUnread,
 	}
 )

@@ -91,7 +91,7 @@ func TestLateEnd(t *testing.T) {
 		if err := rdb.HSet(t.Context(), "cursors", "phone topic:x", "5-0").Err(); err != nil {
 			t.Fatal(err)
 		}
-		if err := store.Scripts["cursors"].Run(t.Context(), rdb, []string{"cursors"}, "end", 1000, 10, c.latest, "phone topic:x", "7-0").Err(); err != nil {
+		if err := store.Scripts["cursors"].Run(t.Context(), rdb, []string{"cursors"}, "end", 1000, 10, c.latest, "", "phone topic:x", "7-0").Err(); err != nil {
 			t.Fatal(err)
 		}
 		if got := rdb.HGet(t.Context(), "cursors", "phone topic:x").Val(); got != c.want {
@@ -148,7 +148,7 @@ func FuzzScripts(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		d := dealer{rand.New(rand.NewPCG(seed, 7))} //nolint:gosec // hands are repeated by their seed
 		name := names[seed%uint64(len(names))]
-		keys := []string{"one", "two", "three"}
+		keys := []string{"one", "two", "three", "four"}
 		if err := d.world(rdb, keys); err != nil {
 			t.Fatal(err)
 		}
@@ -201,6 +201,11 @@ func (d dealer) text() string {
 
 func (d dealer) id() string { return fmt.Sprintf("%d-%d", d.IntN(12), d.IntN(3)) }
 
+// waits is the name of an event that waits to be acknowledged.
+func (d dealer) waits() string {
+	return wire.UnreadKey([]string{"u", "u1", "v"}[d.IntN(3)], wire.ID{Ms: uint64(d.IntN(12)), Seq: uint64(d.IntN(2))})
+}
+
 // pairs are names and values, seldom very many.
 func (d dealer) pairs() (list []any) {
 	n := 1 + d.IntN(6)
@@ -218,7 +223,7 @@ func (d dealer) world(rdb *redis.Client, keys []string) error {
 	ctx, pipe := context.Background(), rdb.Pipeline()
 	pipe.Del(ctx, keys...)
 	for _, key := range keys {
-		switch d.IntN(6) {
+		switch d.IntN(8) {
 		case 0: // nothing
 		case 1:
 			pipe.Set(ctx, key, d.text(), 0)
@@ -226,6 +231,10 @@ func (d dealer) world(rdb *redis.Client, keys []string) error {
 			pipe.HSet(ctx, key, d.pairs()...)
 		case 3:
 			pipe.RPush(ctx, key, d.text())
+		case 4:
+			for range 1 + d.IntN(9) {
+				pipe.ZAdd(ctx, key, redis.Z{Score: float64(d.IntN(2) * d.IntN(9)), Member: d.waits()})
+			}
 		default:
 			for n := range 1 + d.IntN(40) {
 				pipe.XAdd(ctx, &redis.XAddArgs{Stream: key, ID: fmt.Sprintf("%d-1", n+1), Values: d.pairs()})
@@ -276,7 +285,15 @@ func (d dealer) arguments(script string) (args []any) {
 	case "sweep":
 		return []any{d.IntN(3000)}
 	case "cursors":
-		return append([]any{[]string{"move", "begin", "end"}[d.IntN(3)], 1000, 1 + d.IntN(9), d.IntN(2)}, d.pairs()...)
+		return append([]any{[]string{"move", "begin", "end"}[d.IntN(3)], 1000, 1 + d.IntN(9), d.IntN(2), []string{"", d.waits()}[d.IntN(2)]}, d.pairs()...)
+	case "letWait":
+		return []any{d.id(), []string{"", "1"}[d.IntN(2)], d.waits(), 1 + d.IntN(9), 1 + d.IntN(9), 1000}
+	case "tellUnread":
+		args = []any{"workers-a"}
+		for range d.IntN(9) {
+			args = append(args, d.waits(), d.text(), d.id(), d.text(), d.text())
+		}
+		return args
 	case "trim":
 		return []any{d.id(), d.id()}
 	case "historyEnds":

@@ -115,6 +115,10 @@ func (k *keys) connects(p int) string { return k.parts[p] + "connects" }
 // leaving are the users of a partition that may have left.
 func (k *keys) leaving(p int) string { return k.parts[p] + "leaving" }
 
+// unread are events of a partition's users that wait to be acknowledged, by when they are due; unreadOf are the same by user and id.
+func (k *keys) unread(p int) string   { return k.parts[p] + "unread" }
+func (k *keys) unreadOf(p int) string { return k.parts[p] + "unread-of" }
+
 func (k *keys) functions() string { return k.prefix + "functions" }
 
 // cursors lie in the partition of their user.

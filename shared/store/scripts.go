@@ -47,6 +47,10 @@ var (
 	postCallLua string
 	//go:embed lua/offline.lua
 	offlineLua string
+	//go:embed lua/unread.lua
+	unreadLua string
+	//go:embed lua/overdue.lua
+	overdueLua string
 	//go:embed lua/lost.lua
 	lostConnLua string
 	//go:embed lua/finish.lua
@@ -69,6 +73,8 @@ var (
 	addCall    = redis.NewScript(addCallLua)
 	addPost    = redis.NewScript(postCallLua)
 	tellGone   = redis.NewScript(offlineLua)
+	letWait    = redis.NewScript(idsLua + unreadLua)
+	tellUnread = redis.NewScript(idsLua + overdueLua)
 	lostConn   = redis.NewScript(lostConnLua)
 	finishCall = redis.NewScript(finishCallLua)
 

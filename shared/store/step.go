@@ -120,9 +120,12 @@ func (l *Lane) append(ctx context.Context, appends []*Append, routes []*Route) (
 		return nil, err
 	}
 	pipe := conn.TxPipeline()
-	added := make([]*redis.StringCmd, len(appends))
+	added, waits := make([]*redis.StringCmd, len(appends)), make(map[*Append]*redis.Cmd)
 	l.words.reset(20*len(appends) + 2*len(routes))
 	for i, a := range appends {
+		if a.Unread > 0 {
+			waits[a] = l.s.await(ctx, pipe, a)
+		}
 		if a.Kick == nil {
 			added[i] = l.add(ctx, pipe, a)
 		}
@@ -145,6 +148,9 @@ func (l *Lane) append(ctx context.Context, appends []*Append, routes []*Route) (
 		return nil, fmt.Errorf("cannot append a batch: %w", err)
 	}
 	l.s.trimmed(ctx, trims)
+	for a, answer := range waits {
+		a.Waits = waitingOf(answer)
+	}
 	var repeats []*Append
 	for i, a := range appends {
 		a.Repeat, a.Err = false, nil

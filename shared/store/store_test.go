@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"sluice/shared/store"
@@ -62,6 +63,24 @@ func TestPresenceOf(t *testing.T) {
 	} {
 		if got := store.PresenceOf(c.kinds); got != c.want {
 			t.Errorf("%v: %q, want %q", c.kinds, got, c.want)
+		}
+	}
+}
+
+// TestWaitsWithItsHistory: an event that the same transaction does not append, since its history has ended, does not wait yet: were its
+// owner to die then, it could be told before it is delivered, and again after that.
+func TestWaitsWithItsHistory(t *testing.T) {
+	server := storetest.Redis(t)
+	opts, err := redis.ParseURL(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClient(opts)
+	defer func() { _ = rdb.Close() }()
+	for there, want := range map[string]int{"1": 0, "": 1} {
+		got, err := store.Scripts["letWait"].Run(t.Context(), rdb, []string{"history", "due" + there, "of" + there}, "5-0", there, "u 5", 1000, 10, 1000).Int()
+		if err != nil || got != want {
+			t.Errorf("%q: it waits: %d, %v, want %d", there, got, err, want)
 		}
 	}
 }

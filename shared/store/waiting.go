@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/wire"
 )
 
 // Work is a kind of streams that workers read.
@@ -54,7 +56,7 @@ func (s *Store) Waits(ctx context.Context, of ...Work) (bool, error) {
 			pending, err = s.beyond(ctx, streams, read)
 		}
 		if err == nil && !pending && work == Calls {
-			pending, err = s.anyLeaving(ctx)
+			pending, err = s.anyUser(ctx)
 		}
 		if err != nil || pending {
 			return pending, err
@@ -91,18 +93,26 @@ func (s *Store) progress(ctx context.Context, of Work) (streams, read []string, 
 	return streams, read, pending, nil
 }
 
-// anyLeaving reports whether functions may have to hear that a user has left.
-func (s *Store) anyLeaving(ctx context.Context) (bool, error) {
+// anyUser reports whether functions may have to hear that a user has left, or has not acknowledged an event.
+func (s *Store) anyUser(ctx context.Context) (bool, error) {
 	pipe := s.rdb.Pipeline()
-	some := make([]*redis.StringSliceCmd, s.cfg.Partitions)
-	for p := range some {
-		some[p] = pipe.ZRange(ctx, s.keys.leaving(p), 0, 0)
+	leaving, unread := make([]*redis.StringSliceCmd, s.cfg.Partitions), make([]*redis.StringSliceCmd, s.cfg.Partitions)
+	for p := range leaving {
+		leaving[p], unread[p] = pipe.ZRange(ctx, s.keys.leaving(p), 0, 0), pipe.ZRange(ctx, s.keys.unread(p), 0, 0)
 	}
 	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err, isWrongType); err != nil {
-		return false, fmt.Errorf("cannot look for users that have left: %w", err)
+		return false, fmt.Errorf("cannot look for what functions may have to hear of users: %w", err)
 	}
-	return slices.ContainsFunc(some, func(c *redis.StringSliceCmd) bool { return len(c.Val()) > 0 }), nil
+	has := func(c *redis.StringSliceCmd) bool { return len(c.Val()) > 0 }
+	if slices.ContainsFunc(leaving, has) {
+		return true, nil
+	}
+	if !slices.ContainsFunc(unread, has) {
+		return false, nil
+	}
+	kinds, err := s.Functions(ctx) // what is left from when they took it waits for nobody
+	return slices.Contains(kinds, wire.UnreadKind), err
 }
 
 // beyond reports whether a stream has an entry behind what was read.

@@ -16,6 +16,7 @@ const (
 	DisconnectedKind = "disconnected" // a connection has ended
 	OnlineKind       = "online"       // a user has a first connection
 	OfflineKind      = "offline"      // a user has had none for a while
+	UnreadKind       = "unread"       // no device of a user has acknowledged an event in time
 
 	// dueKind is no event: the one that Of names is to be tried again.
 	dueKind = "due"
@@ -64,6 +65,7 @@ type Call struct {
 	Ref, Name string // of a call; what the client asked with
 	Data      string // of a call: JSON, "" for none
 	Cause     string // of disconnected
+	Event     ID     // of unread: the event, of the user's target
 
 	Due *Due // it is no event
 }
@@ -72,7 +74,9 @@ type Call struct {
 func (c *Call) OfConnection() bool { return c.Transport != TransportHTTP && !c.OfUser() }
 
 // OfUser reports whether it is of a user, whatever the connection.
-func (c *Call) OfUser() bool { return c.Kind == OnlineKind || c.Kind == OfflineKind }
+func (c *Call) OfUser() bool {
+	return c.Kind == OnlineKind || c.Kind == OfflineKind || c.Kind == UnreadKind
+}
 
 // Due says that an event is to be tried again.
 type Due struct {
@@ -83,7 +87,7 @@ type Due struct {
 
 // CallFields are the names of the fields of an event for functions.
 var CallFields = []string{
-	"kind", "id", "user", "conn", "server", "transport", "seq", "device", "traceparent", "ref", "name", "data", "cause",
+	"kind", "id", "user", "conn", "server", "transport", "seq", "device", "traceparent", "ref", "name", "data", "cause", "event",
 }
 
 // Fields are the names and values of the call's entry.
@@ -91,7 +95,7 @@ func (c *Call) Fields() []string {
 	if c.Due != nil {
 		return []string{"kind", dueKind, "of", c.Due.Of.String(), "tries", strconv.Itoa(c.Due.Tries), "since", strconv.FormatUint(c.Due.Since, 10)}
 	}
-	f := append(make([]string, 0, 26), "kind", c.Kind, "id", c.ID, "user", c.User, "conn", c.Conn, "server", c.Server,
+	f := append(make([]string, 0, 28), "kind", c.Kind, "id", c.ID, "user", c.User, "conn", c.Conn, "server", c.Server,
 		"transport", c.Transport, "seq", strconv.FormatUint(c.Seq, 10))
 	for _, x := range [][2]string{
 		{"device", c.Device}, {"traceparent", c.Trace}, {"ref", c.Ref}, {"name", c.Name}, {"data", c.Data}, {"cause", c.Cause},
@@ -99,6 +103,9 @@ func (c *Call) Fields() []string {
 		if x[1] != "" {
 			f = append(f, x[0], x[1])
 		}
+	}
+	if c.Kind == UnreadKind {
+		f = append(f, "event", c.Event.String())
 	}
 	return f
 }
@@ -127,6 +134,9 @@ func ParseCall(fields map[string]any) (c Call, ok bool) {
 		ok = true
 	case DisconnectedKind:
 		ok = causes[c.Cause]
+	case UnreadKind:
+		c.Event, err = ParseID(get("event"))
+		ok = err == nil
 	}
 	if !ok {
 		return Call{}, false

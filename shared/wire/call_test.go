@@ -24,6 +24,7 @@ var goodCalls = []wire.Call{
 	{Kind: wire.DisconnectedKind, ID: wire.DisconnectedID("c1"), User: "alice", Conn: "c1", Server: "g1", Transport: "ws", Seq: 3, Cause: wire.CauseLost},
 	{Kind: wire.OnlineKind, ID: "online:c1", User: "alice", Seq: 1},
 	{Kind: wire.OfflineKind, ID: "offline:c1", User: "alice", Seq: 2},
+	{Kind: wire.UnreadKind, ID: wire.UnreadID("alice", wire.ID{Ms: 5, Seq: 1}), User: "alice", Seq: 1, Event: wire.ID{Ms: 5, Seq: 1}},
 	{Due: &wire.Due{Of: wire.ID{Ms: 5, Seq: 1}, Tries: 3, Since: 17}},
 }
 
@@ -56,6 +57,11 @@ func TestCall(t *testing.T) {
 				t.Errorf("%s: taken as %+v", name, got)
 			}
 		}
+	}
+	fields := callFields(&wire.Call{Kind: wire.UnreadKind, ID: "unread:a 5", User: "alice", Seq: 1})
+	fields["event"] = "x"
+	if got, ok := wire.ParseCall(fields); ok {
+		t.Errorf("of an event that is none: taken as %+v", got)
 	}
 	if wire.CallKey(wire.CallID("alice", "k 1")) != "k 1" {
 		t.Error("the key of a call's id is not the one it was made of")

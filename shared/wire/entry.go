@@ -3,6 +3,7 @@ package wire
 import (
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -23,6 +24,7 @@ const (
 	ReasonBadKey         = "bad_id"          // field id (idempotency key) is too long
 	ReasonBadFrom        = "bad_from"        // field from is too long, not UTF-8 or has control characters
 	ReasonBadExcept      = "bad_except"      // field except is too long
+	ReasonUnread         = "bad_unread"      // field unread is no duration from 1s to 24h, or the event is live only or not for a user
 	ReasonControl        = "bad_control"     // field control is there, and is no kick that can be done
 	ReasonWrongPartition = "wrong_partition" // appended to the stream of a partition that is not the target's
 	ReasonOrder          = "out_of_order"    // the history already ends above the entry's id, and does not hold it
@@ -42,7 +44,9 @@ type Entry struct {
 	Owner string // user whose key it is, "": a backend's
 	Added uint64 // when it was added to the intake, Redis's clock in Unix ms; 0: it was not
 	Reply Reply  // who waits for `published`
-	Kick  *Kick  // it is no event, but ends connections; nil: it is an event
+	// Unread is how long functions are not told of it while none of its user's devices has acknowledged it; 0: they never are.
+	Unread time.Duration
+	Kick   *Kick // it is no event, but ends connections; nil: it is an event
 }
 
 // ParseEntry checks the fields of a stream entry. It returns "" or the reason for
@@ -106,6 +110,11 @@ func ParseEntry(id ID, fields map[string]any, maxData int) (e Entry, reason stri
 	}
 	retain, ok := get("retain")
 	e.Live = ok && (retain == "0" || retain == "false")
+	unread, _ := get("unread")
+	var err error
+	if e.Unread, err = CheckUnread(to, unread, e.Live); err != nil {
+		return e, ReasonUnread
+	}
 	return e, ""
 }
 
@@ -115,7 +124,7 @@ const FieldAdded = "added"
 
 // Fields are those of an entry that mean something; whoever passes an entry on
 // leaves out the others. Gateways set owner, for what clients publish.
-var Fields = []string{"to", "data", "event", "id", "retain", "except", "from", "reply", "traceparent", "owner", "enc",
+var Fields = []string{"to", "data", "event", "id", "retain", "except", "from", "reply", "traceparent", "owner", "enc", "unread",
 	"control", "device", "conn", "reason", "for"}
 
 // isEventName reports whether producers may name an event so: on event streams some names are Sluice's own.

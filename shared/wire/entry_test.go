@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/shared/wire"
 )
@@ -60,6 +61,10 @@ func TestParseEntry(t *testing.T) {
 		{"a key of any bytes", []any{"id", "\x00\xff\n"}, is(func(e *wire.Entry) { e.Key = "\x00\xff\n" })},
 		{"traceparent too long never costs the event", []any{"traceparent", long(257)}, base},
 		{"reply that is none", []any{"reply", "gw-1 conn-2"}, base},
+		{"unread", []any{"to", "user:a", "unread", "1m30s"}, is(func(e *wire.Entry) { e.To, e.Unread = "user:a", 90*time.Second })},
+		{"unread for a second", []any{"to", "user:a", "unread", "1s"}, is(func(e *wire.Entry) { e.To, e.Unread = "user:a", time.Second })},
+		{"unread for a day", []any{"to", "user:a", "unread", "24h"}, is(func(e *wire.Entry) { e.To, e.Unread = "user:a", 24*time.Hour })},
+		{"unread empty", []any{"unread", ""}, base},
 		{"all", []any{"to", "all"}, is(func(e *wire.Entry) { e.To = "all" })},
 	} {
 		got, reason := wire.ParseEntry(id(17, 1), entryFields(c.changes...), maxData)
@@ -97,6 +102,13 @@ func TestParseEntryDeadLetters(t *testing.T) {
 		{"from that is no UTF-8", []any{"from", "\xc3"}, wire.ReasonBadFrom},
 		{"key too long", []any{"id", long(257)}, wire.ReasonBadKey},
 		{"except too long", []any{"except", long(257)}, wire.ReasonBadExcept},
+		{"unread for no duration", []any{"to", "user:a", "unread", "30"}, wire.ReasonUnread},
+		{"unread for less than a second", []any{"to", "user:a", "unread", "999ms"}, wire.ReasonUnread},
+		{"unread for more than a day", []any{"to", "user:a", "unread", "24h1ms"}, wire.ReasonUnread},
+		{"unread for less than nothing", []any{"to", "user:a", "unread", "-1h"}, wire.ReasonUnread},
+		{"unread of a topic", []any{"unread", "1m"}, wire.ReasonUnread},
+		{"unread of all", []any{"to", "all", "unread", "1m"}, wire.ReasonUnread},
+		{"unread of what is live only", []any{"to", "user:a", "unread", "1m", "retain", "0"}, wire.ReasonUnread},
 		{"another control", []any{"to", "user:alice", "control", "poke"}, wire.ReasonControl},
 		{"empty control", []any{"to", "user:alice", "control", ""}, wire.ReasonControl},
 		{"kick of a topic", []any{"to", "topic:alice", "control", "kick"}, wire.ReasonControl},
@@ -123,7 +135,7 @@ func TestParseEntryDeadLetters(t *testing.T) {
 // What is passed on from the intake is what ParseEntry reads.
 func TestFields(t *testing.T) {
 	all := entryFields("event", "e", "id", "k", "retain", "0", "except", "c", "from", "f", "reply", "a b c", "traceparent", "t", "owner", "u", "enc", "base64", "colour", "blue",
-		"device", "d", "conn", "c", "reason", "r", "for", "1")
+		"device", "d", "conn", "c", "reason", "r", "for", "1", "unread", "")
 	kick := map[string]any{"to": "user:alice", "control": "kick"}
 	for _, name := range []string{"device", "conn", "reason", "for"} {
 		kick[name] = all[name]

@@ -31,6 +31,7 @@ type Publish struct {
 	Except string // connection that does not get it
 	Live   bool   // retain 0
 	Base64 bool   // data is shown in base64
+	Unread string // how long it may wait to be acknowledged until functions are told; "": they never are
 }
 
 // Post is an event of a request's body for one target, or why it is none.
@@ -79,9 +80,14 @@ func ParsePosts(form string, body []byte, key string) (posts []Post, single bool
 		}
 		single = single && !targets.several
 		for _, to := range targets.names {
-			if e.To = to; CheckTarget(to) != nil {
+			e.To = to
+			_, unread := CheckUnread(to, e.Unread, e.Live)
+			switch {
+			case CheckTarget(to) != nil:
 				posts = append(posts, Post{Err: badRequest("to: %v", ErrTarget)})
-			} else {
+			case unread != nil:
+				posts = append(posts, Post{Err: badRequest("%v", unread)})
+			default:
 				posts = append(posts, Post{Publish: e})
 			}
 		}
@@ -137,7 +143,7 @@ type targets struct {
 
 // readPost reads an event of Sluice's own form: as the frame `publish`, but `to` may be a list.
 func readPost(object []byte) (e Publish, to targets, err *FrameError) {
-	fields, err := only(object, "to", "data", "retain", "event", "id", "except")
+	fields, err := only(object, "to", "data", "retain", "event", "id", "except", "unread")
 	if err != nil {
 		return e, to, err
 	}
@@ -155,6 +161,9 @@ func readPost(object []byte) (e Publish, to targets, err *FrameError) {
 		return e, to, err
 	}
 	if e.Except, err = optional("except", fields[5]); err != nil {
+		return e, to, err
+	}
+	if e.Unread, err = optional("unread", fields[6]); err != nil {
 		return e, to, err
 	}
 	if retain != nil {

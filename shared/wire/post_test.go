@@ -34,6 +34,11 @@ func TestParsePosts(t *testing.T) {
 		{name: "a list of one target", body: `{"to":["all"],"data":1}`, several: true, want: []wire.Post{{Publish: wire.Publish{To: "all", Data: "1"}}}},
 		{name: "an array", body: `[{"to":"all","data":1},{"to":"all"},3,{"to":["all"],"data":2}]`, several: true, want: []wire.Post{
 			{Publish: wire.Publish{To: "all", Data: "1"}}, refusedPost("bad_request"), refusedPost("bad_request"), {Publish: wire.Publish{To: "all", Data: "2"}}}},
+		{name: "unread", body: `{"to":["user:a","topic:b"],"data":1,"unread":"30s"}`, several: true, want: []wire.Post{
+			{Publish: wire.Publish{To: "user:a", Data: "1", Unread: "30s"}}, refusedPost("bad_request")}},
+		{name: "unread for no duration", body: `{"to":"user:a","data":1,"unread":"soon"}`, err: "bad_request"},
+		{name: "unread for a number", body: `{"to":"user:a","data":1,"unread":30}`, err: "bad_request"},
+		{name: "unread of what is live only", body: `{"to":"user:a","data":1,"unread":"30s","retain":0}`, err: "bad_request"},
 		{name: "no events", body: `[]`, several: true},
 		{name: "lines", form: wire.FormLines, several: true, body: "{\"to\":\"all\",\"data\":1}\r\n\n{\"to\":\n{\"to\":\"all\",\"data\":2} x\n{\"to\":\"all\",\"data\":3}", want: []wire.Post{
 			{Publish: wire.Publish{To: "all", Data: "1"}}, refusedPost("bad_request"), refusedPost("bad_request"), {Publish: wire.Publish{To: "all", Data: "3"}}}},
@@ -130,7 +135,7 @@ func TestLongCloudEventKeys(t *testing.T) {
 func FuzzParsePosts(f *testing.F) {
 	forms := []string{wire.FormJSON, wire.FormLines, wire.FormCloud, wire.FormClouds}
 	for i, body := range []string{
-		`{"to":"all","data":1}`, `[{"to":["all","user:a"],"data":"x","retain":0}]`, "{\"to\":\"all\",\"data\":1}\n[\n", `{"to":"all","data":"\ud800"}`, `{"to":"all","data":1}x`,
+		`{"to":"all","data":1}`, `[{"to":["all","user:a"],"data":"x","retain":0}]`, `{"to":"user:a","data":1,"unread":"1s"}`, "{\"to\":\"all\",\"data\":1}\n[\n", `{"to":"all","data":"\ud800"}`, `{"to":"all","data":1}x`,
 		`{"specversion":"1.0","id":"1","source":"/","type":"t","subject":"all","data_base64":"/w=="}`, `[{"specversion":"1.0"},null,[],{}]`, "\xff", `{"":{"to":1}}`, `{"to":"all","\u0064ata":1}`,
 	} {
 		f.Add(byte(i), []byte(body), "")
@@ -154,7 +159,10 @@ func FuzzParsePosts(f *testing.F) {
 			if !p.Base64 && !json.Valid([]byte(p.Data)) {
 				t.Errorf("data is no JSON: %q", p.Data)
 			}
-			fields := map[string]any{"to": p.To, "data": p.Data, "event": p.Event, "id": p.ID, "except": p.Except}
+			fields := map[string]any{"to": p.To, "data": p.Data, "event": p.Event, "id": p.ID, "except": p.Except, "unread": p.Unread}
+			if p.Live {
+				fields["retain"] = "0"
+			}
 			if p.Base64 {
 				fields["enc"] = wire.EncBase64
 			}

@@ -33,6 +33,7 @@ type Event struct {
 	Event  string          `json:"event"`
 	Retain wire.Retain     `json:"retain"`
 	Except string          `json:"except"`
+	Unread string          `json:"unread"`
 }
 
 // Close ends the connection.

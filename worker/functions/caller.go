@@ -94,7 +94,7 @@ func (c *Caller) Takes(of *wire.Call) bool {
 
 // Attempt calls the function once. It waits for its turn at the address, and then no longer than one attempt may take.
 // An error is that of ctx, or ErrNoFunction.
-func (c *Caller) Attempt(ctx context.Context, of *wire.Call, state string, at time.Time) (*Outcome, error) {
+func (c *Caller) Attempt(ctx context.Context, of *wire.Call, known Known, at time.Time) (*Outcome, error) {
 	url, ok := c.routes.find(of.Kind, of.Name)
 	if !ok {
 		return nil, ErrNoFunction
@@ -110,7 +110,7 @@ func (c *Caller) Attempt(ctx context.Context, of *wire.Call, state string, at ti
 	if wait := t.breaker.ask(begin); wait > 0 {
 		return &Outcome{URL: url, Rested: true, After: wait, Err: errors.New("the function has failed again and again, and is left alone for a while")}, nil
 	}
-	body, err := render(c.source, of, state, at)
+	body, err := render(c.source, of, known, at)
 	if err != nil {
 		t.breaker.dropped()
 		return &Outcome{URL: url, Err: fmt.Errorf("cannot write the event: %w", err)}, nil

@@ -15,7 +15,7 @@ import (
 
 // Config says which functions there are.
 type Config struct {
-	Functions string        `env:"SLUICE_FUNCTIONS" secret:"url" allow:"KINDS=URL, separated by commas; KINDS are call, call:PATTERN, connected, disconnected, online, offline, connect, joined by +" help:"The functions that are called, such as call=https://f.example.com/chat,connected+disconnected=https://f.example.com/presence. call:chat.*=URL takes the calls of these names; of several the longest one counts. If it is not set, there are none."`
+	Functions string        `env:"SLUICE_FUNCTIONS" secret:"url" allow:"KINDS=URL, separated by commas; KINDS are call, call:PATTERN, connected, disconnected, online, offline, unread, connect, joined by +" help:"The functions that are called, such as call=https://f.example.com/chat,connected+disconnected=https://f.example.com/presence. call:chat.*=URL takes the calls of these names; of several the longest one counts. If it is not set, there are none."`
 	Secret    string        `env:"SLUICE_FUNCTION_SECRET" secret:"true" allow:"secrets of the form whsec_ and base64 of 24 to 64 bytes, separated by spaces" help:"The keys that sign what functions are sent (Standard Webhooks). Each gives a signature, the first one first, so that keys can be changed."`
 	Timeout   time.Duration `env:"SLUICE_FUNCTION_TIMEOUT" envDefault:"15s" min:"100ms" max:"5m" help:"How long one attempt to call a function may take."`
 	Offline   time.Duration `env:"SLUICE_OFFLINE_AFTER" envDefault:"5s" min:"0s" max:"1h" help:"How long a user has no connection until functions hear that the user is offline."`
@@ -43,7 +43,7 @@ type route struct {
 }
 
 // kinds are those that an address can be given for.
-var kinds = []string{wire.CallKind, wire.ConnectedKind, wire.DisconnectedKind, wire.OnlineKind, wire.OfflineKind, wire.ConnectKind}
+var kinds = []string{wire.CallKind, wire.ConnectedKind, wire.DisconnectedKind, wire.OnlineKind, wire.OfflineKind, wire.UnreadKind, wire.ConnectKind}
 
 func (c *Config) routes() ([]route, error) {
 	var all []route

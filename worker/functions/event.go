@@ -32,6 +32,19 @@ type eventData struct {
 	Name  string          `json:"name,omitempty"`
 	Data  json.RawMessage `json:"data,omitempty"`
 	Cause string          `json:"cause,omitempty"`
+
+	// Of unread: the event as clients see it.
+	To    string `json:"to,omitempty"`
+	ID    string `json:"id,omitempty"`
+	Event string `json:"event,omitempty"`
+	From  string `json:"from,omitempty"`
+	Enc   string `json:"enc,omitempty"`
+}
+
+// Known is what goes with an event for functions that does not stand in it.
+type Known struct {
+	State string      // of the connection, JSON; "": none was set
+	Event *wire.Event // of unread; nil: it has left its history
 }
 
 const (
@@ -40,7 +53,7 @@ const (
 )
 
 // render is an event's body. at is when it was appended.
-func render(source string, c *wire.Call, state string, at time.Time) ([]byte, error) {
+func render(source string, c *wire.Call, known Known, at time.Time) ([]byte, error) {
 	e := cloudEvent[eventData]{
 		SpecVersion: "1.0", ID: c.ID, Source: source, Type: typePrefix + c.Kind, Subject: wire.UserTarget(c.User),
 		Time: timeText(at), Trace: c.Trace, ContentType: "application/json",
@@ -49,8 +62,16 @@ func render(source string, c *wire.Call, state string, at time.Time) ([]byte, er
 			Name: c.Name, Data: json.RawMessage(c.Data), Cause: c.Cause,
 		},
 	}
-	if state != "" {
-		e.Data.State = json.RawMessage(state)
+	if known.State != "" {
+		e.Data.State = json.RawMessage(known.State)
+	}
+	if c.Kind == wire.UnreadKind {
+		e.Data.To, e.Data.ID = wire.UserTarget(c.User), c.Event.String()
+	}
+	if known.Event != nil {
+		if err := json.Unmarshal(wire.AppendEvent(nil, known.Event), &e.Data); err != nil {
+			return nil, err
+		}
 	}
 	return json.Marshal(e)
 }

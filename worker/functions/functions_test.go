@@ -123,7 +123,7 @@ func TestAttempt(t *testing.T) {
 		{200, strings.Repeat(" ", maxAnswer+1), "answer false after 0s gone false status 200"},
 	} {
 		status, body = tc.status, tc.body
-		out, err := c.Attempt(t.Context(), call, `{"s":1}`, time.UnixMilli(1700000000123))
+		out, err := c.Attempt(t.Context(), call, Known{State: `{"s":1}`}, time.UnixMilli(1700000000123))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +137,7 @@ func TestAttempt(t *testing.T) {
 	if string(sent) != want || got.Header.Get("content-type") != contentType || got.Header.Get("traceparent") != "00-1" || got.Header.Get("webhook-id") != "id" {
 		t.Errorf("sent %v\n%s\nwant\n%s", got.Header, sent, want)
 	}
-	if _, err := c.Attempt(t.Context(), &wire.Call{Kind: wire.ConnectedKind}, "", time.Now()); !errors.Is(err, ErrNoFunction) {
+	if _, err := c.Attempt(t.Context(), &wire.Call{Kind: wire.ConnectedKind}, Known{}, time.Now()); !errors.Is(err, ErrNoFunction) {
 		t.Errorf("an event that nobody takes: %v", err)
 	}
 }
@@ -159,7 +159,7 @@ func TestStandardWebhooks(t *testing.T) {
 	}
 	defer c.Close()
 	call := &wire.Call{Kind: wire.CallKind, ID: "call:alice k \u00e9", User: "alice", Conn: "c1", Server: "g1", Seq: 1, Name: "n", Data: `"\u00e9"`}
-	if out, err := c.Attempt(t.Context(), call, "", time.Now()); err != nil || out.Answer == nil {
+	if out, err := c.Attempt(t.Context(), call, Known{}, time.Now()); err != nil || out.Answer == nil {
 		t.Fatal(out, err)
 	}
 	for _, key := range []string{secret, second} {

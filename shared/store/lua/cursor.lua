@@ -7,11 +7,22 @@
 -- KEYS[1] the user's cursors
 -- ARGV[1] "move": forward, never back. "begin": only where there is none, or an ended one.
 --         "restore": only where there is none, nor an ended one. "end": as above
+-- KEYS[2], KEYS[3] of "move": what waits to be acknowledged, of all users, by when it is due, and by user and id (unread.lua)
 -- ARGV[2] time to live in ms   ARGV[3] most fields
 -- ARGV[4] until when it is to be done, in ms by Redis's clock; after that nothing is done. 0: at any time
+-- ARGV[5] of "move": up to where a device has acknowledged the user's own target, as it stands in KEYS[3]; '': nothing of it
 -- ARGV: for each cursor its field, "<device> <target>", and the id
--- Result: how many fields were evicted, then for each cursor 1: changed, 0: nothing to
--- do, -1: no room. Nothing at all when the key holds no hash.
+-- Result: how many fields were evicted, how many events wait no more (1000 at most; there may be more), then for each cursor
+-- 1: changed, 0: nothing to do, -1: no room. Nothing at all when the key holds no hash.
+local read = 0
+if ARGV[5] ~= '' and redis.call('EXISTS', KEYS[3]) == 1 then
+  local list = redis.pcall('ZRANGE', KEYS[3], '[' .. string.match(ARGV[5], '^[^ ]+ '), '[' .. ARGV[5], 'BYLEX', 'LIMIT', 0, 1000)
+  if #list > 0 then -- an error has no elements
+    redis.pcall('ZREM', KEYS[2], unpack(list))
+    redis.call('ZREM', KEYS[3], unpack(list))
+    read = #list
+  end
+end
 local size = redis.pcall('HLEN', KEYS[1])
 if type(size) ~= 'number' then
   return {}
@@ -67,8 +78,8 @@ local function evict(spared)
   return gone
 end
 
-local out, looked = {0}, {}
-for i = 5, #ARGV, 2 do
+local out, looked = {0, read}, {}
+for i = 6, #ARGV, 2 do
   local field, id = ARGV[i], ARGV[i + 1]
   local value = redis.call('HGET', KEYS[1], field)
   local old, ended

@@ -285,10 +285,10 @@ func cursorOf(user, device, to string, at wire.ID) *store.Cursor {
 // move moves cursors and tells which have moved.
 func move(t *testing.T, s *store.Store, cursors ...*store.Cursor) (moved []bool) {
 	t.Helper()
-	evicted, failed, err := s.MoveCursors(t.Context(), cursors, time.Hour)
+	changed, err := s.MoveCursors(t.Context(), cursors, time.Hour)
 	must(t, err)
-	want(t, "evicted", evicted, 0)
-	want(t, "failed", len(failed), 0)
+	want(t, "evicted", changed.Evicted, 0)
+	want(t, "failed", len(changed.Failed), 0)
 	for _, c := range cursors {
 		moved = append(moved, c.Moved)
 	}
@@ -331,16 +331,16 @@ func (x *suite) cursors(t *testing.T) {
 	must(t, x.Client.HSet(ctx, hash, "phone "+other, "yesterday").Err())
 	want(t, "moved from nonsense", move(t, s, cursorOf("u", "phone", other, id(1, 0))), []bool{true})
 	must(t, x.Client.Set(ctx, Key(wire.Partition("user:w", 16), "cursor:user:w"), "no hash", 0).Err())
-	_, failed, err := s.MoveCursors(ctx, []*store.Cursor{cursorOf("w", "d", to, id(1, 0)), cursorOf("u", "new", to, id(1, 0))}, time.Hour)
+	changed, err := s.MoveCursors(ctx, []*store.Cursor{cursorOf("w", "d", to, id(1, 0)), cursorOf("u", "new", to, id(1, 0))}, time.Hour)
 	must(t, err)
-	want(t, "failed", failed, []string{"w"})
+	want(t, "failed", changed.Failed, []string{"w"})
 	want(t, "cursor of another user", x.Client.HGet(ctx, hash, "new "+to).Val(), "1-0")
 	got, _, err = s.Cursors(ctx, "w", "d")
 	must(t, err)
 	want(t, "cursors in what is no hash", len(got), 0)
-	_, failed, err = s.MoveCursors(ctx, nil, time.Hour)
+	changed, err = s.MoveCursors(ctx, nil, time.Hour)
 	must(t, err)
-	want(t, "failed of nothing", len(failed), 0)
+	want(t, "failed of nothing", len(changed.Failed), 0)
 
 	// One that was ended stays so, whatever acknowledges what is older; a new one moves.
 	late := wire.ID{Ms: uint64(s.NowMs()) - 1000}
@@ -371,7 +371,7 @@ func (x *suite) cursorsAtOnce(t *testing.T) {
 		wg.Go(func() {
 			for n := range each {
 				at := id(uint64(1000+(n*7+m*13)%each), uint64(m))
-				_, _, err := s.MoveCursors(ctx, []*store.Cursor{cursorOf("u", "d", "all", at)}, time.Hour)
+				_, err := s.MoveCursors(ctx, []*store.Cursor{cursorOf("u", "d", "all", at)}, time.Hour)
 				errs[m] = errors.Join(errs[m], err)
 			}
 		})
@@ -396,7 +396,7 @@ func (x *suite) cursorsExpire(t *testing.T) {
 	if ttl := x.Client.PTTL(ctx, hash).Val(); ttl <= time.Hour-time.Minute {
 		t.Fatalf("cursors live for %v after an ack, want an hour", ttl)
 	}
-	_, _, err := s.MoveCursors(ctx, []*store.Cursor{cursorOf("u", "d", "all", id(6, 0))}, 50*time.Millisecond)
+	_, err := s.MoveCursors(ctx, []*store.Cursor{cursorOf("u", "d", "all", id(6, 0))}, 50*time.Millisecond)
 	must(t, err)
 	Eventually(t, func() error {
 		got, _, err := s.Cursors(ctx, "u", "d")
@@ -441,18 +441,18 @@ func (x *suite) cursorsFull(t *testing.T) {
 	want(t, "full", full, true)
 
 	one := cursorOf("u", "new", "all", id(1, 0))
-	evicted, _, err := s.MoveCursors(ctx, []*store.Cursor{one}, time.Hour)
+	changed, err := s.MoveCursors(ctx, []*store.Cursor{one}, time.Hour)
 	must(t, err)
 	want(t, "moved", one.Moved, true)
-	want(t, "evicted", evicted, 1501)
+	want(t, "evicted", changed.Evicted, 1501)
 	want(t, "devices", devices(), []string{"new", "young"})
 
 	must(t, x.Client.Del(ctx, hash).Err())
 	fill("only", 100, store.MaxCursors)
 	more, again := cursorOf("u", "only", "all", id(300, 0)), cursorOf("u", "only", "topic:t1", id(300, 0))
-	evicted, _, err = s.MoveCursors(ctx, []*store.Cursor{more, again}, time.Hour)
+	changed, err = s.MoveCursors(ctx, []*store.Cursor{more, again}, time.Hour)
 	must(t, err)
-	want(t, "evicted of the only device", evicted, 0)
+	want(t, "evicted of the only device", changed.Evicted, 0)
 	want(t, "full", []bool{more.Full, more.Moved, again.Full, again.Moved}, []bool{true, false, false, true})
 	want(t, "fields", x.Client.HLen(ctx, hash).Val(), store.MaxCursors)
 }

@@ -136,6 +136,10 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Calls/dead", everywhere, (*suite).callsDead},
 		{"Calls/posted", everywhere, (*suite).callsPosted},
 		{"Calls/presence", everywhere, (*suite).callsPresence},
+		{"Calls/unread", everywhere, (*suite).unread},
+		{"Calls/unread acknowledged", everywhere, (*suite).unreadAcks},
+		{"Calls/unread behind acks", everywhere, (*suite).unreadBacklog},
+		{"Calls/unread full", everywhere, (*suite).unreadFull},
 		{"Calls/lost", everywhere, (*suite).callsLost},
 		{"Functions", everywhere, (*suite).functions},
 
