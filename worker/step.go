@@ -220,7 +220,7 @@ func (s *step) plan(items []*item, unread bool) ([]*store.Append, []*store.Route
 		}
 		it.append = &store.Append{Partition: it.source.Partition, Event: &it.Event, Tried: !it.part.tried.Less(it.ID)}
 		if unread {
-			it.append.Unread = it.Unread.Milliseconds()
+			it.append.Unread, it.append.MostUnread = it.Unread.Milliseconds(), mostUnread
 		}
 		it.Prev = last.newest
 		if last.newest.Less(it.ID) {

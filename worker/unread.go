@@ -15,6 +15,8 @@ import (
 )
 
 const (
+	// mostUnread is how many events of a partition may wait to be acknowledged.
+	mostUnread = 128 << 10
 	// unreadHeld is how many events that nobody has acknowledged a partition's calls hold at most. More of them stay where they wait.
 	unreadHeld = 1000
 	// unreadPause is how long a term lasts until it is looked for events that nobody has acknowledged: after Redis was away
@@ -77,7 +79,7 @@ func (u *unread) appended(it *item) {
 		if now := time.Now(); now.Sub(u.full) > unreadFullEvery {
 			u.full = now
 			u.log.Error("functions are not told of an event if nobody acknowledges it; it is delivered (more such events are only counted)",
-				"partition", it.source.Partition, "why", waits, "most", store.MaxUnread)
+				"partition", it.source.Partition, "why", waits, "most", mostUnread)
 		}
 	}
 }

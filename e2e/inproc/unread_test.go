@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -266,8 +267,35 @@ func TestUnreadWithoutAFunction(t *testing.T) {
 	}
 }
 
-// TestUnreadThroughDeaths: each of many events is told, and none twice, whichever workers die meanwhile, and however often its
-// function fails.
+// manyWaiting lets 100,000 events wait that are due in a day, and checks what they cost. They have users of 20 characters.
+func (r *rig) manyWaiting() (each int64) {
+	r.t.Helper()
+	const fill = `
+for i = 1, tonumber(ARGV[1]) do
+  local name = string.format('somebody-with-id%04x %016x%016x', i, 1700000000000 + i, 0)
+  redis.call('ZADD', KEYS[1], tonumber(ARGV[2]) + i, name)
+  redis.call('ZADD', KEYS[2], 0, name)
+end
+return redis.call('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', 0) + redis.call('MEMORY', 'USAGE', KEYS[2], 'SAMPLES', 0)`
+	each = 100_000 / int64(r.cfg.Partitions)
+	var bytes int64
+	for p := range r.cfg.Partitions {
+		n, err := r.rdb.Eval(ctx, fill, []string{r.keyOf(p, "unread"), r.keyOf(p, "unread-of")}, each, time.Now().Add(24*time.Hour).UnixMilli()).Int64()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		bytes += n
+	}
+	n := bytes / (each * int64(r.cfg.Partitions))
+	r.t.Logf("an event that waits takes %d bytes in Redis", n)
+	if n > 350 {
+		r.t.Errorf("an event that waits takes %d bytes in Redis", n)
+	}
+	return each
+}
+
+// TestUnreadThroughDeaths: each of many events is told, and none twice, whichever workers die meanwhile, with a hundred thousand others
+// that wait.
 func TestUnreadThroughDeaths(t *testing.T) {
 	t.Parallel()
 	const users, each = 40, 10
@@ -277,6 +305,7 @@ func TestUnreadThroughDeaths(t *testing.T) {
 		return 200, ""
 	})
 	r := newRig(t)
+	others := r.manyWaiting()
 	serves := func(c *worker.Config) { f.serves("unread")(c) }
 	w := r.worker(serves)
 	for n := range each {
@@ -311,8 +340,10 @@ func TestUnreadThroughDeaths(t *testing.T) {
 		r.waitUnread(f, user, want...)
 	}
 	for p := range r.cfg.Partitions {
-		if n := r.rdb.Exists(ctx, r.keyOf(p, "unread"), r.keyOf(p, "unread-of")).Val(); n != 0 {
-			t.Errorf("something is left in partition %d", p)
+		for _, key := range []string{"unread", "unread-of"} {
+			if n := r.rdb.ZCard(ctx, r.keyOf(p, key)).Val(); n != others {
+				t.Errorf("%d events are left in %s of partition %d, want %d", n, key, p, others)
+			}
 		}
 	}
 }

@@ -18,13 +18,11 @@ type Waiting string
 const (
 	NotWaiting Waiting = "" // an earlier try has let it wait, or it is in no history
 	Waits      Waiting = "waiting"
-	WaitsFull  Waiting = "full"    // it does not: MaxUnread of its partition wait
+	WaitsFull  Waiting = "full"    // it does not: Append.MostUnread wait
 	WaitsBad   Waiting = "bad_key" // it does not: a key of the partition holds another type
 )
 
 const (
-	// MaxUnread is how many events of a partition may wait to be acknowledged.
-	MaxUnread = 128 << 10
 	// unreadKept is for how long they are kept after the last one has come, should no worker with functions look at them.
 	unreadKept = wire.MostUnread + 7*24*time.Hour
 	// ackSlack is how much later an event is due: gateways hold an acknowledgement for up to a second.
@@ -40,7 +38,7 @@ func (s *Store) await(ctx context.Context, pipe redis.Pipeliner, a *Append) *red
 		there = "1"
 	}
 	return letWait.Eval(ctx, pipe, []string{s.keys.history(p, a.Event.To), s.keys.unread(p), s.keys.unreadOf(p)},
-		a.Event.ID.String(), there, wire.UnreadKey(user, a.Event.ID), a.Unread+ackSlack.Milliseconds(), MaxUnread, unreadKept.Milliseconds())
+		a.Event.ID.String(), there, wire.UnreadKey(user, a.Event.ID), a.Unread+ackSlack.Milliseconds(), a.MostUnread, unreadKept.Milliseconds())
 }
 
 func waitingOf(answer *redis.Cmd) Waiting {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -58,6 +60,10 @@ func (x *suite) deeds(t *testing.T, s *store.Store) []deed {
 			return do()
 		}
 	}
+	user := userIn(0)
+	waits := func() []*store.Append {
+		return []*store.Append{{Unread: time.Hour.Milliseconds(), MostUnread: 10, Event: &wire.Event{To: wire.UserTarget(user), ID: id(1, 1), Data: "1", Kind: wire.JSON}}}
+	}
 	return []deed{
 		{"TakeOver", func() error { _, err := s.TakeOver(ctx, "b", "t", leaseTTL, free); return err },
 			func() { count("leases", holding(), 3) }},
@@ -71,6 +77,17 @@ func (x *suite) deeds(t *testing.T, s *store.Store) []deed {
 				want(t, "ids", got, ids)
 				want(t, "prevs", prevs, []wire.ID{{}, ids[0]})
 			}},
+		{"AppendAndRoute of what waits to be acknowledged", term(func() error { return a.lane.AppendAndRoute(ctx, waits(), nil) }),
+			func() { count("events that wait", x.Client.ZCard(ctx, Key(0, "unread")).Val(), 1) }},
+		{"TellUnread", func() error {
+			due := redis.Z{Score: 1, Member: wire.UnreadKey(user, id(1, 1))}
+			if err := x.Client.ZAddXX(ctx, Key(0, "unread"), due).Err(); err != nil {
+				return err
+			}
+			_, err := s.TellUnread(ctx, 0, 10)
+			return err
+		},
+			func() { count("calls", x.Client.XLen(ctx, Key(0, "calls")).Val(), 1) }},
 		{"Forward", func() error { return s.Forward(ctx, forwarding) },
 			func() {
 				want(t, "partition 1", x.forwarded(t, 1), []string{"5-0"})

@@ -24,12 +24,21 @@ type unreadUser struct {
 	last wire.ID
 }
 
+// userIn is a user of a partition, userLike one whose name begins so.
+func userIn(partition int) string { return userLike("u", partition) }
+
+func userLike(begin string, partition int) string {
+	for n := 0; ; n++ {
+		if name := fmt.Sprint(begin, n); wire.Partition(wire.UserTarget(name), 16) == partition {
+			return name
+		}
+	}
+}
+
 func (x *suite) unreadUser(t *testing.T) *unreadUser {
 	t.Helper()
-	s := x.open(t, nil)
-	name := targetIn(0, 0)[len("topic:"):]
-	u := &unreadUser{x: x, t: t, s: s, p: s.Partition(wire.UserTarget(name)), name: name}
-	u.own = x.own(t, s, "a", u.p)
+	u := &unreadUser{x: x, t: t, s: x.open(t, nil), name: userIn(0)}
+	u.own = x.own(t, u.s, "a", u.p)
 	u.own.next()
 	return u
 }
@@ -39,7 +48,7 @@ func (u *unreadUser) key(name string) string { return Key(u.p, name) }
 // add appends an event that waits for an hour.
 func (u *unreadUser) add(prev, at wire.ID) store.Waiting {
 	u.t.Helper()
-	a := &store.Append{Partition: u.p, Unread: time.Hour.Milliseconds(), Event: &wire.Event{
+	a := &store.Append{Partition: u.p, Unread: time.Hour.Milliseconds(), MostUnread: 10, Event: &wire.Event{
 		To: wire.UserTarget(u.name), ID: at, Prev: prev, Data: fmt.Sprintf(`"%v"`, at), Kind: wire.JSON, Name: "n", From: "user:x",
 	}}
 	must(u.t, u.own.lane.AppendAndRoute(u.t.Context(), []*store.Append{a}, nil))
@@ -136,11 +145,7 @@ func (x *suite) unreadAcks(t *testing.T) {
 	ctx, u := t.Context(), x.unreadUser(t)
 	target := wire.UserTarget(u.name)
 	named := func(like string) *unreadUser {
-		for n := 0; ; n++ {
-			if name := fmt.Sprint(like, n); u.s.Partition(wire.UserTarget(name)) == u.p {
-				return &unreadUser{x: x, t: t, s: u.s, own: u.own, p: u.p, name: name}
-			}
-		}
+		return &unreadUser{x: x, t: t, s: u.s, own: u.own, p: u.p, name: userLike(like, u.p)}
 	}
 	before, other := named(u.name[:1]+"-"), named(u.name) // the neighbours, by their names
 	move := func(read int64, cursors ...*store.Cursor) {
@@ -222,14 +227,17 @@ func (x *suite) unreadBacklog(t *testing.T) {
 // unread bounds: so many wait, and no more; of a key that holds something else it is told.
 func (x *suite) unreadFull(t *testing.T) {
 	ctx, u := t.Context(), x.unreadUser(t)
-	const fill = `for i = 1, tonumber(ARGV[1]) do redis.call('ZADD', KEYS[1], 1e15, 'u ' .. string.format('%032x', i)) end return 0`
-	must(t, x.Client.Eval(ctx, fill, []string{u.key("unread")}, store.MaxUnread).Err())
-	want(t, "one more", u.add(wire.ID{}, id(1, 0)), store.WaitsFull)
-	want(t, "it is appended", x.Client.XLen(ctx, u.key("history:"+wire.UserTarget(u.name))).Val(), 1)
-	x.Client.ZRem(ctx, u.key("unread"), wire.UnreadKey("u", id(0, 7)))
-	want(t, "when there is room", u.add(id(1, 0), id(2, 0)), store.Waits)
+	n := uint64(1)
+	for ; n <= 10; n++ {
+		want(t, "while there is room", u.add(id(n-1, 0), id(n, 0)), store.Waits)
+	}
+	want(t, "one more", u.add(id(10, 0), id(11, 0)), store.WaitsFull)
+	want(t, "it is appended", x.Client.XLen(ctx, u.key("history:"+wire.UserTarget(u.name))).Val(), 11)
+	u.due(id(4, 0), 1)
+	want(t, "told", u.tell(), []string{"4-0"})
+	want(t, "when there is room again", u.add(id(11, 0), id(12, 0)), store.Waits)
 
-	n := uint64(3)
+	n = 13
 	for _, key := range []string{"unread", "unread-of"} {
 		x.Client.Del(ctx, u.key("unread"), u.key("unread-of"))
 		must(t, x.Client.Set(ctx, u.key(key), "nothing of ours", 0).Err())
@@ -244,5 +252,5 @@ func (x *suite) unreadFull(t *testing.T) {
 		must(t, err)
 		want(t, "acks go on", len(changed.Failed), 0)
 	}
-	want(t, "all are appended", x.Client.XLen(ctx, u.key("history:"+wire.UserTarget(u.name))).Val(), 4)
+	want(t, "all are appended", x.Client.XLen(ctx, u.key("history:"+wire.UserTarget(u.name))).Val(), 14)
 }
