@@ -1,4 +1,5 @@
 // The examples that the documents print.
+import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 
 const documents = ["../../README.md", "../../docs/functions.md", "../../shared/client/js/README.md"];
@@ -29,5 +30,14 @@ export const examples = (language) =>
 export function functionExample(language) {
   const [text, ...more] = texts(language).filter(isFunction);
   if (!text || more.length) throw new Error(`the documents print ${more.length + !!text} functions in ${language}`);
+  return text;
+}
+
+/** The function in Python with the one that tells a push service of unread events in place of what it answers. */
+export function pushExample() {
+  const [push, ...more] = texts("python").filter((body) => /push\.example\.com/.test(body));
+  assert.ok(push && !more.length, "the documents print one such function");
+  const text = functionExample("python").replace(/^def answer[^]*?(?=^class )/m, push + "\n");
+  assert.match(text, /unread = event/);
   return text;
 }

@@ -7,7 +7,7 @@ import { createServer } from "node:http";
 import { test } from "node:test";
 import { Sluice } from "../../shared/client/js/src/sluice.js";
 import { Sluice as Streaming } from "../../shared/client/js/src/stream.js";
-import { functionExample } from "./examples.js";
+import { functionExample, pushExample } from "./examples.js";
 import { client, collect, FUNCTION_KEY, FUNCTION_SECRET, numbers, Proxy, startFunction, System, taken, token, until } from "./harness.js";
 
 const withFunction = (t, url, kinds, more) => System.start(t, { SLUICE_FUNCTIONS: `${kinds}=${url}`, SLUICE_FUNCTION_SECRET: FUNCTION_SECRET, ...more });
@@ -100,8 +100,31 @@ for (const [language, program, args, skip] of [["js", process.execPath, process.
   });
 }
 
+test("the function that the documents print tells a push service of what nobody has read", { skip: python }, async (t) => {
+  const pushes = [];
+  const service = createServer(async (request, response) => {
+    let body = "";
+    for await (const part of request) body += part;
+    pushes.push({ to: decodeURIComponent(request.url.slice(1)), key: request.headers["idempotency-key"], body });
+    response.writeHead(pushes.length > 1 ? 200 : 503).end();
+  }).listen(0, "127.0.0.1");
+  await once(service, "listening");
+  t.after(() => (service.closeAllConnections(), service.close()));
+  const { url } = await startFunction(t, "python3", [], pushExample().replace("https://push.example.com", `http://127.0.0.1:${service.address().port}`));
+  const system = await withFunction(t, url, "unread");
+  const response = await fetch(system.gateways[0].url + "/v1/events", {
+    method: "POST", headers: { authorization: "Bearer " + token("shop") }, body: JSON.stringify({ to: "user:bob/1", data: { text: "lunch?" }, unread: "1s" }),
+  });
+  const { id } = await response.json();
+  assert.equal(response.status, 200);
+  await until("it was pushed, and again when that failed", () => pushes.length > 1);
+  const push = { to: "user:bob/1", key: "unread:bob/1 " + id, body: '{"text": "lunch?"}' };
+  assert.deepEqual(pushes, [push, push]);
+  await refusesForgeries(url);
+});
+
 async function refusesForgeries(url) {
-  const body = JSON.stringify({ type: "sluice.call", subject: "user:x", data: { state: null } });
+  const body = JSON.stringify({ id: "x", type: "sluice.call", subject: "user:x", data: { state: null } });
   const post = async (age, key, sent = body) => {
     const time = Math.floor(Date.now() / 1000) - age;
     const signature = "v1," + createHmac("sha256", key).update(`x.${time}.${body}`).digest("base64");

@@ -93,12 +93,17 @@ func (s *Store) progress(ctx context.Context, of Work) (streams, read []string, 
 	return streams, read, pending, nil
 }
 
-// anyUser reports whether functions may have to hear that a user has left, or has not acknowledged an event.
+// unreadSoon is how long before they are due events count as waiting that nobody has acknowledged: workers may have to start.
+const unreadSoon = time.Minute
+
+// anyUser reports whether functions may have to hear that a user has left, or soon that one has not acknowledged an event.
 func (s *Store) anyUser(ctx context.Context) (bool, error) {
 	pipe := s.rdb.Pipeline()
 	leaving, unread := make([]*redis.StringSliceCmd, s.cfg.Partitions), make([]*redis.StringSliceCmd, s.cfg.Partitions)
+	soon := s.NowMs() + unreadSoon.Milliseconds()
 	for p := range leaving {
-		leaving[p], unread[p] = pipe.ZRange(ctx, s.keys.leaving(p), 0, 0), pipe.ZRange(ctx, s.keys.unread(p), 0, 0)
+		leaving[p] = pipe.ZRange(ctx, s.keys.leaving(p), 0, 0)
+		unread[p] = pipe.ZRangeArgs(ctx, redis.ZRangeArgs{Key: s.keys.unread(p), ByScore: true, Start: "-inf", Stop: soon, Count: 1})
 	}
 	cmds, err := exec(ctx, pipe)
 	if err := firstFailure(cmds, err, isWrongType); err != nil {

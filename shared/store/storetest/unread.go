@@ -21,7 +21,6 @@ type unreadUser struct {
 	own  *owner
 	p    int
 	name string
-	last wire.ID
 }
 
 // userIn is a user of a partition, userLike one whose name begins so.
@@ -113,13 +112,18 @@ func (x *suite) unread(t *testing.T) {
 	want(t, "second", u.add(id(1, 1), id(20, 1)), store.Waits)
 	u.wait("two", "1-1", "20-1")
 	want(t, "told before it is due", len(u.tell()), 0)
-	some, err := u.s.Waits(ctx, store.Calls)
-	must(t, err)
-	want(t, "waits, though no function takes it", some, false)
+	waits := func() bool {
+		t.Helper()
+		some, err := u.s.Waits(ctx, store.Calls)
+		must(t, err)
+		return some
+	}
+	u.due(id(1, 1), u.s.NowMs()+30_000)
+	want(t, "waits for workers, though no function takes it", waits(), false)
 	must(t, u.s.SetFunctions(ctx, []string{"connected", "unread"}))
-	some, err = u.s.Waits(ctx, store.Calls)
-	must(t, err)
-	want(t, "waits", some, true)
+	want(t, "waits for workers", waits(), true)
+	u.due(id(1, 1), u.s.NowMs()+90_000)
+	want(t, "waits for workers, though it is due much later", waits(), false)
 
 	u.due(id(1, 1), 1)
 	want(t, "told", u.tell(), []string{"1-1"})
