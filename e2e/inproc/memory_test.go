@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -64,8 +63,8 @@ func TestClientsCannotFillRedis(t *testing.T) {
 	for i := range floods {
 		c := join(t, []*gatewayProcess{g1, g2}[i%2], fmt.Sprint("flood", i))
 		flood.Go(func() {
-			end := time.Now().Add(patience)
-			for n := 0; time.Now().Before(end) && !enough(); n += window {
+			end := within(patience)
+			for n := 0; end.left() > 0 && !enough(); n += window {
 				to := func(k int) string { return fmt.Sprintf("topic:%d-%d", i, k%topicsOf) }
 				for k := n; k < n+window; k++ {
 					c.send(msg{"type": "publish", "ref": fmt.Sprint(k), "to": to(k), "data": pad})
