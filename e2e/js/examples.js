@@ -20,6 +20,9 @@ export function functionCommands() {
   return { secret, kinds };
 }
 
+/** The texts of a language that speak with Redis. */
+export const redisExamples = (language) => texts(language).filter((body) => /redis/i.test(body) && !isFunction(body));
+
 const isFunction = (body) => /webhook-signature/.test(body);
 
 /** The texts of a language, of those that use the client. */

@@ -7,8 +7,8 @@ import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { gunzipSync, gzipSync } from "node:zlib";
-import { client, directory, FUNCTION_SECRET, start, startFunction, System, taken, until } from "./harness.js";
-import { examples } from "./examples.js";
+import { client, directory, FUNCTION_SECRET, numbers, Proxy, start, startFunction, System, taken, until } from "./harness.js";
+import { examples, redisExamples } from "./examples.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const source = join(here, "../../shared/client/js");
@@ -114,4 +114,86 @@ test("the wscat lines of README print what is added, and what was missed", { ski
   const second = wscat(lines[1].replace("<id>", id));
   await until("the last one is printed", () => second.said.includes('"data":{"hello":4}'));
   assert.deepEqual([...second.said.matchAll(/"hello":(\d)/g)].map(([, n]) => n), ["2", "3", "4"]);
+});
+
+test("clients of others get everything once and in order, through cuts, by each door", { skip }, async (t) => {
+  const { EventSource, ReconnectingWebSocket, WebSocket } = await import(join(project, "others.mjs"));
+  const system = await System.start(t, { SLUICE_AUTH: "dev" });
+  const proxy = await Proxy.to(t, system.gateways[0].port);
+  const query = "token=dev:alice&topics=room-1";
+  const ws = proxy.url.replace("http", "ws") + "/v1/ws?" + query;
+  const opens = {
+    "ws, once more after each close": (take, positions) => {
+      let socket, over;
+      const open = () => {
+        socket = new WebSocket(ws + positions());
+        socket.on("message", (text) => take(JSON.parse(text))).on("error", () => {}).on("close", () => over || setTimeout(open, 50));
+      };
+      open();
+      return () => ((over = true), socket.terminate());
+    },
+    "reconnecting-websocket": (take, positions) => {
+      const socket = new ReconnectingWebSocket(() => ws + positions(), [], { WebSocket, minReconnectionDelay: 50, maxReconnectionDelay: 200 });
+      socket.onmessage = (e) => take(JSON.parse(e.data));
+      return () => socket.close();
+    },
+    eventsource: (take) => {
+      const source = new EventSource(proxy.url + "/v1/sse?" + query);
+      for (const name of ["message", "sluice.subscribed", "sluice.gap"]) source.addEventListener(name, (e) => take(JSON.parse(e.data)));
+      return () => source.close();
+    },
+  };
+  const all = Object.entries(opens).map(([name, open]) => {
+    const one = { name, got: [], at: {}, there: 0 };
+    const positions = () => Object.keys(one.at).length ? "&last_event_id=" + encodeURIComponent(Object.entries(one.at).map((p) => p.join("=")).join()) : "";
+    t.after(open((f) => {
+      if (f.type === "event") one.got.push(f.data);
+      if (f.type === "gap") one.got.push("gap");
+      if (f.type === "subscribed" && f.to === "topic:room-1") one.there++;
+      if (f.id ?? f.position) one.at[f.to] = f.id ?? f.position;
+    }, positions));
+    return one;
+  });
+  for (let n = 0; n < 30; n += 10) {
+    await until("all are there", () => all.every((one) => one.there > n / 10));
+    await Promise.all(numbers(n + 1, n + 5).map((i) => system.add("topic:room-1", i)));
+    proxy.cut();
+    await Promise.all(numbers(n + 6, n + 10).map((i) => system.add("topic:room-1", i)));
+  }
+  await until("all have the last", () => all.every((one) => one.got.includes(30)));
+  for (const { name, got } of all) assert.deepEqual(got, numbers(1, 30), name);
+});
+
+test("what README prints for Redis adds events, and reads receipts", { skip }, async (t) => {
+  const system = await System.start(t, { SLUICE_AUTH: "dev" });
+  const got = [];
+  const s = client(t, system.gateways[0].url, { device: "phone-1", getToken: () => "dev:alice", topics: ["room-1"], onEvent: (e) => void got.push(e) });
+  await until("it has subscribed", () => s.state === "connected" && s.told.resumed);
+  await Promise.all(["user:alice", "all", "topic:room-1"].map((to) => s.subscribe(to, () => {}).ready));
+  const heard = (what, check) => until(what, () => got.some(check));
+
+  const [node, ...more] = redisExamples("js");
+  assert.equal(more.length, 0);
+  writeFileSync(join(project, "producer.mjs"), node.replace("createClient()", `createClient({ url: "redis://127.0.0.1:${system.port}" })`));
+  const added = start(t, process.execPath, ["producer.mjs"], {}, project);
+  await heard("Node's event", (e) => e.to === "all" && e.event === "notice" && e.data === "maintenance at noon").catch((error) => assert.fail(error + added.said));
+
+  const [shell] = [...readFileSync(join(here, "../../README.md"), "utf8").matchAll(/^redis-cli (XADD .*)$/gm)].map(([, line]) => line);
+  await run("sh", ["-c", `redis-cli -p ${system.port} ${shell}`]);
+  await heard("redis-cli's event", (e) => e.to === "topic:room-1" && e.event === "chat" && e.data.text === "hi");
+
+  const able = await Promise.all(["python3", "/usr/bin/python3"].map((name) => run(name, ["-c", "import redis"]).then(() => name, () => undefined)));
+  const python = able.find(Boolean);
+  if (!python) return t.skip("SKIP: the examples in Python are not run: no python3 with the module redis (Debian: apt-get install python3-redis)");
+  const programs = redisExamples("python").map((text, i) => {
+    writeFileSync(join(project, `${i}.py`), "import redis\n" + text.replace("redis.Redis(", `redis.Redis(port=${system.port}, `));
+    return start(t, python, ["-u", join(project, `${i}.py`)]);
+  });
+  assert.equal(programs.length, 2);
+  await heard("Python's event", (e) => e.to === "user:alice" && e.data.hello === 1).catch((error) => assert.fail(error + programs.map((p) => p.said)));
+  await until("receipts are printed", async () => { // until it listens, events come again
+    await system.add("user:alice", 2);
+    if (programs.some((p) => /^alice has all of user:alice up to \d+-\d+ on phone-1$/m.test(p.said))) return true;
+    throw new Error(programs.map((p) => p.said).join("\n"));
+  });
 });

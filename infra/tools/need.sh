@@ -1,7 +1,7 @@
 #!/bin/sh
 # Usage: need.sh PROGRAM...
 #
-# Makes sure that the programs which the tests need are there: redis-server, chromium, node, npm, python3, cc, which is a C compiler with
+# Makes sure that the programs which the tests need are there: redis-server, chromium, node, npm, python3, python3-redis (its module), cc, which is a C compiler with
 # its headers (for the race detector), and for the tests in containers dockerd, docker-compose, haproxy, nginx and
 # busybox. What is missing is installed with the system's package manager, and said. Where that is not
 # possible, one sentence says what to do, and the exit code is 1.
@@ -16,6 +16,7 @@ there() {
     case $1 in
     # Go's choice of compiler may carry arguments, hence no quotes. A compiler without libc's headers is of no use.
     cc) echo '#include <stdlib.h>' | $(go env CC) -E - ;;
+    python3-redis) python3 -c 'import redis' || /usr/bin/python3 -c 'import redis' ;; # another python3 may be before the system's
     *) command -v "$1" ;;
     esac >/dev/null 2>&1
 }
@@ -32,6 +33,9 @@ packages() {
     'brew node' | 'brew npm') echo node ;;
     *' npm') echo npm ;;
     *' python3') echo python3 ;;
+    'apk python3-redis') echo py3-redis ;;
+    'brew python3-redis') fail "there is no Python module redis: run 'python3 -m pip install redis', then try again" ;;
+    *' python3-redis') echo python3-redis ;;
     *' chromium') echo chromium ;;
     'apt-get dockerd') echo docker.io ;;
     'apt-get docker-compose') echo docker-compose ;;
