@@ -133,6 +133,7 @@ func (c *conn) call(f *wire.ClientFrame) error {
 	if key == "" {
 		key = rand.Text()[:20]
 	}
+	c.beginCalls(false) // functions may take connections since a moment ago
 	until := time.Now().Add(x.timeout)
 	if err := c.openCall(key, f.Ref, until); err != nil {
 		x.metrics.callsRefused.WithLabelValues(callTooMany).Inc()

@@ -270,6 +270,38 @@ func TestConnectedAndDisconnected(t *testing.T) {
 	}
 }
 
+// TestConnectedBehindACall: a connection has called before functions wanted to hear of connections; then they hear that it is there, and
+// that it has ended.
+func TestConnectedBehindACall(t *testing.T) {
+	t.Parallel()
+	f := startFunction(t, func(heard) (int, string) { return 204, "" })
+	r := newRig(t)
+	g := r.gateway()
+	w := r.worker(f.serves("call"))
+	alice := join(t, g, "alice")
+	r.takesCalls(alice, "x")
+	w.stop()
+	r.worker(f.serves("call", "connected", "disconnected"))
+	told := func(kind string) heard {
+		t.Helper()
+		eventually(t, patience, kind, func() error {
+			if calls := f.of("sluice."+kind, "alice"); len(calls) != 1 {
+				return fmt.Errorf("%+v", calls)
+			}
+			return nil
+		})
+		return f.of("sluice."+kind, "alice")[0]
+	}
+	connected := told("connected")
+	alice.send(msg{"type": "call", "ref": "last", "name": "x"})
+	alice.wait("a reply", func(f frame) bool { return f.Ref == "last" })
+	alice.leave()
+	disconnected, calls := told("disconnected"), f.of("sluice.call", "alice")
+	if seq := connected.Data.Seq; seq != len(calls) || calls[len(calls)-1].Data.Seq != seq+1 || disconnected.Data.Seq != seq+2 {
+		t.Errorf("connected is %d, the last of %d calls %+v, disconnected %d", seq, len(calls), calls[len(calls)-1], disconnected.Data.Seq)
+	}
+}
+
 // TestEndOfALostConnectionCounts: a gateway that cannot reach Redis for longer than its sessions live finds that functions
 // have heard of the ends of its connections, and sends these away. Who comes back is another connection.
 func TestEndOfALostConnectionCounts(t *testing.T) {

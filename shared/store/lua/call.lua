@@ -11,13 +11,15 @@
 -- told (call, end); -1: nothing was done, since too many calls of the user wait.
 --
 -- Known is the number of the connection's last event, or '-' from its end on until the function has heard of that. The field
--- ' waiting' counts the user's calls that are not finished; ' online' is the connection with which the user came.
+-- ' waiting' counts the user's calls that are not finished; ' online' is the connection with which the user came. '<connection> called'
+-- is there as long as a call was all that was heard of the connection: its begin may still be told, and its end is not.
 local is, known = ARGV[1], redis.call('HGET', KEYS[2], ARGV[2])
 local user = string.match(ARGV[3], '^[^ ]+')
 if is == 'begin' and known ~= '-' and ARGV[7] ~= '' and redis.call('HSETNX', KEYS[2], ' online', ARGV[2]) == 1 and ARGV[7] == 'tell' then
   redis.call('XADD', KEYS[1], '*', 'kind', 'online', 'id', 'online:' .. ARGV[2], 'user', user, 'seq', 1, 'traceparent', ARGV[10])
 end
-if known == '-' or (is == 'begin' and known) or (is == 'end' and not known) or (is == 'call' and not known and ARGV[5] == '1') then
+local called = is ~= 'call' and redis.call('HDEL', KEYS[2], ARGV[2] .. ' called') == 1
+if known == '-' or (is == 'begin' and known and not called) or (is == 'end' and not known) or (is == 'call' and not known and ARGV[5] == '1') then
   return 0
 end
 if is == 'call' then
@@ -28,17 +30,21 @@ if is == 'call' then
 end
 if not known then
   redis.call('HSET', KEYS[2], ARGV[2], 0)
+  if is == 'call' then
+    redis.call('HSET', KEYS[2], ARGV[2] .. ' called', 1)
+  end
   redis.call('ZADD', KEYS[3], ARGV[4], ARGV[3])
   if ARGV[9] ~= '' then
     redis.call('HSET', KEYS[2], ARGV[2] .. ' state', ARGV[9])
   end
 end
-if ARGV[11] then
+local told = ARGV[11] and not (is == 'end' and called)
+if told then
   redis.call('XADD', KEYS[1], '*', 'seq', redis.call('HINCRBY', KEYS[2], ARGV[2], 1), unpack(ARGV, 11))
 end
 if is == 'end' then
   redis.call('ZREM', KEYS[3], ARGV[3])
-  if ARGV[11] then
+  if told then
     redis.call('HSET', KEYS[2], ARGV[2], '-')
   else
     redis.call('HDEL', KEYS[2], ARGV[2], ARGV[2] .. ' state')

@@ -95,6 +95,32 @@ func (x *suite) calls(t *testing.T) {
 	want(t, "finish", finish(0, store.StateChange{Set: "1"}), true)
 	want(t, "what is known of connections", x.Client.Exists(ctx, Key(p, "calling:"+wire.UserTarget(user))).Val(), 0)
 
+	// A call came while nobody wanted to hear of connections: that it is there is told once somebody does, and only then its end.
+	known := func() map[string]string {
+		return x.Client.HGetAll(ctx, Key(p, "calling:"+wire.UserTarget(user))).Val()
+	}
+	for _, begins := range []bool{true, false} {
+		want(t, "call", add(store.CallEvent, call, false, false), true)
+		kinds := []string{"call"}
+		if begins {
+			want(t, "begin behind a call", add(store.CallBegin, connected, false, false), true)
+			want(t, "begin again", add(store.CallBegin, connected, false, false), false)
+			kinds = append(kinds, "connected", "disconnected")
+		}
+		want(t, "end", add(store.CallEnd, disconnected, false, false), true)
+		want(t, "end again", add(store.CallEnd, disconnected, false, false), false)
+		entries = a.next()
+		var told []string
+		for i, e := range entries {
+			c, _ := wire.ParseCall(e.Fields)
+			told = append(told, c.Kind)
+			_, err := s.FinishCall(ctx, p, entries[i].ID, &c, store.StateChange{Drop: c.Kind == wire.DisconnectedKind})
+			must(t, err)
+		}
+		want(t, "told", told, kinds)
+		want(t, "what is known of connections", len(known()), 0)
+	}
+
 	must(t, s.AddDue(ctx, p, wire.Due{Of: id(7, 1), Tries: 3, Since: 9}))
 	due := a.next()
 	c, ok := wire.ParseCall(due[0].Fields)
