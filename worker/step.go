@@ -220,7 +220,7 @@ func (s *step) plan(items []*item, unread bool) ([]*store.Append, []*store.Route
 		}
 		it.append = &store.Append{Partition: it.source.Partition, Event: &it.Event, Tried: !it.part.tried.Less(it.ID)}
 		if unread {
-			it.append.Unread, it.append.MostUnread = it.Unread.Milliseconds(), mostUnread
+			it.append.Unread, it.append.MostUnread, it.append.MostOfUser = it.Unread.Milliseconds(), mostUnread, mostOfUser
 		}
 		it.Prev = last.newest
 		if last.newest.Less(it.ID) {

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// mostUnread is how many events of a partition may wait to be acknowledged.
-	mostUnread = 128 << 10
+	// mostUnread is how many events of a partition may wait to be acknowledged, mostOfUser how many of a user.
+	mostUnread, mostOfUser = 128 << 10, 1 << 10
 	// unreadHeld is how many events that nobody has acknowledged a partition's calls hold at most. More of them stay where they wait.
 	unreadHeld = 1000
 	// unreadPause is how long a term lasts until it is looked for events that nobody has acknowledged: after Redis was away
@@ -79,7 +79,7 @@ func (u *unread) appended(it *item) {
 		if now := time.Now(); now.Sub(u.full) > unreadFullEvery {
 			u.full = now
 			u.log.Error("functions are not told of an event if nobody acknowledges it; it is delivered (more such events are only counted)",
-				"partition", it.source.Partition, "why", waits, "most", mostUnread)
+				"partition", it.source.Partition, "why", waits, "most", mostUnread, "most_of_a_user", mostOfUser)
 		}
 	}
 }

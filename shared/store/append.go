@@ -26,9 +26,9 @@ type Append struct {
 	Tried bool
 	Kick  *wire.Kick // in place of an event: it is kept for gateways, and in no history
 	// Unread is how long the event of a user then waits to be acknowledged (TellUnread), in ms; 0: it does not wait. MostUnread is how many
-	// of the partition may.
-	Unread     int64
-	MostUnread int
+	// of the partition may, MostOfUser how many of the user.
+	Unread                 int64
+	MostUnread, MostOfUser int
 
 	// Results.
 	Repeat bool  // an earlier try has appended it; Event.Prev is what stands there, or its own id if it was trimmed

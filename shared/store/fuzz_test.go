@@ -287,7 +287,7 @@ func (d dealer) arguments(script string) (args []any) {
 	case "cursors":
 		return append([]any{[]string{"move", "begin", "end"}[d.IntN(3)], 1000, 1 + d.IntN(9), d.IntN(2), []string{"", d.waits()}[d.IntN(2)]}, d.pairs()...)
 	case "letWait":
-		return []any{d.id(), []string{"", "1"}[d.IntN(2)], d.waits(), 1 + d.IntN(9), 1 + d.IntN(9), 1000}
+		return []any{d.id(), []string{"", "1"}[d.IntN(2)], d.waits(), 1 + d.IntN(9), 1 + d.IntN(9), 1 + d.IntN(9), 1000}
 	case "tellUnread":
 		args = []any{"workers-a"}
 		for range d.IntN(9) {

@@ -18,7 +18,7 @@ type Waiting string
 const (
 	NotWaiting Waiting = "" // an earlier try has let it wait, or it is in no history
 	Waits      Waiting = "waiting"
-	WaitsFull  Waiting = "full"    // it does not: Append.MostUnread wait
+	WaitsFull  Waiting = "full"    // it does not: Append.MostUnread wait, or MostOfUser
 	WaitsBad   Waiting = "bad_key" // it does not: a key of the partition holds another type
 )
 
@@ -38,7 +38,7 @@ func (s *Store) await(ctx context.Context, pipe redis.Pipeliner, a *Append) *red
 		there = "1"
 	}
 	return letWait.Eval(ctx, pipe, []string{s.keys.history(p, a.Event.To), s.keys.unread(p), s.keys.unreadOf(p)},
-		a.Event.ID.String(), there, wire.UnreadKey(user, a.Event.ID), a.Unread+ackSlack.Milliseconds(), a.MostUnread, unreadKept.Milliseconds())
+		a.Event.ID.String(), there, wire.UnreadKey(user, a.Event.ID), a.Unread+ackSlack.Milliseconds(), a.MostUnread, a.MostOfUser, unreadKept.Milliseconds())
 }
 
 func waitingOf(answer *redis.Cmd) Waiting {

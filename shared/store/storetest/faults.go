@@ -62,7 +62,7 @@ func (x *suite) deeds(t *testing.T, s *store.Store) []deed {
 	}
 	user := userIn(0)
 	waits := func() []*store.Append {
-		return []*store.Append{{Unread: time.Hour.Milliseconds(), MostUnread: 10, Event: &wire.Event{To: wire.UserTarget(user), ID: id(1, 1), Data: "1", Kind: wire.JSON}}}
+		return []*store.Append{{Unread: time.Hour.Milliseconds(), MostUnread: 10, MostOfUser: 10, Event: &wire.Event{To: wire.UserTarget(user), ID: id(1, 1), Data: "1", Kind: wire.JSON}}}
 	}
 	return []deed{
 		{"TakeOver", func() error { _, err := s.TakeOver(ctx, "b", "t", leaseTTL, free); return err },

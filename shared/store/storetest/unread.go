@@ -47,7 +47,7 @@ func (u *unreadUser) key(name string) string { return Key(u.p, name) }
 // add appends an event that waits for an hour.
 func (u *unreadUser) add(prev, at wire.ID) store.Waiting {
 	u.t.Helper()
-	a := &store.Append{Partition: u.p, Unread: time.Hour.Milliseconds(), MostUnread: 10, Event: &wire.Event{
+	a := &store.Append{Partition: u.p, Unread: time.Hour.Milliseconds(), MostUnread: 12, MostOfUser: 10, Event: &wire.Event{
 		To: wire.UserTarget(u.name), ID: at, Prev: prev, Data: fmt.Sprintf(`"%v"`, at), Kind: wire.JSON, Name: "n", From: "user:x",
 	}}
 	must(u.t, u.own.lane.AppendAndRoute(u.t.Context(), []*store.Append{a}, nil))
@@ -236,6 +236,20 @@ func (x *suite) unreadFull(t *testing.T) {
 		want(t, "while there is room", u.add(id(n-1, 0), id(n, 0)), store.Waits)
 	}
 	want(t, "one more", u.add(id(10, 0), id(11, 0)), store.WaitsFull)
+	other := *u
+	for i, of := range []string{u.name + "/", u.name + "-"} { // names beside the user's
+		other.name = userLike(of, u.p)
+		want(t, "of another user", other.add(wire.ID{}, id(20+uint64(i), 0)), store.Waits)
+	}
+	other.name = userLike("third", u.p)
+	want(t, "one too many of all users", other.add(wire.ID{}, id(22, 0)), store.WaitsFull)
+	for _, key := range []string{"unread", "unread-of"} {
+		for _, name := range x.Client.ZRange(ctx, u.key(key), 0, -1).Val() {
+			if of, _, _ := wire.ParseUnreadKey(name); of != u.name {
+				x.Client.ZRem(ctx, u.key(key), name)
+			}
+		}
+	}
 	want(t, "it is appended", x.Client.XLen(ctx, u.key("history:"+wire.UserTarget(u.name))).Val(), 11)
 	u.due(id(4, 0), 1)
 	want(t, "told", u.tell(), []string{"4-0"})
