@@ -13,7 +13,8 @@ import (
 
 const (
 	ticketLife = 30 * time.Second
-	// ticketsOfUser is how many tickets a user gets from a gateway within ticketLife: each takes up to 8 KiB in Redis.
+	// ticketsOfUser is how many tickets a user gets from a gateway within ticketLife: each takes up to 8 KiB in Redis,
+	// and as much as a function may say of a client where one does.
 	ticketsOfUser = 64
 	ticketChars   = 26 // of rand.Text
 )

@@ -2,7 +2,9 @@ package inproc_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,8 +22,10 @@ func TestConnectByAFunctionAtEachDoor(t *testing.T) {
 	t.Parallel()
 	f := startFunction(t, func(h heard) (int, string) {
 		switch user, ok := strings.CutPrefix(h.Data.Token, "user "); {
+		case h.Type == "sluice.connected":
+			return 204, ""
 		case ok:
-			return 200, fmt.Sprintf(`{"user":%q,"claims":{"subscribe":["topic:may"],"publish":["topic:may"]},"subscribe":["topic:granted"]}`, user)
+			return 200, fmt.Sprintf(`{"user":%q,"state":{"n":7},"claims":{"subscribe":["topic:may"],"publish":["topic:may"]},"subscribe":["topic:granted"]}`, user)
 		case h.Data.Token == "close":
 			return 200, `{"close":{"code":4123,"reason":"not today"}}`
 		case h.Data.Token == "nobody":
@@ -31,7 +35,7 @@ func TestConnectByAFunctionAtEachDoor(t *testing.T) {
 	})
 	r := newRig(t)
 	g := r.gateway(func(c *gateway.Config) { c.Auth = auth.Config{Mode: auth.ModeFunction} })
-	r.worker(f.serves("connect"))
+	r.worker(f.serves("connect", "connected"))
 	eventually(t, patience, "clients are let in", func() error {
 		if _, code := withToken(t, g, "user probe", false); code != 0 {
 			return fmt.Errorf("closed with %d", code)
@@ -40,7 +44,9 @@ func TestConnectByAFunctionAtEachDoor(t *testing.T) {
 	})
 	ask := func(method, path, token, body string) (status int, answer io.Reader) {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+g.addr+path, strings.NewReader(body))
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		t.Cleanup(cancel)
+		req, err := http.NewRequestWithContext(ctx, method, "http://"+g.addr+path, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,12 +118,22 @@ func TestConnectByAFunctionAtEachDoor(t *testing.T) {
 		t.Fatalf("%+v, %v", given, err)
 	}
 	asked := len(f.asked("user carol"))
-	for _, want := range []string{`"to":"user:carol"`, `"code":"unauthorized"`} {
+	for _, want := range []string{`"to":"topic:granted"`, `"code":"unauthorized"`} {
 		says("/v1/sse?topics=may&ticket="+url.QueryEscape(given.Ticket), "", want)
 	}
 	if n := len(f.asked("user carol")); n != 1 || n != asked {
 		t.Errorf("the function was asked %d times for the token of a ticket", n)
 	}
+	eventually(t, patience, "carol's connection begins with the state that was given", func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, h := range f.calls {
+			if h.Type == "sluice.connected" && h.Subject == "user:carol" && string(h.Data.State) == `{"n":7}` {
+				return nil
+			}
+		}
+		return errors.New("functions do not hear so")
+	})
 	transports := make(map[string]bool)
 	for _, h := range f.asked("user alice") {
 		transports[h.Data.Transport] = true

@@ -7,8 +7,8 @@ import (
 
 // Granted is what a function gives a connection besides who its client is.
 type Granted struct {
-	State     string   // JSON; "": none
-	Subscribe []string // targets; nobody has checked them yet
+	State     string   `json:"state,omitempty"`     // JSON; "": none
+	Subscribe []string `json:"subscribe,omitempty"` // targets; nobody has checked them yet
 }
 
 // Asks reports whether functions say who clients are, and not the token itself.

@@ -8,7 +8,7 @@ import (
 	"sluice/gateway/query"
 )
 
-// ticket is an Identity as it is kept for a ticket: what its token said, and when that ends.
+// ticket is an Identity as it is kept for a ticket: what its token said, or a function of it, and when that ends.
 type ticket struct {
 	User       string   `json:"user"`
 	Exp        int64    `json:"exp,omitempty"` // Unix seconds, 0: it has no end
@@ -17,6 +17,7 @@ type ticket struct {
 	Manage     []string `json:"manage,omitempty"`
 	Call       []string `json:"call,omitempty"`
 	Everything bool     `json:"everything,omitempty"`
+	Granted    *Granted `json:"granted,omitempty"`
 }
 
 // TicketOf returns the ticket of a handshake, that of the query. Like a token it must not be logged.
@@ -26,7 +27,7 @@ func TicketOf(r *http.Request) (ticket string, found bool) {
 
 // Ticket is what is kept for a ticket, so that Redeem gives the Identity back.
 func (id Identity) Ticket() []byte {
-	t := ticket{User: id.User, Subscribe: id.subscribe, Publish: id.publish, Manage: id.manage, Call: id.call, Everything: id.everything}
+	t := ticket{User: id.User, Subscribe: id.subscribe, Publish: id.publish, Manage: id.manage, Call: id.call, Everything: id.everything, Granted: id.Granted}
 	if !id.Expires.IsZero() {
 		t.Exp = id.Expires.Unix()
 	}
@@ -44,7 +45,7 @@ func (v *Verifier) Redeem(kept []byte, now time.Time) (Identity, error) {
 	if json.Unmarshal(kept, &t) != nil || !validUser(t.User) || t.Exp < 0 || t.Exp > maxUnixSeconds || t.Everything != (v.config.Mode == ModeDev) {
 		return Identity{}, &Error{ReasonTicket}
 	}
-	id := Identity{User: t.User, rights: rights{t.Subscribe, t.Publish, t.Manage, t.Call, t.Everything}}
+	id := Identity{User: t.User, Granted: t.Granted, rights: rights{t.Subscribe, t.Publish, t.Manage, t.Call, t.Everything}}
 	if t.Exp == 0 && v.config.Mode == ModeJWT {
 		return Identity{}, &Error{ReasonTicket}
 	}
