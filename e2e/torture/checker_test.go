@@ -258,6 +258,8 @@ func TestCheck(t *testing.T) {
 		}, ""},
 		{"a cursor ends late, of an unsubscribe without an answer", func(l *Log) { l.endsLate(Unanswered) }, ""},
 		{"a cursor ends late, of an unsubscribe that was answered", func(l *Log) { l.endsLate("") }, "lost: the cursor was"},
+		{"a cursor is left, of an unsubscribe without an answer", func(l *Log) { l.leaves(Unanswered) }, ""},
+		{"a cursor is left, of an unsubscribe that was answered", func(l *Log) { l.leaves("") }, "otherwise wrong: still has a cursor"},
 		{"a device whose cursor was there had nothing from a new one on", func(l *Log) { l.deviceTwice(51) }, "lost: the cursor was"},
 		{"a device whose cursor is from before a flush is told again", func(l *Log) {
 			l.wipe(Flushed, at(40))
@@ -291,6 +293,14 @@ func TestCheck(t *testing.T) {
 
 		// what is to follow a gap
 		{"goes on before the oldest", func(l *Log) { l.asksRetained(id(2)) }, ""},
+		{"goes on before the oldest, which Redis lost since, and which was appended again", func(l *Log) {
+			l.asksRetained(id(2))
+			l.again(2)
+		}, ""},
+		{"goes on too early before it", func(l *Log) {
+			l.asksRetained(id(1))
+			l.again(2)
+		}, "otherwise wrong: what is before the oldest"},
 		{"goes on live, though what is retained was asked for", func(l *Log) { l.asksRetained(id(5)) }, "lost: a gap after"},
 		{"goes on too early", func(l *Log) { l.asksRetained(id(1)) }, "otherwise wrong: what is before the oldest"},
 

@@ -42,7 +42,8 @@ type view struct {
 	began   time.Time // a device subscribed for the first time, and has not unsubscribed since
 	// endsUntil: its device's cursor may end until then, of an unsubscribe that had no answer; then it begins again with the
 	// next subscription.
-	endsUntil time.Time
+	endsUntil  time.Time
+	unanswered bool // that was its last word
 
 	flushed bool // when it asked, FLUSHALL may have deleted its device's cursor
 	unheard bool // it may have done so, and the answer that said where did not come
@@ -100,7 +101,7 @@ func (v *viewer) devices() {
 		}
 	}
 	for to, id := range v.client.Cursors {
-		if w := v.views[to]; !v.client.At[to] && w != nil && w.began.IsZero() {
+		if w := v.views[to]; !v.client.At[to] && w != nil && w.began.IsZero() && !w.unanswered {
 			v.violation(Wrong, to, id, -1, "its device has unsubscribed, and still has a cursor")
 		}
 	}
@@ -135,7 +136,7 @@ func (v *viewer) frame(f *Frame) {
 	w := v.view(f.To)
 	switch f.Kind {
 	case Asked:
-		w.asked, w.now, w.told = true, !f.After && !f.Earliest && !f.Device, false
+		w.asked, w.now, w.told, w.unanswered = true, !f.After && !f.Earliest && !f.Device, false, false
 		w.device, w.cursor, w.again, w.since = f.Device, f.ID, false, f.At
 		if w.from = (wire.ID{}); f.After {
 			w.from = f.ID
@@ -170,7 +171,7 @@ func (v *viewer) frame(f *Frame) {
 	case Unsubscribed:
 		v.rewritten(w, f.At) // the cursor may be there still, if the recorder did not hear that it has ended
 		w.ready, w.began, w.unheard = false, time.Time{}, false
-		if f.Text == Unanswered {
+		if w.unanswered = f.Text == Unanswered; w.unanswered {
 			w.endsUntil = f.At.Add(longestStop)
 		}
 	case Event, Skip:

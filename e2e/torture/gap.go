@@ -117,9 +117,16 @@ func (v *viewer) keeps(w *view, f *Frame) {
 			v.violation(Lost, f.To, s.ID, s.N, "a gap after %v goes on behind it, though the client asked for what is retained", f.Prev)
 		}
 	}
-	if oldest, found := w.index(f.Oldest); found && f.ID.Less(f.Oldest) && f.ID != w.history[oldest].Prev {
+	if oldest, found := w.index(f.Oldest); found && f.ID.Less(f.Oldest) && !w.isBefore(f.ID, oldest) {
 		v.violation(Wrong, f.To, f.ID, -1, "a gap goes on behind it, but what is before the oldest, %v, is %v", f.Oldest, w.history[oldest].Prev)
 	}
+}
+
+// isBefore reports whether an id is the prev of an entry, or may have been: what Redis lost when it was killed is appended
+// again, and begins a history then.
+func (w *view) isBefore(id wire.ID, at int) bool {
+	prev := w.history[at].Prev
+	return id == prev || prev.IsZero() && at > 0 && id == w.history[at-1].ID
 }
 
 // belied checks that what a gap says to have gone was not retained: what is older than the oldest, in the same history.

@@ -185,6 +185,24 @@ func (l *Log) endsLate(answer string) {
 	})
 }
 
+// again has the room's history begin again with an entry.
+func (l *Log) again(at int) {
+	l.Histories[room][at].Prev = wire.ID{}
+	for i := range l.Histories[room][at:] {
+		l.Histories[room][at+i].Life++
+	}
+}
+
+// leaves has carol, a device, unsubscribe at the end, with an answer or without one. Her cursor stays.
+func (l *Log) leaves(answer string) {
+	l.Config.Rules = Rules{Positions: true, Devices: true}
+	l.alice().Frames[8] = subscribed(room, 2)
+	l.Clients = append(l.Clients, &Client{Name: "carol", Device: true, Cursors: map[string]wire.ID{room: {}}, Frames: []Frame{
+		connected("c"), {Kind: Asked, To: room, At: at(10)}, {Kind: Subscribed, To: room, OK: true, At: at(11)}, got(1),
+		{Kind: Unsubscribed, To: room, At: at(12), Text: answer}, {Kind: Closed},
+	}})
+}
+
 // again is the fifth event after a wipe.
 var anew = Frame{Kind: Event, To: room, ID: id(5), N: 5, At: at(61)}
 
