@@ -63,12 +63,14 @@ func (c *conn) endCursor(target string) error {
 // back by another gateway, with this target.
 func (g *Gateway) endCursor(ctx context.Context, user, device, target string, sent wire.ID) error {
 	if g.sockets.StoodStill() {
-		return &wire.FrameError{Code: wire.CodeUnavailable, Message: "this gateway stood still; unsubscribe again, if you still want to"}
+		return errStoodStill
 	}
 	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
 	defer cancel()
 	return g.store.EndCursor(ctx, user, device, target, sent, g.cfg.CursorTTL)
 }
+
+var errStoodStill = &wire.FrameError{Code: wire.CodeUnavailable, Message: "this gateway stood still; ask again, if you still want it"}
 
 // postUnsubscribe is POST /v1/unsubscribe: the frame `unsubscribe` of a device that has an event stream, on which it can say nothing.
 func (g *Gateway) postUnsubscribe(ctx context.Context, in *incoming) (any, error) {

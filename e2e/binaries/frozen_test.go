@@ -234,6 +234,27 @@ func TestLateUnsubscribe(t *testing.T) {
 	})
 }
 
+// TestLateSubscribe: a subscribe lies in a frozen gateway until its device has been back by another one, and has unsubscribed
+// there. It has no effect then.
+func TestLateSubscribe(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, t, 2, 1)
+	user, topic := unique("late"), "topic:"+unique("late")
+	frozen := c.gateways[0]
+	phone := connect(t, frozen, user, msg{"device": "phone"})
+	frozen.Signal(t, syscall.SIGSTOP)
+	phone.send(msg{"type": "subscribe", "ref": "late", "to": topic})
+	back := connect(t, c.gateways[1], user, msg{"device": "phone", "resume": "device"})
+	back.subscribe(topic, "")
+	back.must(back.ask(msg{"type": "unsubscribe", "to": topic}), "unsubscribed")
+	<-time.After(3 * time.Second) // a gateway that stood still for less does not notice
+	frozen.Signal(t, syscall.SIGCONT)
+	phone.mustError(phone.wait("the answer", func(f frame) bool { return f.Ref == "late" }), "unavailable")
+	if got := c.HGet(ctx, c.cursors(user), "phone "+topic).Val(); !strings.HasSuffix(got, " ended") {
+		t.Errorf("the cursor is %q", got)
+	}
+}
+
 // TestGatewayFrozen: a gateway sleeps until Redis's list of gateways has lost it and workers no longer publish to it.
 // Its clients keep their connection and get what came meanwhile.
 func TestGatewayFrozen(t *testing.T) {
