@@ -128,6 +128,12 @@ func TestConnectByAFunction(t *testing.T) {
 		t.Errorf("a call: %d", code)
 	}
 	wg.Wait()
+	eventually(t, patience, "the last ones no longer hang", func() error {
+		if _, code := withToken(t, g, "user probe", false); code != 0 {
+			return fmt.Errorf("closed with %d", code)
+		}
+		return nil
+	})
 	for token, want := range map[string]int{"close": 4123, "closed": 4503, "empty": 4503, "old": 4401, "bad": 1013, "fails": 1013} {
 		for _, byFrame := range []bool{false, true} {
 			if _, code := withToken(t, g, token, byFrame); code != want {

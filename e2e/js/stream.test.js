@@ -99,6 +99,9 @@ test("a stream obeys what ends it", async (t) => {
   leaving.kill("SIGTERM");
   await system.add("topic:s-drain", 1);
   await until("one", () => got.length === 1);
+  await until("the gateway has gone", () => leaving.exitCode !== null); // a kick means nobody who comes later, as from its stream
+  await system.add("topic:s-drain", 2);
+  await until("two", () => got.length === 2);
   await system.redis("XADD", "sluice:events", "*", "to", "user:alice", "control", "kick", "reason", "out");
   await until("closed", () => other.state === "closed");
   assert.equal(other.told.states.at(-1).error.code, 4503);
