@@ -10,7 +10,6 @@ import (
 	"github.com/hibiken/asynq"
 
 	"sluice/shared/ops"
-	"sluice/shared/store"
 )
 
 // taskType is a type of tasks. Each has a queue of its own: a worker gets only those of its
@@ -36,7 +35,6 @@ const (
 	taskCheck   = 100 * time.Millisecond // how often asynq looks for what is due
 	tasksLook   = time.Second            // how often a worker looks whether there are tasks
 	noTasksFor  = 10 * time.Second       // then asynq's server ends
-	tasksEnd    = 3 * time.Second        // how long that may take
 )
 
 // tasks are the tasks of this worker's roles, in asynq: one server for all types.
@@ -63,8 +61,8 @@ func newTasks(w *Worker) *tasks {
 }
 
 // newServer makes asynq's part that works on tasks.
-func (t *tasks) newServer() (*asynq.Server, *store.TaskLink) {
-	at := &store.TaskLink{Tasks: t.w.store.Tasks()}
+func (t *tasks) newServer() *asynq.Server {
+	at := t.w.store.Tasks()
 	queues := make(map[string]int)
 	for _, queue := range t.queues {
 		queues[at.Queue(queue)] = 1
@@ -74,10 +72,10 @@ func (t *tasks) newServer() (*asynq.Server, *store.TaskLink) {
 		TaskCheckInterval: taskCheck, DelayedTaskCheckInterval: taskCheck,
 		JanitorInterval: time.Hour, // it removes completed tasks, and none is kept
 		RetryDelayFunc:  t.delay,
-		ShutdownTimeout: tasksEnd - time.Second,
+		ShutdownTimeout: 2 * time.Second,
 		Logger:          asynqLog{t.w.log},
 		LogLevel:        asynq.WarnLevel,
-	}), at
+	})
 }
 
 // taskTypes are those of some roles.
@@ -108,14 +106,11 @@ func (t *tasks) run(ctx context.Context) error {
 
 // serve works on tasks until there have been none for a while.
 func (t *tasks) serve(ctx context.Context) error {
-	server, link := t.newServer()
+	server := t.newServer()
 	if err := server.Start(asynq.HandlerFunc(t.handle)); err != nil {
 		return fmt.Errorf("cannot start the task queue: %w", err)
 	}
-	defer func() {
-		defer time.AfterFunc(tasksEnd, link.Cut).Stop() // its last words to a Redis that does not answer would take half a minute
-		server.Shutdown()                               // waits for the tries under way
-	}()
+	defer server.Shutdown() // waits for the tries under way
 	for last := time.Now(); ctx.Err() == nil && time.Since(last) < noTasksFor; t.pause(ctx) {
 		if some, err := t.w.store.TasksWait(ctx, t.queues...); err != nil || some { // what is not known counts as some
 			last = time.Now()

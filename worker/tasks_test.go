@@ -142,33 +142,6 @@ func TestUnknownTask(t *testing.T) {
 	})
 }
 
-// TestTasksEndWithoutRedis: asynq's server ends in time, though Redis answers none of its last words.
-func TestTasksEndWithoutRedis(t *testing.T) {
-	server := storetest.Redis(t)
-	st := storetest.Open(t, server.URL(), nil)
-	w := newWorker(st, Config{Roles: []string{"slow"}})
-	w.tasks = newTasks(w)
-	ended := make(chan time.Time, 1)
-	stop := start(t, func(ctx context.Context) error {
-		err := w.tasks.serve(ctx)
-		ended <- time.Now()
-		return err
-	})
-	storetest.Eventually(t, func() error {
-		if n, err := server.Client().ZCard(t.Context(), "asynq:servers").Result(); err != nil || n == 0 {
-			return fmt.Errorf("%d servers, %w", n, err)
-		}
-		return nil
-	})
-	server.Pause()
-	begin := time.Now()
-	stop()
-	if took := (<-ended).Sub(begin); took > 2*tasksEnd {
-		t.Errorf("it ended after %v", took)
-	}
-	server.Resume()
-}
-
 // TestTaskTypes: queues, names and reasons are one type's alone, and can stand in a dead
 // letter's id.
 func TestTaskTypes(t *testing.T) {

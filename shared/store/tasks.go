@@ -35,26 +35,6 @@ func (t Tasks) MakeRedisClient() any {
 	return rdb
 }
 
-// TaskLink are Tasks over connections that can be cut, for one server of asynq.
-type TaskLink struct {
-	Tasks
-	made redis.UniversalClient
-}
-
-// MakeRedisClient is that of Tasks.
-func (l *TaskLink) MakeRedisClient() any {
-	made := l.Tasks.MakeRedisClient()
-	l.made, _ = made.(redis.UniversalClient)
-	return made
-}
-
-// Cut ends the connections: what waits for Redis fails at once, and so does what comes after it.
-func (l *TaskLink) Cut() {
-	if l.made != nil {
-		_ = l.made.Close()
-	}
-}
-
 // AddQueue puts a queue on asynq's list. A client does that once, and would not notice
 // when Redis has lost it.
 func (s *Store) AddQueue(ctx context.Context, name string) error {
