@@ -360,11 +360,18 @@ func (s *Shard) awaitSentinel() {
 	})
 }
 
+// tilt is how long a Sentinel does nothing after its machine has let it stand still.
+const tilt = 30 * time.Second
+
 // await is Eventually with room for two attempts at a failover.
 func (s *Shard) await(what string, ok func() error) {
 	s.of.tb.Helper()
 	var err error
-	for deadline := time.Now().Add(2 * patience); time.Now().Before(deadline); time.Sleep(pollEvery) {
+	limit := 2 * patience
+	if s.of.sentinel != nil {
+		limit += tilt
+	}
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(pollEvery) {
 		if err = ok(); err == nil {
 			return
 		}
@@ -373,7 +380,7 @@ func (s *Shard) await(what string, ok func() error) {
 	if s.of.sentinel != nil {
 		logs += fmt.Sprintf("\nSentinel:\n%s", s.of.sentinel.log())
 	}
-	s.of.tb.Fatalf("waited %v for %s: %v\n%s", 2*patience, what, err, logs)
+	s.of.tb.Fatalf("waited %v for %s: %v\n%s", limit, what, err, logs)
 }
 
 // replication compares what a server says of its role.
