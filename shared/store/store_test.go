@@ -78,7 +78,7 @@ func TestWaitsWithItsHistory(t *testing.T) {
 	rdb := redis.NewClient(opts)
 	defer func() { _ = rdb.Close() }()
 	for there, want := range map[string]int{"1": 0, "": 1} {
-		got, err := store.Scripts["letWait"].Run(t.Context(), rdb, []string{"history", "due" + there, "of" + there}, "5-0", there, "u 5", 1000, 10, 1000).Int()
+		got, err := store.Scripts["letWait"].Run(t.Context(), rdb, []string{"history", "due" + there, "of" + there}, "5-0", there, "u 5", 1000, 10, 10, 1000).Int()
 		if err != nil || got != want {
 			t.Errorf("%q: it waits: %d, %v, want %d", there, got, err, want)
 		}
