@@ -76,13 +76,7 @@ func FuzzLiveServers(f *testing.F) {
 // TestLateEnd: the end of a cursor that Redis gets later than whoever asked for it waits has no effect, since the device
 // may have subscribed again meanwhile.
 func TestLateEnd(t *testing.T) {
-	server := storetest.Redis(t)
-	opts, err := redis.ParseURL(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	rdb := redis.NewClient(opts)
-	defer func() { _ = rdb.Close() }()
+	rdb := storetest.Redis(t).Client()
 	now := time.Now().UnixMilli()
 	for _, c := range []struct {
 		latest int64

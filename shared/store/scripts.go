@@ -11,6 +11,8 @@ import (
 var (
 	//go:embed lua/ids.lua
 	idsLua string
+	//go:embed lua/types.lua
+	typesLua string
 	//go:embed lua/history.lua
 	historyLua string
 	//go:embed lua/ends.lua
@@ -56,7 +58,7 @@ var (
 	//go:embed lua/finish.lua
 	finishCallLua string
 
-	takeover   = redis.NewScript(idsLua + takeoverLua)
+	takeover   = redis.NewScript(idsLua + typesLua + takeoverLua)
 	release    = redis.NewScript(releaseLua)
 	forward    = redis.NewScript(idsLua + forwardLua)
 	rewind     = redis.NewScript(rewindLua)
@@ -74,7 +76,7 @@ var (
 	addPost    = redis.NewScript(postCallLua)
 	tellGone   = redis.NewScript(offlineLua)
 	letWait    = redis.NewScript(idsLua + unreadLua)
-	tellUnread = redis.NewScript(idsLua + overdueLua)
+	tellUnread = redis.NewScript(idsLua + typesLua + overdueLua)
 	lostConn   = redis.NewScript(lostConnLua)
 	finishCall = redis.NewScript(finishCallLua)
 

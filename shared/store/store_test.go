@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"sluice/shared/store"
@@ -70,13 +69,7 @@ func TestPresenceOf(t *testing.T) {
 // TestWaitsWithItsHistory: an event that the same transaction does not append, since its history has ended, does not wait yet: were its
 // owner to die then, it could be told before it is delivered, and again after that.
 func TestWaitsWithItsHistory(t *testing.T) {
-	server := storetest.Redis(t)
-	opts, err := redis.ParseURL(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	rdb := redis.NewClient(opts)
-	defer func() { _ = rdb.Close() }()
+	rdb := storetest.Redis(t).Client()
 	for there, want := range map[string]int{"1": 0, "": 1} {
 		got, err := store.Scripts["letWait"].Run(t.Context(), rdb, []string{"history", "due" + there, "of" + there}, "5-0", there, "u 5", 1000, 10, 10, 1000).Int()
 		if err != nil || got != want {

@@ -5,11 +5,9 @@
 -- ARGV[1] the workers' group of the acks   ARGV: for each event its name in the sets, its user, its id, the id and the trace of
 -- what functions are told
 -- Result: how many were told.
-for i, want in ipairs({'stream', 'zset', 'zset'}) do
-  local holds = redis.call('TYPE', KEYS[i]).ok
-  if holds ~= 'none' and holds ~= want then -- before anything is changed
-    return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' holds a ' .. holds .. ', want a ' .. want)
-  end
+local wrong = wrongType({'stream', 'zset', 'zset'}) -- before anything is changed
+if wrong then
+  return wrong
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -14,11 +14,9 @@
 -- the group begins before the oldest pending entry again, so its own last id forgets
 -- what was read beyond. There it also ends with the stream that it is about, whose
 -- successor may give lower ids. No worker's name has a space.
-for i, want in ipairs({'string', 'string', 'stream'}) do
-  local holds = redis.call('TYPE', KEYS[i]).ok
-  if holds ~= 'none' and holds ~= want then -- before anything is changed
-    return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' holds a ' .. holds .. ', want a ' .. want)
-  end
+local wrong = wrongType({'string', 'string', 'stream'}) -- before anything is changed
+if wrong then
+  return wrong
 end
 
 local owner = redis.call('GET', KEYS[1])
