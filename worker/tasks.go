@@ -35,6 +35,8 @@ const (
 	taskCheck   = 100 * time.Millisecond // how often asynq looks for what is due
 	tasksLook   = time.Second            // how often a worker looks whether there are tasks
 	noTasksFor  = 10 * time.Second       // then asynq's server ends
+	tasksEnd    = 2 * time.Second        // what tries under way get to end
+	lastWords   = time.Second            // and asynq's server after that, to say so to Redis
 )
 
 // tasks are the tasks of this worker's roles, in asynq: one server for all types.
@@ -60,9 +62,9 @@ func newTasks(w *Worker) *tasks {
 	return t
 }
 
-// newServer makes asynq's part that works on tasks.
-func (t *tasks) newServer() *asynq.Server {
-	at := t.w.store.Tasks()
+// newServer makes asynq's part that works on tasks. Its connections to Redis end with ctx.
+func (t *tasks) newServer(ctx context.Context) *asynq.Server {
+	at := t.w.store.Tasks().Until(ctx)
 	queues := make(map[string]int)
 	for _, queue := range t.queues {
 		queues[at.Queue(queue)] = 1
@@ -72,7 +74,7 @@ func (t *tasks) newServer() *asynq.Server {
 		TaskCheckInterval: taskCheck, DelayedTaskCheckInterval: taskCheck,
 		JanitorInterval: time.Hour, // it removes completed tasks, and none is kept
 		RetryDelayFunc:  t.delay,
-		ShutdownTimeout: 2 * time.Second,
+		ShutdownTimeout: tasksEnd,
 		Logger:          asynqLog{t.w.log},
 		LogLevel:        asynq.WarnLevel,
 	})
@@ -106,11 +108,16 @@ func (t *tasks) run(ctx context.Context) error {
 
 // serve works on tasks until there have been none for a while.
 func (t *tasks) serve(ctx context.Context) error {
-	server := t.newServer()
+	sends, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	server := t.newServer(sends)
 	if err := server.Start(asynq.HandlerFunc(t.handle)); err != nil {
 		return fmt.Errorf("cannot start the task queue: %w", err)
 	}
-	defer server.Shutdown() // waits for the tries under way
+	defer func() {
+		defer time.AfterFunc(tasksEnd+lastWords, cut).Stop()
+		server.Shutdown() // waits for the tries under way
+	}()
 	for last := time.Now(); ctx.Err() == nil && time.Since(last) < noTasksFor; t.pause(ctx) {
 		if some, err := t.w.store.TasksWait(ctx, t.queues...); err != nil || some { // what is not known counts as some
 			last = time.Now()

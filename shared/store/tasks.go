@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -15,10 +16,17 @@ import (
 type Tasks struct {
 	cfg   Config
 	nodes *nodes
+	until context.Context
 }
 
 // Tasks are the tasks of this installation.
-func (s *Store) Tasks() Tasks { return Tasks{s.cfg, s.nodes} }
+func (s *Store) Tasks() Tasks { return Tasks{s.cfg, s.nodes, context.Background()} }
+
+// Until are the same tasks for clients whose connections end with ctx.
+func (t Tasks) Until(ctx context.Context) Tasks {
+	t.until = ctx
+	return t
+}
 
 // Queue is the full name of a queue. Two installations on one Redis have two. Braces would
 // end the hash tag that asynq puts around it.
@@ -32,6 +40,11 @@ func (t Tasks) MakeRedisClient() any {
 		return err // no client; but the Store was opened with the same settings
 	}
 	rdb.AddHook(calm{})
+	if cluster, ok := rdb.(*redis.ClusterClient); ok {
+		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(until{t.until}) })
+	} else {
+		rdb.AddHook(until{t.until})
+	}
 	return rdb
 }
 
@@ -122,4 +135,39 @@ func (calm) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (calm) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
+}
+
+// until ends the connections of a node's client with a context: what waits for an answer
+// fails then, and so does what comes after it. The client itself stays open: asynq takes
+// the closed channel of a subscription for a message, and crashes.
+type until struct{ ctx context.Context }
+
+func (u until) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if err := u.ctx.Err(); err != nil {
+			return nil, err
+		}
+		conn, err := next(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return untilConn{conn, context.AfterFunc(u.ctx, func() { _ = conn.Close() })}, nil
+	}
+}
+
+func (until) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (until) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// untilConn forgets the context when it is closed.
+type untilConn struct {
+	net.Conn
+	forget func() bool
+}
+
+func (c untilConn) Close() error {
+	c.forget()
+	return c.Conn.Close()
 }
