@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"sluice/shared/ops"
@@ -16,8 +15,12 @@ func (l *lane) count(last []store.Entry) int {
 	if len(last) > 0 {
 		l.entrySize = max(sizeOf(last)/len(last), l.entrySize/8) // what grows is believed at once
 	}
-	all := min(batchEntries, batchBytes/max(1, l.entrySize), readBytes/l.w.store.Config().MaxData)
-	return max(1, all/max(1, len(l.owned)))
+	return max(1, l.most()/max(1, len(l.owned)))
+}
+
+// most is how many entries are read at once.
+func (l *lane) most() int {
+	return min(batchEntries, batchBytes/max(1, l.entrySize), readBytes/l.w.store.Config().MaxData)
 }
 
 // cut takes the first entries off that are not more than so many bytes together, one at
@@ -46,24 +49,30 @@ func (l *lane) process(ctx, work context.Context, entries []store.Entry) ([]stor
 	var wait time.Duration
 	for {
 		out, done, err := l.batch.process(work, l.conn, entries)
-		forNow := store.IsReply(err) || errors.Is(err, errHeldBack)
-		if err == nil || !forNow || l.conn.Lost() || ctx.Err() != nil {
+		if err == nil || !store.IsReply(err) || l.conn.Lost() || ctx.Err() != nil {
 			return out, done, err
 		}
-		if wait == 0 {
-			l.log.Error("Redis refuses the writes of a batch; retrying, events wait", "err", err)
+		if err := l.refused(work, err, wait == 0); err != nil {
+			return nil, nil, err
 		}
-		if store.IsFull(err) {
-			l.w.room.refused()
-			if err := l.trim(work); err != nil {
-				return nil, nil, err
-			}
-		}
-		l.w.metrics.retries.Inc()
 		wait = min(max(2*wait, 20*time.Millisecond), maxBackoff)
 		ops.Pause(ctx, wait)
 		if err := l.keep(work, nil); err != nil {
 			return nil, nil, err
 		}
 	}
+}
+
+// refused notes that a batch was refused for now, and says so the first time. Where Redis is
+// full it makes room.
+func (l *lane) refused(ctx context.Context, err error, first bool) error {
+	if first {
+		l.log.Error("Redis refuses the writes of a batch; retrying, events wait", "err", err)
+	}
+	l.w.metrics.retries.Inc()
+	if !store.IsFull(err) {
+		return nil
+	}
+	l.w.room.refused()
+	return l.trim(ctx)
 }

@@ -10,22 +10,21 @@ import (
 // they are shared.
 var eventsRole = role{name: "events", owns: true, reads: store.Events, parts: lanes}
 
-// lanes are one for the intake, and one for all partitions; on a Cluster, where a
-// command cannot name keys of several partitions, one for each.
+// lanes are one for the intake and all partitions; on a Cluster, where a command cannot name
+// keys of several slots, one for each.
 func lanes(w *Worker) (parts []part, err error) {
-	add := func(set []int, s *share, b batcher) error {
+	sets := w.together()
+	if len(sets) == 1 && !w.store.PerPartition() {
+		sets[0] = append([]int{store.Intake}, sets[0]...)
+	} else {
+		sets = append(sets, []int{store.Intake})
+	}
+	for _, set := range sets {
 		conn, err := w.store.NewLane(w.threads)
 		if err != nil {
-			return fmt.Errorf("cannot make a lane: %w", err)
+			return nil, fmt.Errorf("cannot make a lane: %w", err)
 		}
-		parts = append(parts, newLane(w, conn, set, s, b))
-		return nil
+		parts = append(parts, newLane(w, conn, set, w.share, newStep(w)))
 	}
-	for _, set := range w.together() {
-		if err := add(set, w.share, newStep(w)); err != nil {
-			return nil, err
-		}
-	}
-	parts = append(parts, partFunc(w.room.run))
-	return parts, add([]int{store.Intake}, nil, &intake{w: w})
+	return append(parts, partFunc(w.room.run)), nil
 }

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -11,7 +10,7 @@ import (
 )
 
 // intake brings entries of the intake stream to their partitions, in order and
-// once each. It publishes nothing.
+// once each.
 type intake struct {
 	w     *Worker
 	epoch uint64
@@ -22,19 +21,21 @@ type intake struct {
 	// tryAt is when to try again.
 	held  map[int][]store.Entry
 	tryAt time.Time
+	// again is when to try a batch again that Redis refused as a whole, pause how long that
+	// is from the last try on.
+	again time.Time
+	pause time.Duration
 }
 
-// heldBytes bounds what is held back. Beyond it all partitions wait.
+// heldBytes bounds what is held back, but for one batch. Beyond it the intake is read no
+// more, and all that follows in it waits.
 const heldBytes = 8 << 20
-
-// errHeldBack says that there is no room for what would have to be held back.
-var errHeldBack = errors.New("some partitions cannot take their entries of the intake, and too many wait for them already")
 
 // begin makes the marks of what was forwarded fit the intake: they may be of one that was
 // deleted. It must be done before anything is read, since a next owner takes what was read
 // for forwarded.
 func (i *intake) begin(ctx context.Context, r store.Term) error {
-	i.epoch, i.tried, i.held = r.Epoch, r.Seen, nil
+	*i = intake{w: i.w, epoch: r.Epoch, tried: r.Seen}
 	if !r.Seen.IsZero() {
 		// A failover may have lost what was noted of the last reads. What is there now may have
 		// been forwarded, whatever the group says; only what comes from now on is new.
@@ -53,9 +54,6 @@ func (i *intake) begin(ctx context.Context, r store.Term) error {
 	return err
 }
 
-func (i *intake) end(int)                                 {}
-func (i *intake) upkeep(context.Context) []store.Outgoing { return nil }
-
 func (i *intake) rewind(ctx context.Context, to wire.ID, partitions []int) (kept wire.ID, err error) {
 	lowered, kept, err := i.w.store.Rewind(ctx, i.epoch, to, partitions)
 	if len(lowered) > 0 {
@@ -65,16 +63,32 @@ func (i *intake) rewind(ctx context.Context, to wire.ID, partitions []int) (kept
 	return kept, err
 }
 
-func (i *intake) full() bool { return false }
+// full says that nothing more is to be read for now.
+func (i *intake) full() bool { return sizeOfHeld(i.held) > heldBytes }
 
-// holds says whether entries wait for a partition, and whether they are to be tried again.
-func (i *intake) holds() (some, due bool) {
-	return len(i.held) > 0, len(i.held) > 0 && time.Now().After(i.tryAt)
+// heldDue reports whether what is held is to be tried again.
+func (i *intake) heldDue() bool { return len(i.held) > 0 && time.Now().After(i.tryAt) }
+
+// due reports whether there is something to process, now that some is new or not.
+func (i *intake) due(some bool) bool {
+	return (some || i.heldDue()) && !time.Now().Before(i.again)
 }
 
-// process forwards. What a partition cannot take for now is held back with what follows for
-// it, so that its order holds, and is not among done. Others go on, until there is no room.
-func (i *intake) process(ctx context.Context, _ *store.Lane, entries []store.Entry) (_ []store.Outgoing, done []store.Entry, err error) {
+// refused notes that Redis refused a batch. It reports whether that was the first time.
+func (i *intake) refused() (first bool) {
+	first = i.pause == 0
+	i.pause = min(max(2*i.pause, 20*time.Millisecond), maxBackoff)
+	i.again = time.Now().Add(i.pause)
+	return first
+}
+
+// process forwards, and reads the lane's own partitions then, by next: found are their entries,
+// also with an error, after which it is to be called again with the same entries. What a
+// partition cannot take for now is held back with what follows for it, so that its order holds,
+// and is not among done. Others go on, until there is no room.
+func (i *intake) process(
+	ctx context.Context, conn *store.Lane, entries []store.Entry, next store.Read,
+) (found, done []store.Entry, err error) {
 	batch, letters := i.sort(entries)
 	batch, still := i.withHeld(batch)
 	before := i.tried
@@ -84,12 +98,12 @@ func (i *intake) process(ctx context.Context, _ *store.Lane, entries []store.Ent
 		}
 		i.tried = wire.Later(before, entries[len(entries)-1].ID)
 	}
-	if err := i.w.store.Forward(ctx, batch); err != nil {
-		return nil, nil, err
+	if found, err = conn.Forward(ctx, batch, next); err != nil {
+		return found, nil, err
 	}
 	skipped, err := i.forwardSkipped(ctx, batch, before)
 	if err != nil {
-		return nil, nil, err
+		return found, nil, err
 	}
 	letters = append(letters, skipped...)
 	for _, f := range batch {
@@ -98,18 +112,15 @@ func (i *intake) process(ctx context.Context, _ *store.Lane, entries []store.Ent
 			still[f.Partition] = left
 		}
 	}
-	if len(i.held) > 0 && sizeOfHeld(still) > heldBytes {
-		return nil, nil, errHeldBack
-	}
 	if len(letters) > 0 {
 		if err := i.w.store.Bury(ctx, letters); err != nil {
-			return nil, nil, err
+			return found, nil, err
 		}
 		i.w.buried(letters)
 	}
 	done = notIn(still, entries, i.held)
-	i.held = still
-	return nil, done, nil
+	i.held, i.pause = still, 0
+	return found, done, nil
 }
 
 // check notes which partitions have a mark, before what was tried before is forwarded
@@ -133,7 +144,7 @@ func (i *intake) check(ctx context.Context, batch []*store.Forwarding, first, tr
 // time has not come are not tried: still is what stays held of them.
 func (i *intake) withHeld(batch []*store.Forwarding) (try []*store.Forwarding, still map[int][]store.Entry) {
 	still = make(map[int][]store.Entry)
-	_, due := i.holds()
+	due := i.heldDue()
 	if due {
 		i.tryAt = time.Now().Add(apartFor / 2)
 	}

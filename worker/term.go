@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
@@ -49,21 +48,25 @@ type batcher interface {
 	upkeep(ctx context.Context) []store.Outgoing
 }
 
-// lane is a goroutine that reads some partitions together, or the intake, under
-// one generation.
+// lane is a goroutine that reads some partitions together, and the intake, under
+// one generation. Entries of the intake it brings to their partitions, and what it finds
+// there then it works on at once: so an event that came through the intake costs one round
+// trip more than another one. On a Cluster, where one command cannot name keys of several
+// slots, the intake has a lane of its own.
 //
 // The generation names the consumer group. It is fresh after every failure of which the
 // effect is not known: a read on a broken connection may still run, and would take
 // entries into the group's pending list that nobody looks at. By then the group is
 // gone, and the new one begins before everything that was not acknowledged.
 type lane struct {
-	w     *Worker
-	conn  *store.Lane
-	log   *slog.Logger
-	batch batcher
+	w      *Worker
+	conn   *store.Lane
+	log    *slog.Logger
+	batch  batcher
+	intake *intake // nil: it is not among the candidates
 
-	candidates []int  // partitions that it may own
-	share      *share // of the worker that they count in; nil: none, it may own all
+	candidates []int  // partitions that it may own, and the intake
+	share      *share // of the worker that the partitions count in
 	generation string
 	owned      []int             // sorted
 	epochs     map[int]uint64    // of the terms
@@ -74,7 +77,8 @@ type lane struct {
 
 	untrimmed int           // bytes of what was worked on since the last trimming
 	entrySize int           // bytes of an entry, as read lately
-	rest      []store.Entry // read, and not worked on yet
+	came      []store.Entry // read from the intake, and not forwarded yet
+	rest      []store.Entry // read from partitions, and not worked on yet
 
 	renewAt, balanceAt, upkeepAt time.Time
 
@@ -82,8 +86,12 @@ type lane struct {
 }
 
 func newLane(w *Worker, conn *store.Lane, candidates []int, s *share, b batcher) *lane {
+	var in *intake
+	if slices.Contains(candidates, store.Intake) {
+		in = &intake{w: w}
+	}
 	return &lane{
-		w: w, conn: conn, log: w.log, batch: b,
+		w: w, conn: conn, log: w.log, batch: b, intake: in,
 		candidates: candidates, share: s,
 		generation: newGeneration(), epochs: make(map[int]uint64), acked: make(map[int]wire.ID), highest: make(map[int]wire.ID),
 		apart: make(map[int]time.Time), entrySize: w.store.Config().MaxData,
@@ -115,17 +123,15 @@ func (l *lane) run(ctx context.Context) error {
 			ops.Pause(ctx, balanceEvery/2)
 			continue
 		}
-		var err error
-		full := l.batch.full()
-		if full && len(out) == 0 && len(acks) == 0 {
+		next, more := l.read(l.count(entries)), len(l.rest) > 0 || l.mayBring()
+		if more || l.batch.full() { // of what was read before
+			next.Count = 0
+		}
+		if next.Count == 0 && !more && len(out) == 0 && len(acks) == 0 {
 			ops.Pause(ctx, fullPause)
 		}
-		if len(l.rest) > 0 || full { // of what was read before
-			_, err = l.conn.Commit(work, out, acks, l.read(0), nil)
-		} else {
-			entries, err = l.conn.Commit(work, out, acks, l.read(l.count(entries)), entries[:0])
-			l.rest = entries
-		}
+		var err error
+		entries, err = l.conn.Commit(work, out, acks, next, entries[:0])
 		if err != nil {
 			backoff = l.failed(ctx, err, backoff)
 			out, acks = nil, nil
@@ -135,23 +141,37 @@ func (l *lane) run(ctx context.Context) error {
 			l.log.Warn("could not release the leases; they expire", "after", leaseTTL, "err", err)
 		}
 		backoff, out, acks = 0, nil, nil
+		if next.Count > 0 {
+			var came []store.Entry
+			if came, l.rest = ofIntake(entries); len(came) > 0 {
+				l.came = slices.Clone(came) // partitions may be read while it waits
+			}
+			if len(came) == next.Count {
+				err = l.readOn(work, len(came))
+			}
+		}
+		var forwarded []store.Entry
+		if err == nil {
+			forwarded, err = l.bring(work)
+		}
+		if err != nil {
+			backoff = l.failed(ctx, err, backoff)
+			continue
+		}
+		acks = ackAll(forwarded)
 		var piece []store.Entry
 		piece, l.rest = cut(l.rest, batchBytes)
-		l.untrimmed += sizeOf(piece)
-		if len(piece) > 0 {
-			l.busyAt = time.Now()
-			l.w.activity.note()
-		}
+		l.worksOn(piece)
 		if _, due := l.batch.holds(); len(piece) == 0 && !due {
 			continue
 		}
 		var done []store.Entry
 		if out, done, err = l.process(ctx, work, piece); err != nil {
 			backoff = l.failed(ctx, err, backoff)
-			out = nil
+			out, acks = nil, nil
 			continue
 		}
-		acks = ackAll(done)
+		acks = append(acks, ackAll(done)...)
 	}
 	l.stop(work, out, acks)
 	return nil
@@ -159,13 +179,89 @@ func (l *lane) run(ctx context.Context) error {
 
 // read is what to read next, up to count entries of each partition; 0: nothing.
 func (l *lane) read(count int) store.Read {
-	return store.Read{
-		Generation: l.generation, Consumer: l.w.id, Partitions: l.owned, Epochs: l.rights(), Count: count, Block: l.block(),
+	from := l.owned
+	if l.ownsIntake() && (len(l.came) > 0 || l.intake.full()) {
+		from = from[1:]
 	}
+	if len(from) == 0 {
+		count = 0
+	}
+	return store.Read{
+		Generation: l.generation, Consumer: l.w.id, Partitions: l.owned, From: from, Epochs: l.rights(), Count: count, Block: l.block(),
+	}
+}
+
+// worksOn notes what is worked on now.
+func (l *lane) worksOn(entries []store.Entry) {
+	if len(entries) > 0 {
+		l.untrimmed += sizeOf(entries)
+		l.busyAt = time.Now()
+		l.w.activity.note()
+	}
+}
+
+// ofIntake tells entries of the intake, which stand before all others, from those of partitions.
+func ofIntake(entries []store.Entry) (intake, partitions []store.Entry) {
+	n := 0
+	for n < len(entries) && entries[n].Partition == store.Intake {
+		n++
+	}
+	return entries[:n], entries[n:]
+}
+
+// readOn reads more of the intake, which had as many entries as were to be read of each stream:
+// on all partitions together they are few.
+func (l *lane) readOn(ctx context.Context, had int) error {
+	next := l.read(l.most() - had)
+	if next.Count <= 0 {
+		return nil
+	}
+	next.From, next.Block = []int{store.Intake}, 0
+	more, err := l.conn.Commit(ctx, nil, nil, next, nil)
+	l.came = append(l.came, more...)
+	return err
+}
+
+// mayBring reports whether there is something to bring.
+func (l *lane) mayBring() bool { return l.ownsIntake() && l.intake.due(len(l.came) > 0) }
+
+// bring brings entries of the intake to their partitions, and what it finds there to the rest.
+// While Redis refuses that, they wait, and so does what follows in the intake; everything else
+// goes on. forwarded are those to be acknowledged.
+func (l *lane) bring(ctx context.Context) (forwarded []store.Entry, err error) {
+	if !l.mayBring() {
+		return nil, nil
+	}
+	piece, later := cut(l.came, batchBytes)
+	l.worksOn(piece)
+	found, forwarded, err := l.intake.process(ctx, l.conn, piece, l.read(l.count(nil)))
+	l.rest = append(slices.Clip(l.rest), found...)
+	if err == nil {
+		l.came = later
+		return forwarded, nil
+	}
+	if !store.IsReply(err) || l.conn.Lost() {
+		return nil, err
+	}
+	return nil, l.refused(ctx, err, l.intake.refused())
+}
+
+// ownsIntake reports whether the intake is its own; then it stands before all partitions.
+func (l *lane) ownsIntake() bool { return len(l.owned) > 0 && l.owned[0] == store.Intake }
+
+// counted are how many of these count in the share.
+func counted(partitions []int) int32 {
+	if slices.Contains(partitions, store.Intake) {
+		return int32(len(partitions) - 1)
+	}
+	return int32(len(partitions))
 }
 
 // block is how long a read waits for something to come.
 func (l *lane) block() time.Duration {
+	if l.holds(store.Intake) || len(l.came) > 0 {
+		return blockFor
+	}
 	if some, _ := l.batch.holds(); some || len(l.owned) < len(l.candidates) || time.Since(l.busyAt) < quietAfter {
 		return blockFor
 	}
@@ -222,10 +318,10 @@ func (l *lane) trim(ctx context.Context) error {
 // read no more; what was read of them is still to be acknowledged, so they are
 // released after the next commit.
 func (l *lane) shed() {
-	if l.share == nil || len(l.leaving) > 0 || len(l.rest) > 0 {
+	if len(l.leaving) > 0 || len(l.rest) > 0 {
 		return
 	}
-	n := int(l.share.surplus(int32(len(l.owned))))
+	n := int(l.share.surplus(counted(l.owned)))
 	if n == 0 {
 		return
 	}
@@ -244,16 +340,23 @@ func (l *lane) gather(ctx context.Context) error {
 			missing = append(missing, p)
 		}
 	}
-	if len(missing) == 0 || (l.share != nil && l.share.fair() <= l.share.owned.Load()) {
+	if l.share.fair() <= l.share.owned.Load() {
+		missing = slices.DeleteFunc(missing, func(p int) bool { return p != store.Intake })
+	}
+	if len(missing) == 0 {
 		return nil
 	}
 	free, err := l.w.store.Free(ctx, l.w.id, missing)
-	if err != nil || len(free) == 0 {
+	if err != nil {
 		return err
 	}
-	if l.share != nil {
-		free = free[:l.share.reserve(int32(len(free)))]
-	}
+	left := l.share.reserve(counted(free))
+	free = slices.DeleteFunc(free, func(p int) bool {
+		if p != store.Intake {
+			left--
+		}
+		return left < 0 && p != store.Intake
+	})
 	return l.take(ctx, free)
 }
 
@@ -275,7 +378,7 @@ func (l *lane) take(ctx context.Context, partitions []int) error {
 		if !r.Taken {
 			continue
 		}
-		if failed := l.batch.begin(ctx, r); failed != nil {
+		if failed := l.begin(ctx, r); failed != nil {
 			err = failed // the lease is its own: gather comes back to it
 			continue
 		}
@@ -285,9 +388,7 @@ func (l *lane) take(ctx context.Context, partitions []int) error {
 			l.acked[r.Partition] = r.Done // the owner before may have had no time to trim
 		}
 	}
-	if l.share != nil {
-		l.share.back(int32(len(partitions) - len(taken)))
-	}
+	l.share.back(counted(partitions) - counted(taken))
 	if len(taken) > 0 {
 		l.busyAt = time.Now()
 		l.owned = append(l.owned, taken...)
@@ -322,9 +423,7 @@ func (l *lane) failed(ctx context.Context, err error, backoff time.Duration) tim
 	l.forget()
 	ops.Pause(ctx, backoff)
 	if ctx.Err() == nil && len(had) > 0 {
-		if l.share != nil {
-			l.share.owned.Add(int32(len(had)))
-		}
+		l.share.owned.Add(counted(had))
 		if err := l.take(context.WithoutCancel(ctx), had); err != nil {
 			// gather comes back to them.
 			l.w.log.Debug("cannot take the partitions again yet", "err", err)
@@ -335,13 +434,13 @@ func (l *lane) failed(ctx context.Context, err error, backoff time.Duration) tim
 
 func (l *lane) forget() {
 	for _, p := range slices.Concat(l.owned, l.leaving) {
-		l.batch.end(p)
+		if p != store.Intake { // which begins with nothing
+			l.batch.end(p)
+		}
 	}
-	if l.share != nil {
-		l.share.back(int32(len(l.owned)))
-	}
+	l.share.back(counted(l.owned))
 	l.w.metrics.owned.Sub(float64(len(l.owned)))
-	l.owned, l.leaving, l.rest, l.generation = nil, nil, nil, newGeneration()
+	l.owned, l.leaving, l.came, l.rest, l.generation = nil, nil, nil, nil, newGeneration()
 	clear(l.acked)
 	clear(l.highest)
 	clear(l.epochs)
@@ -372,9 +471,11 @@ func (l *lane) done(ctx context.Context, acks []store.Ack) error {
 	for _, a := range acks {
 		l.highest[a.Partition] = wire.Later(l.highest[a.Partition], a.Last)
 	}
-	if some, _ := l.batch.holds(); !some { // else something below is not done yet
-		maps.Copy(l.acked, l.highest)
-		clear(l.highest)
+	for p, last := range l.highest {
+		if !l.holds(p) { // else something below is not done yet
+			l.acked[p] = last
+			delete(l.highest, p)
+		}
 	}
 	if len(l.leaving) == 0 {
 		return nil
@@ -387,6 +488,23 @@ func (l *lane) done(ctx context.Context, acks []store.Ack) error {
 		delete(l.highest, p)
 	}
 	return l.w.store.Release(ctx, l.w.id, give)
+}
+
+// holds reports whether entries of a partition are held back that are not done.
+func (l *lane) holds(partition int) (some bool) {
+	if partition == store.Intake {
+		return l.intake != nil && len(l.intake.held) > 0
+	}
+	some, _ = l.batch.holds()
+	return some
+}
+
+// begin tells of a term.
+func (l *lane) begin(ctx context.Context, r store.Term) error {
+	if r.Partition == store.Intake {
+		return l.intake.begin(ctx, r)
+	}
+	return l.batch.begin(ctx, r)
 }
 
 // ackAll are the acknowledgements of a batch. Entries stand in it partition by
@@ -407,8 +525,11 @@ func ackAll(entries []store.Entry) []store.Ack {
 
 // names are partitions as people read them.
 func (w *Worker) names(partitions []int) any {
-	if len(partitions) == 1 && partitions[0] == store.Intake {
-		return "intake"
+	if partitions[0] == store.Intake {
+		if len(partitions) == 1 {
+			return "intake"
+		}
+		return fmt.Sprint("intake and ", partitions[1:])
 	}
 	if n := w.store.Config().Partitions; partitions[0] >= n {
 		calls := make([]int, len(partitions))

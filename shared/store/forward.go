@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -28,6 +30,67 @@ type Forwarding struct {
 // owners at once. A partition that cannot take them harms only itself (Err). ErrFenced
 // when a mark has gone: then the term over the intake has, too, or it must begin again.
 func (s *Store) Forward(ctx context.Context, batch []*Forwarding) error {
+	cmds, err := runAll(ctx, s.rdb, forward, s.forwardCalls(batch), refusesForward...)
+	if err != nil {
+		return fmt.Errorf("cannot forward the intake: %w", err)
+	}
+	return answered(batch, cmds)
+}
+
+// Forward is Store.Forward, and reads those of the batch's partitions that are among those of next
+// in the same round trip: found are their entries, in order, also with an error. On a Cluster the
+// partitions are elsewhere, and nothing is read.
+func (l *Lane) Forward(ctx context.Context, batch []*Forwarding, next Read) (found []Entry, err error) {
+	if l.s.PerPartition() {
+		return nil, l.s.Forward(ctx, batch)
+	}
+	if len(batch) == 0 {
+		return nil, nil
+	}
+	l.rights(next)
+	conn, err := l.link(ctx)
+	if err != nil {
+		return nil, err
+	}
+	next.Block, next.From = 0, nil
+	for _, f := range batch {
+		if slices.Contains(next.Partitions, f.Partition) {
+			next.From = append(next.From, f.Partition)
+		}
+	}
+	var read *redis.XStreamSliceCmd
+	cmds, err := runAllThen(ctx, conn, forward, l.s.forwardCalls(batch), func(pipe redis.Pipeliner) {
+		if len(next.From) > 0 && next.Count > 0 {
+			l.watchToRead(ctx, pipe)
+			read = redis.NewXStreamSliceCmd(ctx, l.s.readWords(next)...)
+			_ = pipe.Process(ctx, read) // Exec says what failed
+		}
+	}, append(refusesForward, isNoGroup)...)
+	if mayHaveMoved(err) {
+		l.lose()
+	}
+	if read != nil {
+		l.watched = read.Err() == nil || errors.Is(read.Err(), redis.Nil)
+		switch {
+		case isNoGroup(read.Err()):
+			return nil, ErrFenced
+		case l.watched:
+			var unread error
+			if found, unread = l.s.entries(read, next, nil); unread != nil {
+				return nil, unread
+			}
+		}
+	}
+	if err != nil {
+		return found, fmt.Errorf("cannot forward the intake: %w", err)
+	}
+	return found, answered(batch, cmds)
+}
+
+// refusesForward are answers that are one partition's alone, or that answered judges.
+var refusesForward = []func(error) bool{isWrongType, isNoMark, isMarkGone}
+
+func (s *Store) forwardCalls(batch []*Forwarding) []call {
 	calls := make([]call, len(batch))
 	for i, f := range batch {
 		c := call{keys: []string{s.keys.forwarded(f.Partition), s.keys.events(f.Partition)}, args: []any{""}}
@@ -50,10 +113,11 @@ func (s *Store) Forward(ctx context.Context, batch []*Forwarding) error {
 		}
 		calls[i] = c
 	}
-	cmds, err := runAll(ctx, s.rdb, forward, calls, isWrongType, isNoMark, isMarkGone)
-	if err != nil {
-		return fmt.Errorf("cannot forward the intake: %w", err)
-	}
+	return calls
+}
+
+// answered takes the answers of the scripts.
+func answered(batch []*Forwarding, cmds []*redis.Cmd) error {
 	for i, cmd := range cmds {
 		if isMarkGone(cmd.Err()) {
 			return ErrFenced

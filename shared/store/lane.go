@@ -27,7 +27,7 @@ type Lane struct {
 	// Commands that are the same for many batches, and room for the others.
 	watchWords []any
 	readWords  []any
-	readOf     Read // what readWords are of; its epochs are not
+	readOf     Read // what readWords are of; only From of its partitions
 	words      words
 	limit      any // how many events a history keeps
 }

@@ -35,35 +35,44 @@ type Read struct {
 	Generation, Consumer string
 	Partitions           []int    // on a Cluster one
 	Epochs               []uint64 // of the terms over these partitions
+	From                 []int    // those of them that are read; nil: all
 	Count                int      // entries per partition at most; 0: only the right to write, nothing is read
 	Block                time.Duration
 }
 
 // read is XREADGROUP in a pipeline; its answer is taken apart by entries.
 func (l *Lane) read(ctx context.Context, pipe redis.Pipeliner, r Read) *redis.XStreamSliceCmd {
+	if r.From == nil {
+		r.From = r.Partitions
+	}
 	if of := &l.readOf; l.readWords == nil || of.Generation != r.Generation || of.Consumer != r.Consumer ||
-		of.Count != r.Count || of.Block != r.Block || !slices.Equal(of.Partitions, r.Partitions) {
+		of.Count != r.Count || of.Block != r.Block || !slices.Equal(of.From, r.From) {
 		l.readOf = r
-		of.Partitions, of.Epochs = slices.Clone(r.Partitions), nil
-		block := r.Block
-		if l.s.maxBlock > 0 { // else the link has no time limit
-			block = min(block, l.s.maxBlock)
-		}
-		l.readWords = []any{"xreadgroup", "group", groupPrefix + r.Generation, r.Consumer, "count", r.Count}
-		if block >= time.Millisecond { // 0 would be for ever
-			l.readWords = append(l.readWords, "block", block.Milliseconds())
-		}
-		l.readWords = append(l.readWords, "streams")
-		for _, p := range r.Partitions {
-			l.readWords = append(l.readWords, l.s.keys.events(p))
-		}
-		for range r.Partitions {
-			l.readWords = append(l.readWords, ">")
-		}
+		of.From, of.Partitions, of.Epochs = slices.Clone(r.From), nil, nil
+		l.readWords = l.s.readWords(r)
 	}
 	cmd := redis.NewXStreamSliceCmd(ctx, l.readWords...)
 	_ = pipe.Process(ctx, cmd) // Exec says what failed
 	return cmd
+}
+
+func (s *Store) readWords(r Read) []any {
+	block := r.Block
+	if s.maxBlock > 0 { // else the link has no time limit
+		block = min(block, s.maxBlock)
+	}
+	words := []any{"xreadgroup", "group", groupPrefix + r.Generation, r.Consumer, "count", r.Count}
+	if block >= time.Millisecond { // 0 would be for ever
+		words = append(words, "block", block.Milliseconds())
+	}
+	words = append(words, "streams")
+	for _, p := range r.From {
+		words = append(words, s.keys.events(p))
+	}
+	for range r.From {
+		words = append(words, ">")
+	}
+	return words
 }
 
 func (s *Store) entries(cmd *redis.XStreamSliceCmd, r Read, buf []Entry) ([]Entry, error) {

@@ -103,11 +103,20 @@ func runAll(ctx context.Context, rdb pipeliner, script *redis.Script, calls []ca
 	if len(calls) == 0 {
 		return nil, nil
 	}
+	return runAllThen(ctx, rdb, script, calls, func(redis.Pipeliner) {}, expected...)
+}
+
+// runAllThen is runAll with other commands behind the calls in the pipeline. Where a script is
+// sent in full, they have come before it.
+func runAllThen(
+	ctx context.Context, rdb pipeliner, script *redis.Script, calls []call, then func(redis.Pipeliner), expected ...func(error) bool,
+) ([]*redis.Cmd, error) {
 	pipe := rdb.Pipeline()
 	out := make([]*redis.Cmd, len(calls))
 	for i, c := range calls {
 		out[i] = script.EvalSha(ctx, pipe, c.keys, c.args...)
 	}
+	then(pipe)
 	cmds, err := exec(ctx, pipe)
 	if err = firstFailure(cmds, err, expected...); isNoScript(err) {
 		pipe = rdb.Pipeline()

@@ -93,6 +93,11 @@ func (x *suite) deeds(t *testing.T, s *store.Store) []deed {
 				want(t, "partition 1", x.forwarded(t, 1), []string{"5-0"})
 				want(t, "partition 2", x.forwarded(t, 2), []string{"5-1"})
 			}},
+		{"Forward of a lane", term(func() error { _, err := a.lane.Forward(ctx, forwarding, a.read); return err }),
+			func() {
+				want(t, "partition 1", x.forwarded(t, 1), []string{"5-0"})
+				want(t, "partition 2", x.forwarded(t, 2), []string{"5-1"})
+			}},
 		{"Bury", func() error {
 			return s.Bury(ctx, []store.DeadLetter{letter(0, ids[0], "r", nil), letter(0, ids[1], "r", nil)})
 		},

@@ -85,6 +85,86 @@ func (x *suite) forward(t *testing.T) {
 	must(t, s.Forward(ctx, nil))
 }
 
+// forwardRead: a lane that forwards reads what its own partitions have then, and nothing of others.
+func (x *suite) forwardRead(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	partitions := []int{0, 1}
+	if x.cluster() {
+		partitions = []int{0}
+	}
+	a := x.own(t, s, "a", partitions...)
+	must(t, s.Forward(ctx, []*store.Forwarding{{Partition: 3}})) // now the server knows the script
+	direct := x.addAs(t, 0, "*", "to", targetIn(0, 0), "data", "direct")
+	batch := func(at uint64) (batch []*store.Forwarding) {
+		for p := range 3 {
+			batch = append(batch, &store.Forwarding{Partition: p, Entries: []store.Entry{intakeEntry(id(at, 0), targetIn(p, 0))}})
+		}
+		return batch
+	}
+	found := func(generation string, at uint64) (data []string) {
+		t.Helper()
+		next := a.read
+		next.Generation = generation
+		entries, err := a.lane.Forward(ctx, batch(at), next)
+		must(t, err)
+		for _, e := range append(entries, a.next()...) { // the lane of a Cluster finds it now
+			if !slices.Contains(partitions, e.Partition) {
+				t.Errorf("it read %v of partition %d", e.Fields["data"], e.Partition)
+			}
+			if e.Partition == 0 {
+				data = append(data, e.Fields["data"].(string))
+			}
+		}
+		if !x.cluster() {
+			want(t, "found at once, with that of partition 1", len(entries), len(data)+1)
+		}
+		return data
+	}
+	want(t, "found", found(a.read.Generation, 5), []string{"direct", "5-0"})
+	want(t, "found", found(a.read.Generation, 6), []string{"6-0"})
+	want(t, "partition 0", x.forwarded(t, 0), []string{"direct", "5-0", "6-0"})
+	for _, p := range []int{1, 2} {
+		want(t, "another partition", x.forwarded(t, p), []string{"5-0", "6-0"})
+	}
+	// By the right of what it watches since then it may write.
+	a.append(targetIn(0, 0), wire.ID{}, direct)
+
+	// Another worker takes the partitions: nothing is read, and the entries are forwarded once.
+	b := x.own(t, x.open(t, nil), "b")
+	for _, p := range partitions {
+		must(t, x.Client.Del(ctx, Key(p, "lease")).Err())
+	}
+	b.take("generation-b", partitions...)
+	for range 2 {
+		entries, err := a.lane.Forward(ctx, batch(7), a.read)
+		want(t, "found by who was deposed", len(entries), 0)
+		if !x.cluster() {
+			wantError(t, "forward by who was deposed", err, store.ErrFenced)
+		}
+	}
+	var ids []wire.ID
+	for _, e := range b.next() {
+		if e.Partition == 0 {
+			ids = append(ids, e.ID)
+		}
+	}
+	want(t, "entries for the new owner", len(ids), 4)
+	want(t, "the first of them", ids[0], direct)
+}
+
+// forwardLostScript: a server that has lost the script gets it, and what was read meanwhile counts.
+func (x *suite) forwardLostScript(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, nil)
+	a := x.own(t, s, "a", 0)
+	x.add(t, 0, targetIn(0, 0), 2)
+	x.each(t, "SCRIPT", "FLUSH")
+	f := &store.Forwarding{Partition: 0, Entries: []store.Entry{intakeEntry(id(5, 0), targetIn(0, 0))}}
+	found, err := a.lane.Forward(ctx, []*store.Forwarding{f}, a.read)
+	must(t, err)
+	want(t, "appended", f.Appended, 1)
+	want(t, "found then and by the next read", len(found)+len(a.next()), 3)
+}
+
 func (x *suite) forwardOdd(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)
 	to := targetIn(0, 0)

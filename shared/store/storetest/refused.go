@@ -40,6 +40,7 @@ func (x *suite) refusedMemory(t *testing.T) {
 		{"AppendAndRoute", func() error { return a.lane.AppendAndRoute(ctx, batch, nil) }},
 		{"Bury", func() error { return s.Bury(ctx, letters) }},
 		{"Forward", func() error { return s.Forward(ctx, forward) }},
+		{"Forward of a lane", func() error { _, err := a.lane.Forward(ctx, forward, a.read); return err }},
 		{"Publish", func() error {
 			return s.Publish(ctx, []store.Publication{{To: to, Fields: []string{"to", to, "data", "1"}}})[0]
 		}},

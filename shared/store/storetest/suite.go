@@ -85,6 +85,8 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 
 		{"Publish", everywhere, (*suite).publish},
 		{"Forward", everywhere, (*suite).forward},
+		{"Forward/and read", everywhere, (*suite).forwardRead},
+		{"Forward/lost script", everywhere, (*suite).forwardLostScript},
 		{"Forward/odd entries", everywhere, (*suite).forwardOdd},
 		{"Forward/bad keys", everywhere, (*suite).forwardBad},
 		{"Forward/rewind", everywhere, (*suite).forwardRewind},
