@@ -23,7 +23,7 @@ type scenario struct {
 }
 
 // scenarios in the order in which they run.
-var scenarios = []scenario{connects, idle, fanout, unicast, resume, slow, calls, post, growth}
+var scenarios = []scenario{connects, idle, fanout, unicast, intake, resume, slow, calls, post, growth}
 
 // chosen are the scenarios of these names, or all that can be run.
 func chosen(names []string, attached bool) ([]scenario, error) {

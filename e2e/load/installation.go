@@ -275,10 +275,9 @@ func (in *installation) stat(ctx context.Context, key string) float64 {
 
 // calls is how often Redis has run some commands.
 func (in *installation) calls(ctx context.Context, commands ...string) (sum float64) {
+	ran := in.commands(ctx)
 	for _, c := range commands {
-		n := 0.0
-		_, _ = fmt.Sscanf(in.info(ctx, "Commandstats", "cmdstat_"+c), "calls=%f", &n) // not run yet: no such line
-		sum += n
+		sum += ran[c].calls
 	}
 	return sum
 }

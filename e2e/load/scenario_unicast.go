@@ -25,9 +25,9 @@ type unicastFloors struct{ frame, single, slow, fast *window }
 
 func runUnicast(ctx context.Context, b *bench) (found findings, err error) {
 	slowRate, fastRate := float64(b.cfg.n(unicastSlow)), float64(b.cfg.n(unicastFast))
-	var few, many, intake *window
+	var few, many *window
 	floors, err := between(func(when string) (unicastFloors, error) { return b.unicastFloors(ctx, when, slowRate, fastRate) }, func() (err error) {
-		few, many, intake, err = b.measureUnicast(ctx, slowRate, fastRate)
+		few, many, err = b.measureUnicast(ctx, slowRate, fastRate)
 		return err
 	})
 	if err != nil {
@@ -67,12 +67,6 @@ func runUnicast(ctx context.Context, b *bench) (found findings, err error) {
 		found.add(machineLoad(x.w))
 	}
 	curves := []curve{distribution(few.phase, few.latency), distribution(many.phase, many.latency), distribution("PUBLISH to subscriber", plain.latency)}
-	if intake != nil {
-		found.add(cost("gateways + worker + Redis through the intake", intake.cost(roleGateway, roleWorker, roleRedis)).
-			note("one hop more: the worker brings the events to their partitions"))
-		found.add(latency("XADD to the intake, to client", intake.latency))
-		curves = append(curves, distribution(intake.phase, intake.latency))
-	}
 	found.plot(distributions("Latency from XADD to the client", curves...))
 	found.plot(few.overTime()...)
 	found.plot(many.overTime()...)
@@ -95,37 +89,27 @@ func (b *bench) unicastFloors(ctx context.Context, when string, slowRate, fastRa
 	return f, err
 }
 
-func (b *bench) measureUnicast(ctx context.Context, slowRate, fastRate float64) (few, many, intake *window, err error) {
+func (b *bench) measureUnicast(ctx context.Context, slowRate, fastRate float64) (few, many *window, err error) {
 	r, err := b.rig(ctx, 2, b.cfg.size)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	defer r.close()
 	specs := r.in.users("uni", b.cfg.n(unicastUsers), spec{})
 	if err := r.connect(ctx, specs); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	targets := users(specs)
 	r.progress.enter("warming up")
 	// Every user has had an event before, as in an installation that runs for a while.
 	if err := r.publish(ctx, slowRate, lasting(len(targets), slowRate), inTurn(targets)); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	if few, err = r.published(ctx, count(slowRate)+"/s", slowRate, b.cfg.time, atRandom(targets)); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	if many, err = r.published(ctx, count(fastRate)+"/s", fastRate, b.cfg.time, atRandom(targets)); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	if b.cfg.via == viaPartition {
-		through := *r
-		if through.producer, err = r.in.producer(ctx, viaIntake, b.cfg.size); err != nil {
-			return nil, nil, nil, err
-		}
-		defer through.producer.close()
-		if intake, err = through.published(ctx, count(slowRate)+"/s through the intake", slowRate, b.cfg.time, atRandom(targets)); err != nil {
-			return nil, nil, nil, err
-		}
-	}
-	return few, many, intake, r.fleet.verdict()
+	return few, many, r.fleet.verdict()
 }

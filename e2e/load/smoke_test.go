@@ -36,14 +36,14 @@ func TestScenarios(t *testing.T) {
 	bin, out := servers.Dir(t), t.TempDir()
 	profiles := filepath.Join(out, "profiles")
 	small := []string{"-bin", bin, "-out", out, "-scale", "0.01", "-time", "100ms", "-settle", "100ms"}
-	for _, args := range [][]string{{"-profile", profiles, "idle"}, {"connect", "idle", "fanout", "unicast", "resume", "slow", "calls", "post"}} {
+	for _, args := range [][]string{{"-profile", profiles, "idle"}, {"connect", "idle", "fanout", "unicast", "intake", "resume", "slow", "calls", "post"}} {
 		var table strings.Builder
 		if err := run(t.Context(), slices.Concat(small, args), &table); err != nil {
 			t.Fatalf("%v: %v\n%s", args, err, table.String())
 		}
 	}
 	res := readResult(t, out)
-	if len(res.Sections) != 8 || !strings.HasPrefix(res.Machine.Redis, "7.") && !strings.HasPrefix(res.Machine.Redis, "8.") {
+	if len(res.Sections) != 9 || !strings.HasPrefix(res.Machine.Redis, "7.") && !strings.HasPrefix(res.Machine.Redis, "8.") {
 		t.Errorf("%d sections, Redis %q", len(res.Sections), res.Machine.Redis)
 	}
 	value := func(section, figure string) float64 {
@@ -58,7 +58,7 @@ func TestScenarios(t *testing.T) {
 		return 0
 	}
 	for _, x := range [][2]string{{"idle", "connections"}, {"fanout", "deliveries"}, {"fanout", "XADD to client, p99"}, {"fanout", "as fast as it goes"},
-		{"calls", "calls at 20/s"}, {"calls", "call to reply at 3/s, p50"}, {"unicast", "XADD to client at 50/s, p50"}, {"post", "all, over HTTP"}, {"resume", "own user: last one complete after"}, {"connect", "storm: connects"}} {
+		{"calls", "calls at 20/s"}, {"calls", "call to reply at 3/s, p50"}, {"unicast", "XADD to client at 50/s, p50"}, {"intake", "XADD to client through the intake, p50"}, {"intake", "Redis direct: xadd"}, {"post", "all, over HTTP"}, {"resume", "own user: last one complete after"}, {"connect", "storm: connects"}} {
 		if value(x[0], x[1]) <= 0 {
 			t.Errorf("%s: %s is nothing", x[0], x[1])
 		}
