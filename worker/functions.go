@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -233,6 +234,7 @@ func (c *calls) count(e *callEvent, outcome string, took time.Duration) {
 }
 
 // upkeep looks for connections whose gateways have died, users that have left and events that nobody has acknowledged, and tells it.
+// A bad key stops what it is about, and nothing else.
 func (c *calls) upkeep(ctx context.Context) []store.Outgoing {
 	c.mu.Lock()
 	var partitions []int
@@ -240,29 +242,41 @@ func (c *calls) upkeep(ctx context.Context) []store.Outgoing {
 		partitions = append(partitions, p-c.w.store.Config().Partitions)
 	}
 	c.mu.Unlock()
-	presence := store.PresenceOf(c.w.functions.Kinds())
 	for _, p := range partitions {
-		lost, _, err := c.w.store.Lost(ctx, p, lostAtOnce)
-		if err != nil {
-			c.w.log.Debug("cannot look for connections that were lost", "err", err)
-			return nil
-		}
-		silent := !c.caller.Takes(&wire.Call{Kind: wire.DisconnectedKind})
-		list := make([]*store.Calling, len(lost))
-		for i, x := range lost {
-			x.Kind, x.ID, x.Cause, x.Trace = wire.DisconnectedKind, wire.DisconnectedID(x.Conn), wire.CauseLost, wire.NewTrace()
-			list[i] = &store.Calling{Of: store.CallEnd, Call: x, Silent: silent, Presence: presence}
-		}
-		c.w.store.AddCalls(ctx, list)
-		since := c.w.store.NowMs() - c.w.functions.Offline.Milliseconds()
-		if _, err := c.w.store.Gone(ctx, p, since, lostAtOnce, c.caller.Takes(&wire.Call{Kind: wire.OfflineKind})); err != nil {
-			c.w.log.Debug("cannot look for users that have left", "err", err)
-			return nil
-		}
-		if err := c.tellUnread(ctx, p); err != nil {
-			c.w.log.Debug("cannot look for events that nobody has acknowledged", "err", err)
-			return nil
+		for _, look := range []struct {
+			of   string
+			tell func(ctx context.Context, partition int) error
+		}{{"connections", c.tellLost}, {"connections", c.tellGone}, {"unread", c.tellUnread}} {
+			err := look.tell(ctx, p)
+			var bad *store.BadKey
+			switch {
+			case errors.As(err, &bad):
+				c.w.badKeys.met(look.of, bad)
+			case err != nil:
+				c.w.log.Debug("cannot look for what functions are to hear", "partition", p, "err", err)
+				return nil
+			}
 		}
 	}
 	return nil
+}
+
+// tellLost tells the ends of connections whose gateways have died.
+func (c *calls) tellLost(ctx context.Context, partition int) error {
+	lost, _, err := c.w.store.Lost(ctx, partition, lostAtOnce)
+	silent, presence := !c.caller.Takes(&wire.Call{Kind: wire.DisconnectedKind}), store.PresenceOf(c.w.functions.Kinds())
+	list := make([]*store.Calling, len(lost))
+	for i, x := range lost {
+		x.Kind, x.ID, x.Cause, x.Trace = wire.DisconnectedKind, wire.DisconnectedID(x.Conn), wire.CauseLost, wire.NewTrace()
+		list[i] = &store.Calling{Of: store.CallEnd, Call: x, Silent: silent, Presence: presence}
+	}
+	c.w.store.AddCalls(ctx, list)
+	return err
+}
+
+// tellGone tells of users that have had no connection for long enough.
+func (c *calls) tellGone(ctx context.Context, partition int) error {
+	since := c.w.store.NowMs() - c.w.functions.Offline.Milliseconds()
+	_, err := c.w.store.Gone(ctx, partition, since, lostAtOnce, c.caller.Takes(&wire.Call{Kind: wire.OfflineKind}))
+	return err
 }

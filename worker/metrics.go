@@ -64,7 +64,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		slow: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_slow_total",
 			Help: "Reports about slow clients by their state, and what was done: redelivered, given_up; batches of reports of which some failed; those trimmed before a claim."}, []string{"what"}),
 		badKeys: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_bad_keys_total",
-			Help: "Events that went on without a session Hash or an idempotency key, since the key in Redis holds another type."}, []string{"key"}),
+			Help: "What went on without a key (of events: session, idempotency, kicks; of functions: connections, unread), since it holds another type."}, []string{"key"}),
 		apart: f.NewGaugeVec(prometheus.GaugeOpts{Name: "sluice_worker_set_apart",
 			Help: "1 for each stream that is not processed until a key is repaired."}, []string{"what"}),
 		functions: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_functions_total",

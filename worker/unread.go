@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -100,11 +99,6 @@ func (c *calls) tellUnread(ctx context.Context, partition int) error {
 	}
 	told, err := c.w.store.TellUnread(ctx, partition, room)
 	c.w.metrics.unread.WithLabelValues(unreadTold).Add(float64(told))
-	var bad *store.BadKey
-	if errors.As(err, &bad) {
-		c.w.badKeys.met("unread", bad)
-		return nil
-	}
 	return err
 }
 

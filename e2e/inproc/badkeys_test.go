@@ -3,9 +3,14 @@ package inproc_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+
+	"sluice/shared/wire"
 )
 
 // TestBadSessionKey: the session key of one target holds something else. Its subscribers
@@ -189,4 +194,59 @@ func TestBadDeadLetters(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestBadKeyOfFunctions: keys of what functions are to hear hold something else, each in another partition. It is counted and said, and what
+// needs none of these keys they hear all the same; the rest when its key is deleted, once.
+func TestBadKeyOfFunctions(t *testing.T) {
+	t.Parallel()
+	f := startFunction(t, func(heard) (int, string) { return 200, "" })
+	r := newRig(t)
+	said := new(lines)
+	r.log = slog.New(slog.NewTextHandler(io.MultiWriter(said, logWriter{t}), nil))
+	w := r.worker(f.serves("unread"))
+	ids := make(map[string]wire.ID)
+	var users []string // of partitions 0 to 5
+	for p := range 6 {
+		user := "u"
+		for n := 0; wire.Partition(wire.UserTarget(user), r.cfg.Partitions) != p; n++ {
+			user = fmt.Sprint("u", n)
+		}
+		users = append(users, user)
+		r.addUnread("intake", user, "1h", 1)
+		ids[user] = r.waitWaiting(user, 1)[0]
+	}
+	tx := r.rdb.TxPipeline()
+	for p, name := range []string{"unread-of", "watched", "leaving"} {
+		tx.Del(ctx, r.keyOf(p, name))
+		tx.Set(ctx, r.keyOf(p, name), "x", 0)
+	}
+	for p, user := range users {
+		tx.ZAddXX(ctx, r.keyOf(p, "unread"), redis.Z{Score: 1, Member: wire.UnreadKey(user, ids[user])})
+	}
+	if _, err := tx.Exec(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range users[1:] {
+		r.waitUnread(f, user, ids[user])
+	}
+	for kind, least := range map[string]float64{"unread": 2, "connections": 4} { // at each look
+		eventually(t, patience, "it is counted", func() error {
+			if n := w.metric("sluice_worker_bad_keys_total", "key", kind); n < least {
+				return fmt.Errorf("%v times of %s", n, kind)
+			}
+			return nil
+		})
+	}
+	if text := said.String(); !strings.Contains(text, "a key holds another type and is not used") {
+		t.Errorf("the log says nothing of a bad key: %s", text)
+	}
+	r.waitUnread(f, users[0])
+	for p, name := range []string{"unread-of", "watched", "leaving"} {
+		r.rdb.Del(ctx, r.keyOf(p, name))
+	}
+	r.waitUnread(f, users[0], ids[users[0]])
+	if n := w.metric("sluice_worker_unread_total", "outcome", "told"); n != float64(len(users)) {
+		t.Errorf("%v events were told, want %d", n, len(users))
+	}
 }

@@ -110,17 +110,17 @@ func watchedAs(c *wire.Call) string {
 }
 
 // Lost are the connections of a partition, at most count, whose gateways have died: their sessions have ended, and nobody
-// said so. looked is how many were looked for.
+// said so. looked is how many were looked for. A *BadKey: of some, or of all, it cannot be known.
 func (s *Store) Lost(ctx context.Context, partition, count int) (lost []wire.Call, looked int, err error) {
 	now := s.NowMs()
 	due, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
 		Key: s.keys.watched(partition), ByScore: true, Start: "-inf", Stop: now, Count: int64(count),
 	}).Result()
-	if err != nil || len(due) == 0 {
-		if err != nil {
-			err = fmt.Errorf("cannot look for connections that were lost: %w", err)
-		}
-		return nil, 0, err
+	if bad := badKey(s.keys.watched(partition), err); bad != nil {
+		return nil, 0, bad
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("cannot look for connections that were lost: %w", err)
 	}
 	calls := make([]call, len(due))
 	parsed := make([]wire.Call, len(due))
@@ -133,24 +133,30 @@ func (s *Store) Lost(ctx context.Context, partition, count int) (lost []wire.Cal
 			[]any{x[1], as, now, watchSlack.Milliseconds()},
 		}
 	}
-	cmds, err := runAll(ctx, s.rdb, lostConn, calls)
+	cmds, err := runAll(ctx, s.rdb, lostConn, calls, isWrongType)
 	if err != nil {
 		return nil, 0, fmt.Errorf("cannot look for connections that were lost: %w", err)
 	}
 	for i, c := range cmds {
+		if bad := badKey(calls[i].keys[0], c.Err()); bad != nil {
+			err = bad
+		}
 		if n, _ := c.Int64(); n > 0 {
 			lost = append(lost, parsed[i])
 		}
 	}
-	return lost, len(due), nil
+	return lost, len(due), err
 }
 
 // Gone looks for users of a partition, at most count, who have had no connection since a time, Redis's clock in Unix ms, and
-// adds their events if functions hear of that.
+// adds their events if functions hear of that. A *BadKey: of some, or of all, it cannot be known, or not be told.
 func (s *Store) Gone(ctx context.Context, partition int, since int64, count int, told bool) (gone int, err error) {
 	users, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
 		Key: s.keys.leaving(partition), ByScore: true, Start: "-inf", Stop: since, Count: int64(count),
 	}).Result()
+	if bad := badKey(s.keys.leaving(partition), err); bad != nil {
+		return 0, bad
+	}
 	if err != nil {
 		return 0, fmt.Errorf("cannot look for users that have left: %w", err)
 	}
@@ -169,11 +175,14 @@ func (s *Store) Gone(ctx context.Context, partition int, since int64, count int,
 	if err != nil {
 		return 0, fmt.Errorf("cannot tell that users have left: %w", err)
 	}
-	for _, c := range cmds {
+	for i, c := range cmds {
+		if bad := badKey("what is known of user "+users[i], c.Err()); bad != nil {
+			err = bad
+		}
 		n, _ := c.Int64()
 		gone += int(n)
 	}
-	return gone, nil
+	return gone, err
 }
 
 // StateChange is what becomes of a connection's state.

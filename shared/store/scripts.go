@@ -74,7 +74,7 @@ var (
 
 	addCall    = redis.NewScript(addCallLua)
 	addPost    = redis.NewScript(postCallLua)
-	tellGone   = redis.NewScript(offlineLua)
+	tellGone   = redis.NewScript(typesLua + offlineLua)
 	letWait    = redis.NewScript(idsLua + unreadLua)
 	tellUnread = redis.NewScript(idsLua + typesLua + overdueLua)
 	lostConn   = redis.NewScript(lostConnLua)

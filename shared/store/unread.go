@@ -55,7 +55,7 @@ func waitingOf(answer *redis.Cmd) Waiting {
 }
 
 // TellUnread adds the events for functions of what no device of a partition's users has acknowledged in time, at most count. What is
-// acknowledged and not yet worked off (MoveCursors) holds up what was due after that.
+// acknowledged and not yet worked off (MoveCursors) holds up what was due after that. A *BadKey: none is told.
 func (s *Store) TellUnread(ctx context.Context, partition, count int) (told int64, err error) {
 	due, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
 		Key: s.keys.unread(partition), ByScore: true, Start: "-inf", Stop: s.NowMs(), Count: int64(count),
@@ -80,7 +80,7 @@ func (s *Store) TellUnread(ctx context.Context, partition, count int) (told int6
 		c.args = append(c.args, name, user, id.String(), wire.UnreadID(user, id), wire.NewTrace())
 	}
 	cmds, err := runAll(ctx, s.rdb, tellUnread, calls)
-	if bad := badKey(s.keys.unreadOf(partition), err); bad != nil {
+	if bad := badKey(fmt.Sprintf("what waits to be acknowledged in partition %d", partition), err); bad != nil {
 		return 0, bad
 	}
 	if err != nil {

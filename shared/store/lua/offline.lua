@@ -3,6 +3,10 @@
 -- KEYS[1] calls   KEYS[2] what is known of the user's connections   KEYS[3] users that may have left, by when the last one ended
 -- ARGV[1] the user   ARGV[2] that is long enough ago, in ms   ARGV[3] '1': functions hear of it   ARGV[4] the trace of that
 -- Result: 1 if the user has left; else 0.
+local wrong = wrongType({'stream', 'hash', 'zset'}) -- before anything is changed
+if wrong then
+  return wrong
+end
 local ended = redis.call('ZSCORE', KEYS[3], ARGV[1])
 if not ended or tonumber(ended) > tonumber(ARGV[2]) then
   return 0

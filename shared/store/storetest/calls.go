@@ -222,6 +222,71 @@ func (x *suite) callsLost(t *testing.T) {
 	want(t, "lost, until that is told", fmt.Sprint(len(lost), looked), "1 1")
 }
 
+// calls bad keys: of a connection whose user's sessions cannot be read nothing is said, of others that they are lost; and that a user has
+// left is said when it can be.
+func (x *suite) callsBad(t *testing.T) {
+	ctx, s := t.Context(), x.open(t, func(c *store.Config) { c.SessionTTL = time.Second })
+	const p = 0
+	var list []*store.Calling
+	users := []string{userLike("bad", p), userLike("good", p)}
+	for _, user := range users {
+		list = append(list, &store.Calling{Of: store.CallBegin, Presence: store.NotePresence, Silent: true, Call: wire.Call{
+			Kind: wire.ConnectedKind, ID: user, User: user, Conn: "of-" + user, Server: "g", Transport: "sse",
+		}})
+	}
+	s.AddCalls(ctx, list)
+	bad := Key(p, "session:"+wire.UserTarget(users[0]))
+	must(t, x.Client.Set(ctx, bad, "x", 0).Err())
+	Eventually(t, func() error { // the bad one is behind the others, so it does not keep these from being looked for
+		lost, _, err := s.Lost(ctx, p, 1)
+		if err != nil {
+			wantBad(t, "sessions of another type", err)
+			want(t, "it names the key", strings.Contains(err.Error(), bad+" "), true)
+		}
+		if len(lost) != 1 {
+			return fmt.Errorf("%d are lost", len(lost))
+		}
+		want(t, "lost", lost[0].User, users[1])
+		return nil
+	})
+	must(t, x.Client.Del(ctx, bad).Err())
+	Eventually(t, func() error {
+		lost, _, err := s.Lost(ctx, p, 10)
+		must(t, err)
+		if len(lost) != 2 {
+			return fmt.Errorf("%d are lost", len(lost))
+		}
+		return nil
+	})
+
+	for _, one := range list {
+		one.Of = store.CallEnd
+	}
+	s.AddCalls(ctx, list)
+	later := s.NowMs() + 60_000
+	kept := x.Client.ZRangeWithScores(ctx, Key(p, "leaving"), 0, -1).Val()
+	want(t, "leaving", len(kept), 2)
+	for _, name := range []string{"calls", "leaving", "calling:" + wire.UserTarget(users[0])} {
+		must(t, x.Client.Del(ctx, Key(p, name)).Err())
+		must(t, x.Client.Set(ctx, Key(p, name), "x", 0).Err())
+		gone, err := s.Gone(ctx, p, later, 10, true)
+		wantBad(t, "users that have left, with a bad "+name, err)
+		want(t, "it names the key", strings.Contains(err.Error(), Key(p, name)+" "), true)
+		if name == "leaving" || name == "calls" {
+			want(t, "gone", gone, 0)
+			must(t, x.Client.Del(ctx, Key(p, name)).Err())
+			must(t, x.Client.ZAdd(ctx, Key(p, "leaving"), kept...).Err())
+			continue
+		}
+		want(t, "gone", gone, 1)
+	}
+	want(t, "told", x.Client.XLen(ctx, Key(p, "calls")).Val(), 1)
+	must(t, x.Client.Del(ctx, Key(p, "watched")).Err())
+	must(t, x.Client.Set(ctx, Key(p, "watched"), "x", 0).Err())
+	_, _, err := s.Lost(ctx, p, 10)
+	wantBad(t, "connections that are watched", err)
+}
+
 // functions: what they take is what was said last.
 func (x *suite) functions(t *testing.T) {
 	ctx, s := t.Context(), x.open(t, nil)

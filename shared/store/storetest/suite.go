@@ -142,7 +142,9 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Calls/unread acknowledged", everywhere, (*suite).unreadAcks},
 		{"Calls/unread behind acks", everywhere, (*suite).unreadBacklog},
 		{"Calls/unread full", everywhere, (*suite).unreadFull},
+		{"Calls/unread bad keys", everywhere, (*suite).unreadBad},
 		{"Calls/lost", everywhere, (*suite).callsLost},
+		{"Calls/bad keys", everywhere, (*suite).callsBad},
 		{"Functions", everywhere, (*suite).functions},
 
 		{"Bus", everywhere, (*suite).bus},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -271,4 +272,43 @@ func (x *suite) unreadFull(t *testing.T) {
 		want(t, "acks go on", len(changed.Failed), 0)
 	}
 	want(t, "all are appended", x.Client.XLen(ctx, u.key("history:"+wire.UserTarget(u.name))).Val(), 14)
+}
+
+// unread bad keys: nothing is told before all that it needs is as it should be, then each once. Of other partitions it is told meanwhile.
+func (x *suite) unreadBad(t *testing.T) {
+	ctx, u := t.Context(), x.unreadUser(t)
+	other := &unreadUser{x: x, t: t, s: u.s, own: x.own(t, u.s, "b", 1), p: 1, name: userIn(1)}
+	other.own.next()
+	prev := wire.ID{}
+	for n, name := range []string{"calls", "unread", "unread-of", "acks"} {
+		at := id(uint64(n+1), 0)
+		want(t, "waits", u.add(prev, at), store.Waits)
+		want(t, "waits", other.add(prev, at), store.Waits)
+		prev = at
+		u.due(at, 1)
+		other.due(at, 1)
+		kept := x.Client.ZRangeWithScores(ctx, u.key("unread"), 0, -1).Val()
+		must(t, x.Client.Del(ctx, u.key(name)).Err())
+		must(t, x.Client.HSet(ctx, u.key(name), "a", "b").Err())
+		if name == "acks" { // no device has acknowledged anything
+			want(t, "told", u.tell(), []string{at.String()})
+			continue
+		}
+		for range 2 {
+			told, err := u.s.TellUnread(ctx, u.p, 100)
+			wantBad(t, "with a bad "+name, err)
+			want(t, "it names "+u.key(name), strings.Contains(err.Error(), u.key(name)+" "), true)
+			want(t, "told", told, 0)
+		}
+		want(t, "told of another partition", other.tell(), []string{at.String()})
+		must(t, x.Client.Del(ctx, u.key(name)).Err())
+		switch name {
+		case "unread":
+			must(t, x.Client.ZAdd(ctx, u.key(name), kept...).Err())
+		case "unread-of":
+			must(t, x.Client.ZAdd(ctx, u.key(name), redis.Z{Member: wire.UnreadKey(u.name, at)}).Err())
+		}
+		u.wait("mended", at.String())
+		want(t, "told when it is mended", u.tell(), []string{at.String()})
+	}
 }
