@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"time"
 
 	"sluice/gateway/auth"
 	"sluice/gateway/listen"
@@ -113,15 +114,18 @@ func (g *Gateway) refuse(sock *socket.Conn, v *visit, r *refusal) {
 
 // request is what is kept of one until its client is known: text that nobody has looked
 // into. listen.MaxHeader bounds it.
-type request struct{ query, lastEventID string }
+type request struct {
+	query, lastEventID string
+	came               time.Time
+}
 
 func requestOf(r *http.Request) request {
-	return request{r.URL.RawQuery, r.Header.Get("Last-Event-ID")}
+	return request{r.URL.RawQuery, r.Header.Get("Last-Event-ID"), time.Now()}
 }
 
 // clone is one that does not hold the memory of all that was sent.
 func (r request) clone() *request {
-	return &request{strings.Clone(r.query), strings.Clone(r.lastEventID)}
+	return &request{strings.Clone(r.query), strings.Clone(r.lastEventID), r.came}
 }
 
 func (r request) get(name string) string {
@@ -137,7 +141,7 @@ func (r request) wanted(most int) *asked {
 
 // wantedFrom is wanted with positions by last event ids, of which the later ones count more.
 func (r request) wantedFrom(most int, last ...string) *asked {
-	o := &asked{}
+	o := &asked{came: r.came}
 	var bare live.Start
 	var told []want
 	for _, text := range last {

@@ -80,7 +80,7 @@ func FuzzWanted(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, query, header string) {
 		const most = 5
-		o := request{query, header}.wanted(most)
+		o := request{query: query, lastEventID: header}.wanted(most)
 		positions := 1 + max(strings.Count(query, ",")+strings.Count(strings.ToUpper(query), "%2C"), strings.Count(header, ","))
 		if len(o.wants) > 1+most+positions || len(o.mistakes) > 4 {
 			t.Errorf("%q %q: %d targets, %d mistakes", query, header, len(o.wants), len(o.mistakes))

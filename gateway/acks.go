@@ -316,10 +316,11 @@ func (c *conn) isWelcomed() bool {
 type asked struct {
 	wants    []want
 	mistakes []wire.Error
-	device   string // "": no cursors are kept
-	resume   bool   // from the device's cursors
-	retained bool   // on_gap
-	byTime   bool   // the client keeps a single id for all its targets
+	came     time.Time // when its client did
+	device   string    // "": no cursors are kept
+	resume   bool      // from the device's cursors
+	retained bool      // on_gap
+	byTime   bool      // the client keeps a single id for all its targets
 }
 
 // granted adds what a function wants the connection to have, before what the client asks for, whose positions count more.

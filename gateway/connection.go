@@ -211,9 +211,6 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 	if !c.allowed(f.To) {
 		return forbidden("this token does not allow to subscribe to it")
 	}
-	if c.device != "" && c.gw.sockets.StoodStill() { // the device may be back by another gateway, and have unsubscribed there
-		return errStoodStill
-	}
 	old, n := c.Get(f.To)
 	if old == nil && n >= c.maxTargets() {
 		return &wire.FrameError{Code: wire.CodeTooMany, Message: "this connection has as many subscriptions as it may have"}

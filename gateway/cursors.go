@@ -16,8 +16,12 @@ import (
 const mostCursorReads = 32
 
 // BeginCursors writes where a device begins with its targets, before it is told: what
-// comes from then on it has not acknowledged.
-func (c *conn) BeginCursors(ctx context.Context, at map[string]wire.ID) error {
+// comes from then on it has not acknowledged. Nothing is begun for what may have lain here for long: the device may be back by
+// another gateway, and have unsubscribed there.
+func (c *conn) BeginCursors(ctx context.Context, asked time.Time, at map[string]wire.ID) error {
+	if c.gw.sockets.StoodStill(asked) {
+		return live.ErrStoodStill
+	}
 	if err := c.writeCursors(ctx, c.gw.store.BeginCursors, at); err != nil {
 		return err
 	}
@@ -62,15 +66,13 @@ func (c *conn) endCursor(target string) error {
 // sent. After a failure the client may ask again. Nothing is done for what may have lain here for long: the device may be
 // back by another gateway, with this target.
 func (g *Gateway) endCursor(ctx context.Context, user, device, target string, sent wire.ID) error {
-	if g.sockets.StoodStill() {
-		return errStoodStill
+	if g.sockets.StoodStill(time.Now()) {
+		return live.ErrStoodStill
 	}
 	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
 	defer cancel()
 	return g.store.EndCursor(ctx, user, device, target, sent, g.cfg.CursorTTL)
 }
-
-var errStoodStill = &wire.FrameError{Code: wire.CodeUnavailable, Message: "this gateway stood still; ask again, if you still want it"}
 
 // postUnsubscribe is POST /v1/unsubscribe: the frame `unsubscribe` of a device that has an event stream, on which it can say nothing.
 func (g *Gateway) postUnsubscribe(ctx context.Context, in *incoming) (any, error) {

@@ -69,10 +69,14 @@ func (c *conn) open(id auth.Identity, asked *asked) {
 		if c.stream != nil {
 			c.stream.begin(list)
 		}
-		err = c.subscribeFirst(ctx, list, asked.mistakes)
+		err = c.subscribeFirst(ctx, list, asked)
 	}
 	if out, kicked := errors.AsType[*keptOut](err); kicked {
 		c.refuse(out.refusal())
+		return
+	}
+	if errors.Is(err, live.ErrStoodStill) {
+		c.refuse(refusedStill)
 		return
 	}
 	if err != nil && !c.isOver() {
@@ -82,16 +86,16 @@ func (c *conn) open(id auth.Identity, asked *asked) {
 }
 
 // subscribeFirst makes the subscriptions of a new connection.
-func (c *conn) subscribeFirst(ctx context.Context, list []want, mistakes []wire.Error) error {
+func (c *conn) subscribeFirst(ctx context.Context, list []want, asked *asked) error {
 	all := make([]live.Request, len(list))
 	for i, w := range list {
-		all[i] = live.Request{Target: w.target, Start: w.start, Retained: c.retained, Opening: true}
+		all[i] = live.Request{Target: w.target, Start: w.start, Retained: c.retained, Opening: true, Came: asked.came}
 	}
 	return c.Subscribe(ctx, all, func(refused []live.Refusal) {
 		for _, r := range refused {
-			mistakes = append(mistakes, wire.Error{To: r.Target, Code: wire.CodeUnavailable, Message: r.Target + ": " + live.TryAgain})
+			asked.mistakes = append(asked.mistakes, wire.Error{To: r.Target, Code: wire.CodeUnavailable, Message: r.Target + ": " + live.TryAgain})
 		}
-		c.welcome(mistakes)
+		c.welcome(asked.mistakes)
 	})
 }
 

@@ -24,6 +24,7 @@ var (
 	refusedPage     = &refusal{"origin", wire.CloseForbidden, "this page may not connect here"}
 	refusedLate     = &refusal{"no_token", wire.CloseUnauthorized, "no token within 5 s"}
 	refusedLater    = &refusal{"no_redis", wire.CloseOverloaded, live.TryAgain}
+	refusedStill    = &refusal{"stood_still", wire.CloseOverloaded, live.ErrStoodStill.Message}
 	refusedNoBearer = &refusal{"no_token", wire.CloseUnauthorized, "a token is needed: Authorization: Bearer"}
 	refusedFrame    = &refusal{"no_token", wire.CloseUnauthorized, "the first frame must be connect, with a token"}
 	refusedLong     = &refusal{"long_frames", wire.CloseOverloaded, "too many large frames connect wait for their token; put it first"}

@@ -130,6 +130,7 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	request := requestOf(r)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Add("Vary", "Origin")
 	id, refused := g.mayStream(w, r)
@@ -150,7 +151,7 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := &stream{sock: sock}
-	c, request := newConn(g, sock, s), requestOf(r)
+	c := newConn(g, sock, s)
 	c.visit, c.stream = v, s
 	// A browser sends the header when it comes back, and the query as at first.
 	asked := request.wantedFrom(c.maxTargets(), request.get("last_event_id"), request.lastEventID)

@@ -201,7 +201,7 @@ func (x *waiter) Refuse(_, message string) {
 func (x *waiter) CannotOpen() {}
 
 // BeginCursors is for devices.
-func (x *waiter) BeginCursors(context.Context, map[string]wire.ID) error { return nil }
+func (x *waiter) BeginCursors(context.Context, time.Time, map[string]wire.ID) error { return nil }
 
 // LedBack is for acks.
 func (x *waiter) LedBack(string, wire.ID) {}

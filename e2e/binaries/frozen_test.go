@@ -3,6 +3,9 @@ package binaries_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 	"testing"
@@ -234,24 +237,61 @@ func TestLateUnsubscribe(t *testing.T) {
 	})
 }
 
-// TestLateSubscribe: a subscribe lies in a frozen gateway until its device has been back by another one, and has unsubscribed
-// there. It has no effect then.
+// TestLateSubscribe: what begins a target for a device lies in a frozen gateway until the device has been back by another one, and has
+// unsubscribed there. It has no effect then, by whichever way it came.
 func TestLateSubscribe(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, t, 2, 1)
-	user, topic := unique("late"), "topic:"+unique("late")
-	frozen := c.gateways[0]
-	phone := connect(t, frozen, user, msg{"device": "phone"})
+	user, name := unique("late"), unique("late")
+	frozen, topic := c.gateways[0], "topic:"+name
+	asks := func(device string) url.Values {
+		return url.Values{"token": {"dev:" + user}, "device": {device}, "topics": {name}}
+	}
+	subscribes := connect(t, frozen, user, msg{"device": "subscribes"})
+	connects := dial(t, frozen)
 	frozen.Signal(t, syscall.SIGSTOP)
-	phone.send(msg{"type": "subscribe", "ref": "late", "to": topic})
-	back := connect(t, c.gateways[1], user, msg{"device": "phone", "resume": "device"})
-	back.subscribe(topic, "")
-	back.must(back.ask(msg{"type": "unsubscribe", "to": topic}), "unsubscribed")
+	subscribes.send(msg{"type": "subscribe", "ref": "late", "to": topic})
+	connects.send(msg{"type": "connect", "token": "dev:" + user, "device": "connects", "resume": map[string]string{topic: "0"}})
+	upgraded, streamed := make(chan *client, 1), make(chan string, 1)
+	go func() {
+		client, err := tryDial(t, frozen.addr, func(h *handshake) { h.query = asks("upgrades") })
+		if err != nil {
+			t.Error(err)
+		}
+		upgraded <- client
+	}()
+	go func() {
+		var text []byte
+		resp, err := http.Get("http://" + frozen.addr + "/v1/sse?" + asks("streams").Encode())
+		if err == nil {
+			text, err = io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		streamed <- string(text)
+	}()
+	devices := []string{"subscribes", "connects", "upgrades", "streams"}
+	for _, device := range devices {
+		back := connect(t, c.gateways[1], user, msg{"device": device})
+		back.subscribe(topic, "")
+		back.must(back.ask(msg{"type": "unsubscribe", "to": topic}), "unsubscribed")
+	}
 	<-time.After(3 * time.Second) // a gateway that stood still for less does not notice
 	frozen.Signal(t, syscall.SIGCONT)
-	phone.mustError(phone.wait("the answer", func(f frame) bool { return f.Ref == "late" }), "unavailable")
-	if got := c.HGet(ctx, c.cursors(user), "phone "+topic).Val(); !strings.HasSuffix(got, " ended") {
-		t.Errorf("the cursor is %q", got)
+	subscribes.mustError(subscribes.wait("the answer", func(f frame) bool { return f.Ref == "late" }), "unavailable")
+	connects.mustClose(1013)
+	if upgrades := <-upgraded; upgrades != nil {
+		upgrades.mustClose(1013)
+	}
+	if text := <-streamed; !strings.Contains(text, "event: sluice.close\ndata: {\"type\":\"close\",\"code\":1013") {
+		t.Errorf("the event stream does not end with 1013: %q", text)
+	}
+	for _, device := range devices {
+		if got := c.HGet(ctx, c.cursors(user), device+" "+topic).Val(); !strings.HasSuffix(got, " ended") {
+			t.Errorf("the cursor of the device that %s is %q", device, got)
+		}
 	}
 }
 

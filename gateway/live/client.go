@@ -37,8 +37,9 @@ type Owner interface {
 	Refuse(ref, message string)
 	CannotOpen()
 
-	// BeginCursors writes where a device begins with targets.
-	BeginCursors(ctx context.Context, at map[string]wire.ID) error
+	// BeginCursors writes where a device begins with targets, which came to this gateway at the earliest at a time. ErrStoodStill:
+	// it does not, and never will.
+	BeginCursors(ctx context.Context, asked time.Time, at map[string]wire.ID) error
 	// LedBack says that a subscription goes on below what it was sent, up to here. Left says
 	// that subscriptions have ended: acks of what they were sent may be on their way. A
 	// shard's lock is held, or the Client's.
@@ -127,6 +128,9 @@ type Refusal struct {
 
 // ErrOver says that the connection has ended, or is about to.
 var ErrOver = errors.New("the connection has ended")
+
+// ErrStoodStill says that nothing is begun or ended for a device, since that may have lain here while the device was elsewhere.
+var ErrStoodStill = &wire.FrameError{Code: wire.CodeUnavailable, Message: "this gateway stood still; ask again, if you still want it"}
 
 // Subscribe subscribes to targets, and gives the client what it gets at once: what one
 // read brings, and its peer has room for. The rest follows in the background. Before that

@@ -3,6 +3,7 @@ package live
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"time"
@@ -113,7 +114,7 @@ func (c *Client) feeder() {
 		switch {
 		case err != nil:
 			c.flow.o.Log.Debug("cannot read histories for a client; retrying", "conn", c.id, "err", err)
-			c.giveUp(left)
+			c.giveUp(left, err)
 			ops.Pause(ctx, wait)
 			wait = min(2*wait, time.Second)
 		case full:
@@ -207,7 +208,10 @@ func (c *Client) readFor(ctx context.Context, replays []replay) error {
 	var empty []*catchup
 	for _, r := range replays {
 		for _, k := range r {
-			if k.s.ifThere(k.takeNext) && k.answer == nil && len(k.records) == 0 && !k.ended {
+			switch {
+			case !k.s.ifThere(k.takeNext): // nothing more is read for it, nor begun
+				k.records, k.cursor, k.ended = nil, nil, true
+			case k.answer == nil && len(k.records) == 0 && !k.ended:
 				empty = append(empty, k)
 			}
 		}
@@ -228,17 +232,22 @@ func (c *Client) readFor(ctx context.Context, replays []replay) error {
 // comes from then on it has not acknowledged.
 func (c *Client) beginCursors(ctx context.Context, replays []replay) error {
 	begun := make(map[string]wire.ID)
+	var came time.Time // the first of them
 	for _, r := range replays {
 		for _, k := range r {
-			if k.cursor != nil {
-				begun[k.s.target.name] = k.begins
+			if k.cursor == nil {
+				continue
 			}
+			if at := k.cursor.came(); len(begun) == 0 || at.Before(came) {
+				came = at
+			}
+			begun[k.s.target.name] = k.begins
 		}
 	}
 	if len(begun) == 0 {
 		return nil
 	}
-	if err := c.owner.BeginCursors(ctx, begun); err != nil {
+	if err := c.owner.BeginCursors(ctx, came, begun); err != nil {
 		return err
 	}
 	for _, r := range replays {
@@ -382,19 +391,24 @@ func (k *catchup) reply() (room bool) {
 	return room || !there
 }
 
-// giveUp refuses what clients have asked for and Redis has not answered for too long. What
+// giveUp refuses what clients have asked for and Redis has not answered for too long, or what must not begin. What
 // was there before goes on.
-func (c *Client) giveUp(replays []replay) {
+func (c *Client) giveUp(replays []replay, err error) {
 	for _, r := range replays {
 		for _, k := range r {
-			if w := k.asked(); w != nil && time.Since(w.asked) >= RedisTimeout {
-				if w.Opening {
-					c.owner.CannotOpen()
-					return
-				}
-				if c.withdraw(k) {
-					c.owner.Refuse(w.Ref, TryAgain)
-				}
+			w, never := k.asked(), k.cursor != nil && errors.Is(err, ErrStoodStill)
+			if w == nil || !never && time.Since(w.asked) < RedisTimeout {
+				continue
+			}
+			withdrawn := !w.Opening && c.withdraw(k)
+			switch {
+			case withdrawn && never:
+				c.owner.Refuse(w.Ref, ErrStoodStill.Message)
+			case withdrawn:
+				c.owner.Refuse(w.Ref, TryAgain)
+			case w.Opening || never: // nor can it be taken back
+				c.owner.CannotOpen()
+				return
 			}
 		}
 	}

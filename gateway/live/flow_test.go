@@ -1,6 +1,7 @@
 package live
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -285,6 +286,97 @@ func TestNoCursor(t *testing.T) {
 		answers("subscribed 2, subscribed 3, subscribed 4")
 		w.publish(room, 2)
 		p.has(room, 0, 5)
+		p.leave()
+	})
+}
+
+// TestEndedWhileBehind: of a subscription that ends while it waits for room or for its cursor nothing more is done.
+func TestEndedWhileBehind(t *testing.T) {
+	play(t, func(w *world) {
+		p := w.person("a", 1)
+		p.Keeps("alice", true, false)
+		const other = "topic:other"
+		w.publish(room, 3)
+		w.publish(other, 3)
+		p.subscribe(room, Earliest()) // waits for room
+		p.mu.Lock()
+		p.deaf = true
+		p.mu.Unlock()
+		p.subscribe(other, Earliest()) // waits behind it, and for its cursor
+		p.End(room)
+		p.read(1)
+		time.Sleep(time.Second)
+		p.End(other)
+		p.readAll() // or somebody would be busy for ever
+		p.mu.Lock()
+		p.deaf = false
+		p.mu.Unlock()
+		p.readAll()
+		if !slices.Equal(p.begun, []string{room}) {
+			t.Errorf("cursors of %v have begun, want that of %s only", p.begun, room)
+		}
+		p.leave()
+	})
+}
+
+// TestStoodStill: what must not begin for a device, since its gateway stood still, never does, however it is tried: a new subscription is
+// refused, also by the feeder, and the connection of one that has moved ends.
+func TestStoodStill(t *testing.T) {
+	play(t, func(w *world) {
+		p := w.person("a", 1000)
+		p.Keeps("alice", true, false)
+		w.publish(room, 3)
+		set := func(still bool) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.still = still
+		}
+		set(true)
+		subscribe := func(ref, target string) error {
+			return p.Subscribe(p.ctx, []Request{{Target: target, Ref: ref, Start: Earliest()}}, func([]Refusal) {})
+		}
+		if err := subscribe("1", room); !errors.Is(err, ErrStoodStill) {
+			t.Errorf("it subscribed: %v", err)
+		}
+		set(false)
+		if err := subscribe("2", room); err != nil {
+			t.Fatal(err)
+		}
+		p.has(room, 0, 3)
+
+		// The feeder waits with another one for room, so it tries the next.
+		const other = "topic:other"
+		w.publish(other, 3)
+		p.room = 1
+		if err := subscribe("3", other); err != nil {
+			t.Fatal(err)
+		}
+		p.End(room)
+		if err := subscribe("4", room); err != nil {
+			t.Errorf("it was refused before the feeder tried: %v", err)
+		}
+		set(true)
+		p.has(other, 0, 3)
+		if sub, _ := p.Get(room); sub != nil {
+			t.Error("there is a subscription that was refused")
+		}
+		sub, _ := p.Get(other)
+		if sub == nil || p.sent {
+			t.Fatal("one that was there before has ended")
+		}
+		if ok, err := p.Move(p.ctx, sub, &Request{Target: other, Ref: "5", Start: Earliest()}); !ok || err != nil {
+			t.Errorf("it cannot move: %v", err)
+		}
+		p.readAll()
+		var got []string
+		for _, f := range p.seen {
+			if f.Type != "event" {
+				got = append(got, f.Type+" "+f.Ref)
+			}
+		}
+		if want := []string{"subscribed 2", "subscribed 3", "error 4"}; !slices.Equal(got, want) || !p.sent {
+			t.Errorf("the answers are %q, want %q; sent away: %v", got, want, p.sent)
+		}
 		p.leave()
 	})
 }

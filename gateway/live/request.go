@@ -44,6 +44,16 @@ type Request struct {
 	Retained bool // after a gap what is retained follows
 	Opening  bool // the connection ends if it cannot be
 
+	Came time.Time // when it came to this gateway; zero: when it was asked for
+
 	moves bool      // a subscription that is there
 	asked time.Time // when
+}
+
+// came is when it came to this gateway.
+func (w *Request) came() time.Time {
+	if w.Came.IsZero() {
+		return w.asked
+	}
+	return w.Came
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -212,7 +213,10 @@ type person struct {
 	full   bool // a Send was refused
 	seen   []frame
 	lags   map[string]bool
-	deaf   bool // no cursor can be begun
+	deaf   bool     // no cursor can be begun
+	still  bool     // and never will be
+	sent   bool     // away
+	begun  []string // cursors
 	ctx    context.Context
 	cancel context.CancelFunc
 }
@@ -289,13 +293,23 @@ func (p *person) Tell(f wire.ServerFrame)         { p.Answer(wire.Frame(f)) }
 func (p *person) Refuse(ref, message string) {
 	p.Answer(wire.Frame(wire.Error{Ref: ref, Code: wire.CodeUnavailable, Message: message}))
 }
-func (p *person) CannotOpen() { p.w.t.Error("cannot open") }
-func (p *person) BeginCursors(context.Context, map[string]wire.ID) error {
+func (p *person) CannotOpen() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.sent = true; !p.still {
+		p.w.t.Error("cannot open")
+	}
+}
+func (p *person) BeginCursors(_ context.Context, _ time.Time, at map[string]wire.ID) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.still {
+		return ErrStoodStill
+	}
 	if p.deaf {
 		return errors.New("no cursor can be written")
 	}
+	p.begun = slices.AppendSeq(p.begun, maps.Keys(at))
 	return nil
 }
 func (p *person) LedBack(string, wire.ID) {}

@@ -125,9 +125,9 @@ func (g *Group) Run(ctx context.Context) error {
 	return err
 }
 
-// StoodStill reports whether the process did not run for a while, until lately: what a client has sent may be old, and
-// the client may have come back elsewhere since.
-func (g *Group) StoodStill() bool { return g.wheel.stoodStill() }
+// StoodStill reports whether the process did not run for a while after a time, or until shortly before it: what a client had sent when
+// it was met then may be old, and the client may have come back elsewhere since.
+func (g *Group) StoodStill(since time.Time) bool { return g.wheel.stoodStill(since) }
 
 // Wait waits until all started sockets are gone, and their goroutines.
 func (g *Group) Wait() { g.tally.wait() }

@@ -102,10 +102,10 @@ func (w *wheel) lives() {
 	w.ticked.Store(now)
 }
 
-// stoodStill reports whether the process stood still until now, or lately.
-func (w *wheel) stoodStill() bool {
+// stoodStill reports whether the process stood still after a time, or shortly before it.
+func (w *wheel) stoodStill(since time.Time) bool {
 	now := int64(time.Since(w.begin))
-	return now-w.ticked.Load() > int64(stillFrom) || now < w.stillUntil.Load()
+	return now-w.ticked.Load() > int64(stillFrom) || int64(since.Sub(w.begin)) < w.stillUntil.Load()
 }
 
 // turnTo moves the wheel on and appends the sockets that are due.

@@ -107,3 +107,24 @@ func TestPingsAreSpread(t *testing.T) {
 		t.Error(all, "pings")
 	}
 }
+
+// TestStoodStill: a process that did not tick for a while stood still, for whatever had come before, and shortly after, it goes on.
+func TestStoodStill(t *testing.T) {
+	begin := time.Now().Add(-time.Minute)
+	w := &wheel{begin: begin}
+	at := func(seconds float64) time.Time { return begin.Add(time.Duration(seconds * float64(time.Second))) }
+	w.ticked.Store(int64(time.Minute)) // as if it had ticked all the time
+	if w.stoodStill(at(0)) {
+		t.Error("it stood still, it says, and did not")
+	}
+	w.ticked.Store(int64(50 * time.Second))
+	if !w.stoodStill(at(100)) {
+		t.Error("it does not know that it stands still")
+	}
+	w.lives()
+	for second, want := range map[float64]bool{0: true, 55: true, 61: true, 70: false} { // it went on after a minute and little
+		if w.stoodStill(at(second)) != want {
+			t.Errorf("it stood still, as for what came after %v s: %v", second, !want)
+		}
+	}
+}
