@@ -51,16 +51,30 @@ export class Browser {
   async open(url) {
     const { targetId } = await this.call("Target.createTarget", { url: "about:blank" });
     const { sessionId } = await this.call("Target.attachToTarget", { targetId, flatten: true });
-    const tab = new Tab(this, sessionId);
+    const tab = new Tab(this, sessionId, targetId);
     for (const domain of ["Page", "Runtime", "Network"]) await tab.call(domain + ".enable");
     await tab.go(url);
     return tab;
   }
+
+  /** Ends the shared workers whose address has a part, as a crash would. */
+  async endWorkers(part) {
+    const { targetInfos } = await this.call("Target.getTargets", { filter: [{ type: "shared_worker" }] });
+    const found = targetInfos.filter(({ url }) => url.includes(part));
+    for (const { targetId } of found) await this.call("Target.closeTarget", { targetId });
+    return found.length;
+  }
 }
 
 export class Tab {
-  constructor(browser, session) {
+  constructor(browser, session, target) {
     this.call = (method, params) => browser.call(method, params, session);
+    this.close = () => browser.call("Target.closeTarget", { targetId: target });
+  }
+
+  /** Ends its process. */
+  crash() {
+    this.call("Page.crash"); // is not answered
   }
 
   go(url) {

@@ -25,9 +25,14 @@ export const redisExamples = (language) => texts(language).filter((body) => /red
 
 const isFunction = (body) => /webhook-signature/.test(body);
 
+const isOfTabs = (body) => /client\/tabs"/.test(body);
+
 /** The texts of a language, of those that use the client. */
 export const examples = (language) =>
-  texts(language).filter((body) => /sluice\.|Sluice\(/.test(body) && !/from "redis"/.test(body) && !isFunction(body));
+  texts(language).filter((body) => /sluice\.|Sluice\(/.test(body) && !/from "redis"/.test(body) && !isFunction(body) && !isOfTabs(body));
+
+/** The worker, and what a tab does. */
+export const tabsExamples = () => texts("js").filter(isOfTabs);
 
 /** The one text of a language that is a function. */
 export function functionExample(language) {

@@ -35,11 +35,12 @@ test("the package holds what it needs, and imports", { skip }, async () => {
   const { stdout } = await run(process.execPath, ["--input-type=module", "-e", `
     import * as client from "@sluice/client";
     import * as both from "@sluice/client/stream";
+    import * as tabs from "@sluice/client/tabs";
     import * as hooks from "@sluice/client/react";
-    for (const module of [client, both, hooks]) console.log(Object.keys(module).sort().join());
+    for (const module of [client, both, tabs, hooks]) console.log(Object.keys(module).sort().join());
   `], { cwd: project });
   assert.deepEqual(stdout.trim().split("\n"), [
-    "Sluice,SluiceError,websocket", "Sluice,SluiceError,stream,websocket", "useSluiceState,useSubscription",
+    "Sluice,SluiceError,websocket", "Sluice,SluiceError,stream,websocket", "SluiceError,serve,tabs", "useSluiceState,useSubscription",
   ]);
 });
 
@@ -51,14 +52,14 @@ test("what gateways serve is made of the sources, and small", { skip }, async ()
   const minify = async (file) => (await run(join(project, "node_modules/.bin/esbuild"), [file, ...options, "--external:react"], { cwd: source })).stdout;
   const size = (text) => gzipSync(text, { level: 9 }).length;
   const sizes = {};
-  for (const name of ["sluice", "stream"]) {
+  for (const name of ["sluice", "stream", "tabs"]) {
     const made = await minify(`src/${name}.js`);
     assert.equal(String(gunzipSync(readFileSync(join(source, name + ".min.js.gz")))), made, "run 'npm run build' in shared/client/js");
     sizes[name] = size(made);
   }
   sizes.react = size(await minify(exports["./react"].default));
   console.log("compressed:", sizes);
-  assert.ok(sizes.sluice <= 5000 && sizes.stream <= 1500 && sizes.react <= 700, JSON.stringify(sizes));
+  assert.ok(sizes.sluice <= 5000 && sizes.stream <= 1500 && sizes.tabs <= 4000 && sizes.react <= 700, JSON.stringify(sizes));
 });
 
 test("publint and arethetypeswrong have nothing to say", { skip }, async () => {

@@ -1,6 +1,7 @@
 // What the types of the client allow, and what they do not: checked by tsc, never run.
 import { Sluice, SluiceError, websocket, type Gap, type SluiceEvent, type Transport } from "@sluice/client";
 import { Sluice as BothDoors, stream } from "@sluice/client/stream";
+import { serve, SluiceError as TabsError, tabs } from "@sluice/client/tabs";
 import { useSluiceState, useSubscription } from "@sluice/client/react";
 
 type App = { chat: { text: string }; typing: { who: string } };
@@ -67,3 +68,10 @@ const { text }: { text: string } = await sluice.call("chat.say", { text: "hi" },
 const count = await sluice.call<number>("count");
 // @ts-expect-error: it is a number
 count.toUpperCase(text);
+
+serve(sluice, { patience: 5000 });
+const shared: Sluice<App> = tabs(() => new SharedWorker("/worker.js", { type: "module" }), () => sluice);
+shared.on("error", ({ error }) => console.log(error instanceof TabsError && error.code));
+shared.subscribe("topic:room-1", () => {}, { onGap: ({ reason }) => console.log(reason === "late") });
+// @ts-expect-error: it is called again when a worker has ended
+tabs(new SharedWorker("/worker.js"), () => sluice);

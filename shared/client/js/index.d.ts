@@ -30,7 +30,8 @@ export interface Gap {
   oldest: string;
   /** From here on it goes on. */
   position: string;
-  reason: "trimmed" | "expired" | "unknown";
+  /** `late`: of `tabs`, the others went on without this one. */
+  reason: "trimmed" | "expired" | "unknown" | "late";
 }
 
 export interface Published {

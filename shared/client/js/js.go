@@ -10,6 +10,10 @@
 //	src/times.js         how long it waits for what
 //	src/websocket.js     the transport
 //	src/stream.js        the other one, over event streams and HTTP, and the client with both
+//	src/tabs.js          a tab, whose client is in a SharedWorker
+//	src/serve.js         what that worker does for its tabs
+//	src/locks.js         who of them has ended
+//	src/listeners.js     who listens to what happens
 //	src/react.js         hooks
 //	*.min.js.gz          made of these by `npm run build`; a test in e2e/js tells when they are not, and how large they are
 package js
@@ -21,7 +25,9 @@ var (
 	client []byte
 	//go:embed stream.min.js.gz
 	stream []byte
+	//go:embed tabs.min.js.gz
+	tabs []byte
 )
 
 // Files are the JavaScript modules, compressed by gzip, by the paths at which they expect each other.
-var Files = map[string][]byte{"/sluice.js": client, "/sluice-stream.js": stream}
+var Files = map[string][]byte{"/sluice.js": client, "/sluice-stream.js": stream, "/sluice-tabs.js": tabs}

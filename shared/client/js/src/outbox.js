@@ -3,7 +3,7 @@ import { closed, SluiceError } from "./error.js";
 import { ANSWER_MS, KEY_LIFE_MS } from "./times.js";
 
 // 128 random bits. Not randomUUID: browsers have that on secure origins only.
-const key = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
+export const key = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 /**
  * The publishes and calls that have no answer yet, in order, at most so many and so many bytes. Of each target one is under

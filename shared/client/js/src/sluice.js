@@ -7,20 +7,20 @@ import { createPositions } from "./positions.js";
 import { Subscription } from "./subscription.js";
 import { CONNECT, latest, Target } from "./target.js";
 import { ACK_MS, AGAIN_MS } from "./times.js";
+import { Listeners } from "./listeners.js";
 import { websocket } from "./websocket.js";
 
 export { SluiceError, websocket };
 
 
 /** A client of Sluice: see README.md and index.d.ts. */
-export class Sluice {
+export class Sluice extends Listeners {
   state = "connecting";
   user;
   limits; // of the server, from `welcome`
   stats = { repeats: 0, holes: 0, overflows: 0, dropped: 0 };
 
   #options;
-  #listeners = {}; // Sets, by type
   #targets = new Map(); // by name
   #inServer = new Map(); // device: where targets stand that the server gives and nobody here handles
   #leaving = new Map(); // target: ref of an `unsubscribe` without an answer
@@ -37,6 +37,7 @@ export class Sluice {
   _most; // of these
 
   constructor(options) {
+    super();
     const { url = globalThis.location?.origin, getToken, device, topics = [], signal } = options;
     if (!getToken) throw new TypeError("getToken is missing");
     this.#options = {
@@ -63,14 +64,6 @@ export class Sluice {
     for (const name of topics) this.subscribe("topic:" + name, options.onEvent);
     this._link._connect();
     onAbort(signal, () => this.close());
-  }
-
-  /** Calls listener at each `state`, `gap`, `resumed` or `error`. Returns what ends that. */
-  on(type, listener, { signal } = {}) {
-    const all = (this.#listeners[type] ??= new Set()).add(listener);
-    const off = () => all.delete(listener);
-    onAbort(signal, off);
-    return off;
   }
 
   /** Subscribes to `user:<id>`, `topic:<name>` or `all`. */
@@ -123,24 +116,9 @@ export class Sluice {
     return [...this.#targets.values()];
   }
 
-  #emit(type, value) {
-    for (const listener of this.#listeners[type] ?? []) {
-      try {
-        listener(value);
-      } catch (error) {
-        console.error(error);
-      }
-    }
-  }
-
-  _failed(error, event) {
-    if (this.#listeners.error?.size) this.#emit("error", { error, event });
-    else console.error("sluice:", error);
-  }
-
   _state(state, detail) {
     this.state = state;
-    this.#emit("state", { state, ...detail });
+    this._emit("state", { state, ...detail });
   }
 
   // ---- the connection
@@ -253,7 +231,7 @@ export class Sluice {
   // ---- targets
 
   async _gap(f) {
-    this.#emit("gap", f);
+    this._emit("gap", f);
     try {
       await this.#options.onGap?.(f);
     } catch (error) {
@@ -286,7 +264,7 @@ export class Sluice {
   #settle(t, recovered) {
     if (!this.#unanswered.delete(t)) return;
     this.#resumed.recovered &&= recovered;
-    if (!this.#unanswered.size) this.#emit("resumed", this.#resumed);
+    if (!this.#unanswered.size) this._emit("resumed", this.#resumed);
   }
 
   // What was got is handled. At the begin of a subscription that is nothing, and nothing is acknowledged.

@@ -9,6 +9,19 @@ export const latest = (a, b) => (!a || (b && isAfter(b, a)) ? b : a);
 /** The ref of what was asked for in `connect`, whose answers have none. */
 export const CONNECT = "c";
 
+/** Gives a frame of a target to its handlers, one after the other. */
+export async function give({ _owner, _subscriptions }, f) {
+  if (f.type === "gap") await _owner._gap(f);
+  for (const s of [..._subscriptions]) {
+    try {
+      if (f.type === "event") await s._handler(f);
+      else if (f.type === "gap") await s._onGap?.(f);
+    } catch (error) {
+      _owner._failed(error, f);
+    }
+  }
+}
+
 /**
  * One target: what the server has sent of it and is not handled yet, and where its chain of events stands.
  *
@@ -122,7 +135,7 @@ export class Target {
   async #work() {
     this.#working = true;
     for (let item; (item = this.#queue[0]); ) {
-      if (item._frame) await this.#handle(item._frame);
+      if (item._frame) await give(this, item._frame);
       if (item !== this.#queue[0]) continue; // it was cleared meanwhile
       this.#queue.shift();
       this.#bytes -= item._size;
@@ -136,15 +149,4 @@ export class Target {
     }
   }
 
-  async #handle(f) {
-    if (f.type === "gap") await this._owner._gap(f);
-    for (const s of [...this._subscriptions]) {
-      try {
-        if (f.type === "event") await s._handler(f);
-        else if (f.type === "gap") await s._onGap?.(f);
-      } catch (error) {
-        this._owner._failed(error, f);
-      }
-    }
-  }
 }
