@@ -40,11 +40,12 @@ function drawGateways() {
 }
 
 async function toggleGateway(button) {
-  button.disabled = true;
+  if (button.ariaDisabled) return; // not `disabled`: that would take the focus
+  button.ariaDisabled = "true";
   const answer = await fetch("/playground/gateways/" + (runs[1] ? "kill" : "start"), { method: "POST" }).catch((error) => ({ text: () => error.message }));
   if (answer.ok) runs[1] = !runs[1];
   $("gateways-said").textContent = answer.ok ? (runs[1] ? "Gateway 2 runs again." : "Gateway 2 is dead: its clients come back by the other one.") : await answer.text();
-  button.disabled = false;
+  button.ariaDisabled = null;
   drawGateways();
 }
 drawGateways();

@@ -258,7 +258,7 @@ export class Pane {
         leave.type = "button";
         leave.setAttribute("aria-label", `Client ${this.name} leaves ${to}`);
         leave.hidden = this.#isOwn(to);
-        leave.onclick = () => this.#drop(to);
+        leave.onclick = () => (this.#drop(to), this.root.querySelector("summary").focus()); // which goes with its row
         const last = element("td");
         last.append(leave);
         row.tr.append(element("td", "to", to), element("td", "id"), last);
