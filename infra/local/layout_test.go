@@ -8,6 +8,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"sluice/infra/local/page/pagetest"
 )
 
 // faults are scripts that give a list of what is wrong with the page, as text: "" if nothing is.
@@ -47,14 +49,17 @@ func named(script string) string {
 	})()`
 }
 
-// TestPlaygroundFitsAPhone: on 360 px, light and dark, with long names and data, nothing is beside the screen, and all can be read and reached.
-func TestPlaygroundFitsAPhone(t *testing.T) {
+// TestPlaygroundForEveryone leads through the page by keyboard, and then looks at it on a phone.
+func TestPlaygroundForEveryone(t *testing.T) {
 	t.Parallel()
-	v, a, _, out := playground(t)
+	v, a, b, _ := playground(t)
+	byKeyboard(t, v, a, b)
+	onAPhone(t, v, a)
+}
+
+// onAPhone: on 360 px, light and dark, with long names and data, nothing is beside the screen, and all can be read and reached.
+func onAPhone(t *testing.T, v *pagetest.Visitor, a pagetest.Pane) {
 	v.Run(chromedp.EmulateViewport(360, 740))
-	v.Click(a.Part("toggle"))
-	a.Await("connected", "")
-	v.Click("#pane-B [data-part=toggle]")
 	v.Eval(`document.querySelectorAll("details").forEach((e) => { e.open = true; })`)
 	long := strings.Repeat("W", 122)
 	v.Fill(a.Part("target"), "topic:"+long)
@@ -67,7 +72,6 @@ func TestPlaygroundFitsAPhone(t *testing.T) {
 	v.Click(a.Part("ask"))
 	v.Wait(fmt.Sprintf(`document.querySelector(%q).textContent.includes("WWW")`, a.Part("reply")))
 	v.Wait(`document.querySelector("#function-log").textContent.includes("WWW") && document.querySelector("#sessions tr")`)
-	add(t, out, `{"hello":1}`)
 	for _, scheme := range []string{"light", "dark"} {
 		v.Run(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}))
 		for what, script := range faults {
@@ -78,11 +82,9 @@ func TestPlaygroundFitsAPhone(t *testing.T) {
 	}
 }
 
-// TestPlaygroundByKeyboard: Tab reaches every control in the order of the page, each shows that it has the focus, and all that the
-// page can do is done without a mouse.
-func TestPlaygroundByKeyboard(t *testing.T) {
-	t.Parallel()
-	v, a, b, _ := playground(t)
+// byKeyboard: Tab reaches every control in the order of the page, each shows that it has the focus, and all that the page can do is
+// done without a mouse.
+func byKeyboard(t *testing.T, v *pagetest.Visitor, a, b pagetest.Pane) {
 	press := func(keys ...string) {
 		t.Helper()
 		for _, k := range keys {
@@ -97,7 +99,11 @@ func TestPlaygroundByKeyboard(t *testing.T) {
 			t.Errorf("%s does not show that it has the focus: %s", selector, found)
 		}
 	}
-	focus := func(selector string) { t.Helper(); v.Eval(fmt.Sprintf("document.querySelector(%q).focus()", selector)); focused(selector) }
+	focus := func(selector string) {
+		t.Helper()
+		v.Eval(fmt.Sprintf("document.querySelector(%q).focus()", selector))
+		focused(selector)
+	}
 
 	press(kb.Tab)
 	focused(a.Part("user"))
