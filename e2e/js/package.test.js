@@ -79,6 +79,27 @@ test("the hooks keep one subscription while a component is there", { skip }, asy
   await run(process.execPath, ["hooks.mjs"], { cwd: project }).catch((error) => assert.fail(error.stderr));
 });
 
+test("Deno and Bun run the client: it publishes, resumes after a cut, acknowledges, and ends", { skip }, async (t) => {
+  const system = await System.start(t, { SLUICE_AUTH: "dev" });
+  await Promise.all([["deno", "run", "--allow-all"], ["bun"]].map(async ([name, ...args]) => {
+    const proxy = await Proxy.to(t, system.gateways[0].port);
+    const { port } = proxy;
+    const to = "topic:" + name;
+    const p = start(t, join(project, "node_modules/.bin", name), [...args, "runtime.mjs", proxy.url, to, name], {}, project);
+    const says = (what) => until(name + " says " + what, () => p.said.includes(what + "\n") || assert.fail(p.said));
+    await says("got 1");
+    proxy.port = 0;
+    proxy.cut();
+    for (const n of [2, 3]) await system.add(to, n);
+    proxy.port = port;
+    await says("got 3");
+    const last = await system.add(to, "last");
+    assert.equal(await p.over, 0, p.said);
+    assert.deepEqual(p.said.trim().split("\n"), ["published false", "got 1", "resumed true", "got 2", "got 3", "got last"]);
+    assert.equal(await system.redis("HGET", system.key("user:alice", "cursor"), `${name} ${to}`), last);
+  }));
+});
+
 test("the document of frames is what AsyncAPI's own schema wants", { skip }, async () => {
   await run(process.execPath, ["asyncapi.mjs", join(here, "../../gateway/asyncapi.json")], { cwd: project }).catch((error) => assert.fail(error.stderr));
 });
