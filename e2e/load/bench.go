@@ -85,10 +85,10 @@ func (b *bench) heap(ctx context.Context, p *process) {
 }
 
 // profiles fetches the CPU profiles of a gateway and a worker while a window is measured, if they are wanted. The
-// function that it returns waits for them.
-func (b *bench) profiles(ctx context.Context, in *installation, phase string) func() {
+// function that it returns waits for them, and tells how they divide among the stages, by role.
+func (b *bench) profiles(ctx context.Context, in *installation, phase string) func() map[string]map[string]float64 {
 	if b.cfg.profile == "" || in == nil {
-		return func() {}
+		return func() map[string]map[string]float64 { return nil }
 	}
 	plainName := strings.Map(func(r rune) rune {
 		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' {
@@ -97,24 +97,44 @@ func (b *bench) profiles(ctx context.Context, in *installation, phase string) fu
 		return '-'
 	}, strings.ToLower(b.scenario+"-"+phase))
 	var wg sync.WaitGroup
+	var mu sync.Mutex
+	of := make(map[string]map[string]float64)
 	for _, role := range []string{roleGateway, roleWorker} {
 		list := in.role(role)
 		if len(list) == 0 {
 			continue
 		}
 		url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", list[0].admin, max(1, int(b.cfg.time.Seconds())))
-		wg.Go(func() { b.fetch(ctx, url, plainName+"-"+list[0].name+".pprof") })
+		wg.Go(func() {
+			body := b.fetch(ctx, url, plainName+"-"+list[0].name+".pprof")
+			if body == nil {
+				return
+			}
+			divided, err := shares(role, body)
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "no stages:", err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			of[role] = divided
+		})
 	}
-	return wg.Wait
+	return func() map[string]map[string]float64 {
+		wg.Wait()
+		return of
+	}
 }
 
-// fetch keeps a profile as a file. The scenario goes on without it.
-func (b *bench) fetch(ctx context.Context, url, name string) {
+// fetch keeps a profile as a file. The scenario goes on without it; then it returns nil.
+func (b *bench) fetch(ctx context.Context, url, name string) []byte {
 	body, err := get(ctx, url)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(b.cfg.profile, name), body, 0o644)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "no profile:", err)
+		return nil
 	}
+	return body
 }

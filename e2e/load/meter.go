@@ -24,6 +24,7 @@ type window struct {
 	cpu     map[string]float64 // CPU seconds by role; others: of the machine's other processes
 	stolen  float64            // CPU seconds that the hypervisor gave to others
 	samples []sample
+	shares  map[string]map[string]float64 // of a role's CPU, by stage; with -profile
 }
 
 // sample is a short part of a window.
@@ -98,7 +99,7 @@ func (m *meter) measure(ctx context.Context, work func() error) (*window, error)
 	m.take(w.latency)
 	w.cpu = last.since(first)
 	w.stolen = last.stolen - first.stolen
-	profiles()
+	w.shares = profiles()
 	if m.in != nil {
 		return w, m.in.alive()
 	}

@@ -87,6 +87,8 @@ func runIntake(ctx context.Context, b *bench) (found findings, err error) {
 	}{{"direct", mid.direct}, {"through the intake", mid.intake}} {
 		p50, p99 := latency("XADD to client "+w.name, w.latency)
 		found.add(p50, p99)
+		found.add(w.stageCosts(roleWorker, w.name)...)
+		found.add(w.stageCosts(roleGateway, w.name)...)
 		for _, name := range w.costly() {
 			c := w.commands[name]
 			found.add(measured("Redis "+w.name+": "+name, c.usec/float64(max(w.events, 1)), "CPU s/M").
