@@ -146,6 +146,14 @@ func (l *ledger) added(key string, args [][]byte) {
 		}
 	case isIngress(key):
 		l.queues[key] = append(l.queues[key], queued{id, numberOf(m, "")})
+	case strings.HasSuffix(key, "}:calls"):
+		if c, ok := wire.ParseCall(m.Values); ok && c.Kind == wire.UnreadKind {
+			l.told = append(l.told, Told{wire.UserTarget(c.User), c.Event, len(l.flushes)})
+		}
+	case strings.HasSuffix(key, "}:acks"):
+		if a, ok := wire.ParseAck(m.Values); ok && a.Device != "" && a.To == wire.UserTarget(a.User) {
+			l.acks = append(l.acks, Receipt{a.To, a.ID, time.UnixMilli(int64(id.Ms))}) // by Redis's clock
+		}
 	}
 }
 

@@ -68,6 +68,7 @@ func Check(log *Log) *Verdict {
 	}
 	c.lanes()
 	c.dead()
+	c.unread()
 	for _, client := range log.Clients {
 		c.client(client)
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/shared/wire"
 )
@@ -274,6 +275,36 @@ func TestCheck(t *testing.T) {
 			l.device(2, 1)
 			l.alice().Acked = map[string]wire.ID{room: id(2)}
 			l.alice().Cursors = l.alice().Acked
+		}, ""},
+
+		// what nobody has acknowledged
+		{"functions heard that nobody has read it", func(l *Log) { l.waits(); l.heard(40, true) }, ""},
+		{"they heard at the second attempt", func(l *Log) { l.waits(); l.heard(40, false); l.heard(45, true) }, ""},
+		{"they heard of nothing", func(l *Log) { l.waits() }, "lost: nobody has acknowledged it"},
+		{"no attempt was done", func(l *Log) { l.waits(); l.heard(40, false) }, "lost: nobody has acknowledged it"},
+		{"they heard of nothing, for a device has read it", func(l *Log) { l.waits(); l.reads(22, 21) }, ""},
+		{"they heard of nothing, for it was read late", func(l *Log) { l.waits(); l.reads(80, 21) }, ""},
+		{"they heard of nothing, and the acknowledgement got lost", func(l *Log) { l.waits(); l.reads(22, 21); l.Receipts = nil }, ""},
+		{"they heard of nothing, and what was read came before it", func(l *Log) { l.waits(); l.reads(22, 20) }, "lost: nobody has acknowledged it"},
+		{"they heard, and it was read in time", func(l *Log) { l.waits(); l.reads(22, 21); l.heard(40, true) }, "otherwise wrong: though Redis got its acknowledgement"},
+		{"they heard, and it was read late", func(l *Log) { l.waits(); l.reads(38, 21); l.heard(40, true) }, ""},
+		{"they heard, and what was read in time came before it", func(l *Log) { l.waits(); l.reads(22, 20); l.heard(40, true) }, ""},
+		{"they heard too early", func(l *Log) { l.waits(); l.heard(24, true) }, "otherwise wrong: before it was due"},
+		{"they were told twice", func(l *Log) { l.waits(); l.heard(40, true); l.Told = append(l.Told, l.Told...) }, "repeated: to hear twice"},
+		{"they heard of what did not wait", func(l *Log) { l.waits(); l.heard(40, true); l.last().Unread = 0 }, "otherwise wrong: no event that waited"},
+		{"it was flushed, tried again, and functions heard of both", func(l *Log) {
+			l.waits()
+			l.Flushes, l.Histories[inbox][0].Wiped, l.Histories[inbox][0].Trimmed = []time.Time{at(30)}, Flushed, at(30)
+			l.heard(31, true)
+			again := *l.last()
+			again.ID, again.At = id(50), at(49)
+			l.Appends = append(l.Appends, again)
+			l.Histories[inbox] = append(l.Histories[inbox], Stored{ID: id(50), N: 31, Life: 1, Era: 1})
+			l.Heard = append(l.Heard, Heard{ID: "unread:u " + id(50).String(), Begin: at(70), Done: true})
+		}, ""},
+		{"they heard of nothing, for it was flushed", func(l *Log) {
+			l.waits()
+			l.Flushes, l.Histories[inbox][0].Wiped, l.Histories[inbox][0].Trimmed = []time.Time{at(30)}, Flushed, at(30)
 		}, ""},
 
 		// masters that were lost

@@ -7,6 +7,7 @@
 //	client.go    the judgement on what one client saw
 //	gap.go       and on the gaps that it was told of
 //	verdict.go   the outcome as one line, and the history of one target as far as it explains a failure
+//	unread.go    and on what functions heard of events that nobody had acknowledged
 //	functions.go the judgement on what functions heard, did and replied
 //	file.go      a log as a file, whole or cut down to a target and a client
 //

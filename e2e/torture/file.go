@@ -32,6 +32,9 @@ type record struct {
 	Fault   *Fault      `json:"fault,omitempty"`
 	Client  *Client     `json:"client,omitempty"` // what follows until the next one are its frames
 	Frame   *Frame      `json:"frame,omitempty"`
+	Heard   *Heard      `json:"heard,omitempty"`
+	Told    *Told       `json:"told,omitempty"`
+	Receipt *Receipt    `json:"receipt,omitempty"`
 }
 
 // Save writes a log to a file, compressed if its name ends with .gz.
@@ -73,6 +76,15 @@ func (l *Log) write(w io.Writer) (err error) {
 	}
 	for i := range l.Faults {
 		put(record{Fault: &l.Faults[i]})
+	}
+	for i := range l.Heard {
+		put(record{Heard: &l.Heard[i]})
+	}
+	for i := range l.Told {
+		put(record{Told: &l.Told[i]})
+	}
+	for i := range l.Receipts {
+		put(record{Receipt: &l.Receipts[i]})
 	}
 	for _, c := range l.Clients {
 		put(record{Client: c})
@@ -127,6 +139,12 @@ func (l *Log) take(r record) error {
 		l.Flushes = append(l.Flushes, *r.Flush)
 	case r.Fault != nil:
 		l.Faults = append(l.Faults, *r.Fault)
+	case r.Heard != nil:
+		l.Heard = append(l.Heard, *r.Heard)
+	case r.Told != nil:
+		l.Told = append(l.Told, *r.Told)
+	case r.Receipt != nil:
+		l.Receipts = append(l.Receipts, *r.Receipt)
 	case r.Client != nil:
 		l.Clients = append(l.Clients, r.Client)
 	case r.Frame != nil && len(l.Clients) > 0:
@@ -164,6 +182,9 @@ func (l *Log) Cut(to, client string) *Log {
 		}
 	}
 	part.Dead = slices.DeleteFunc(slices.Clone(l.Dead), func(d DeadLetter) bool { return !numbers[d.N] })
+	part.Heard = slices.DeleteFunc(slices.Clone(l.Heard), func(h Heard) bool { return heardOf(h.ID) != to })
+	part.Told = slices.DeleteFunc(slices.Clone(l.Told), func(t Told) bool { return t.To != to })
+	part.Receipts = slices.DeleteFunc(slices.Clone(l.Receipts), func(r Receipt) bool { return r.To != to })
 	for _, c := range l.Clients {
 		if client == c.Name {
 			part.Clients = append(part.Clients, c.only(to))

@@ -67,6 +67,8 @@ func TestFile(t *testing.T) {
 	log.Flushed = map[int]bool{11: true}
 	log.poison(Acked, "no_data", 1)
 	log.live(1)
+	log.waits()
+	log.heard(24, true)
 	log.Faults = append(log.Faults, Fault{Kind: "redis-flush", Place: "redis", Begin: at(60), End: at(60)})
 	v := Check(log)
 	for _, name := range []string{"log.jsonl", "log.jsonl.gz"} {

@@ -10,10 +10,13 @@ import (
 
 // Heard is one attempt to call a function, as the function saw it.
 type Heard struct {
-	ID, Kind, Conn string
-	Seq            int
-	Begin, End     time.Time // End: when it answered
-	Done           bool      // with 2xx, whether or not somebody still waited for that
+	ID    string    `json:"id"`
+	Kind  string    `json:"kind"`
+	Conn  string    `json:"conn,omitzero"`
+	Seq   int       `json:"seq"`
+	Begin time.Time `json:"begin"`
+	End   time.Time `json:"end,omitzero"`  // when it answered
+	Done  bool      `json:"done,omitzero"` // with 2xx, whether or not somebody still waited for that
 }
 
 // AskedCall is a call of a client, which asked until it had a reply.

@@ -77,6 +77,31 @@ func (c *Client) drop(from, to int) { c.Frames = slices.Delete(c.Frames, from, t
 
 func (c *Client) insert(at int, f ...Frame) { c.Frames = slices.Insert(c.Frames, at, f...) }
 
+// inbox is a user's target.
+const inbox = "user:u"
+
+// waits adds event 31, of which functions are to hear if no device acknowledges it in 10 ms.
+func (l *Log) waits() {
+	l.Appends = append(l.Appends, Append{N: 31, To: inbox, Way: Direct, Lane: "direct-1", At: at(20), Outcome: Acked, ID: id(21), Unread: 10 * time.Millisecond})
+	l.Histories[inbox] = []Stored{{ID: id(21), N: 31}}
+}
+
+func (l *Log) last() *Append { return &l.Appends[len(l.Appends)-1] }
+
+// heard has functions hear of it.
+func (l *Log) heard(ms int, done bool) {
+	l.Told = []Told{{To: inbox, ID: id(21)}}
+	l.Heard = append(l.Heard, Heard{ID: "unread:u " + id(21).String(), Kind: "sluice.unread", Seq: 1, Begin: at(ms), End: at(ms + 1), Done: done})
+}
+
+// reads has a device acknowledge what there is up to an id.
+func (l *Log) reads(ms, n int) {
+	l.Receipts = append(l.Receipts, Receipt{To: inbox, ID: id(n), At: at(ms)})
+	l.Clients = append(l.Clients, &Client{Name: "phone", Device: true, Frames: []Frame{
+		connected("p1"), asked(inbox), subscribed(inbox, 0), {Kind: Event, To: inbox, ID: id(21), N: 31, At: at(21)}, {Kind: Ack, To: inbox, ID: id(n), At: at(21)},
+	}})
+}
+
 // trim takes the first n events of room away at a time.
 func (l *Log) trim(n int, when time.Time) {
 	for i := range n {

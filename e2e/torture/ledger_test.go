@@ -33,7 +33,9 @@ type ledger struct {
 	flushes []time.Time
 	flushed map[int]bool // numbers of events that a flush found in ingress streams
 	wiped   bool         // a history was taken away as a whole
-	err     error        // the file cannot be read
+	told    []Told
+	acks    []Receipt
+	err     error // the file cannot be read
 }
 
 // book is what is known of one target's histories.
@@ -140,4 +142,5 @@ func (l *ledger) read() {
 func (l *ledger) fill(log *Log) {
 	log.Histories = l.histories()
 	log.Dead, log.Flushes, log.Flushed = l.dead, l.flushes, l.flushed
+	log.Told, log.Receipts = l.told, l.acks
 }

@@ -34,16 +34,17 @@ func (w Way) String() string { return ways[w] }
 
 // Append is one try to append an event.
 type Append struct {
-	N       int       `json:"n"` // number of the event; tries with one idempotency key share it
-	To      string    `json:"to"`
-	Way     Way       `json:"way"`
-	Lane    string    `json:"lane"`            // tries of one lane were made one after the other, in the order of the log
-	Key     string    `json:"key,omitzero"`    // idempotency key, "" for none
-	Live    bool      `json:"live,omitzero"`   // not retained
-	Except  string    `json:"except,omitzero"` // connection that gets `skip`
-	Poison  string    `json:"poison,omitzero"` // the reason for which it must become a dead letter, "" for a good event
-	At      time.Time `json:"at"`
-	Outcome Outcome   `json:"outcome"`
+	N       int           `json:"n"` // number of the event; tries with one idempotency key share it
+	To      string        `json:"to"`
+	Way     Way           `json:"way"`
+	Lane    string        `json:"lane"`            // tries of one lane were made one after the other, in the order of the log
+	Key     string        `json:"key,omitzero"`    // idempotency key, "" for none
+	Live    bool          `json:"live,omitzero"`   // not retained
+	Except  string        `json:"except,omitzero"` // connection that gets `skip`
+	Unread  time.Duration `json:"unread,omitzero"` // functions hear of it if no device has acknowledged it in that time
+	Poison  string        `json:"poison,omitzero"` // the reason for which it must become a dead letter, "" for a good event
+	At      time.Time     `json:"at"`
+	Outcome Outcome       `json:"outcome"`
 
 	// Of the answer. ID is that of the entry: on the stream that it was added to for Intake and Direct, in the
 	// history for Publish.
@@ -234,4 +235,8 @@ type Log struct {
 	Flushed   map[int]bool // numbers of the entries that they found in the ingress streams, and of those that a lost master took
 	Clients   []*Client
 	Faults    []Fault
+
+	Heard    []Heard // of events that nobody has read
+	Told     []Told
+	Receipts []Receipt
 }

@@ -36,6 +36,9 @@ const (
 	oncePoison  = 60 // one entry in so many
 )
 
+// unreadTimes are how long events wait to be acknowledged: hardly long enough, and long enough.
+var unreadTimes = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
+
 // newProducer has a connection of its own through the producers' link.
 func (r *run) newProducer(way Way, i int) *producer {
 	rdb := r.system.backend.dial(r.system.producers)
@@ -89,12 +92,15 @@ func (p *producer) next() try {
 	if p.rng.IntN(30) == 0 {
 		a.Except = p.someConn()
 	}
+	if p.plan.unread && !a.Live && strings.HasPrefix(a.To, wire.UserTarget("")) && p.rng.IntN(3) == 0 {
+		a.Unread = unreadTimes[p.rng.IntN(len(unreadTimes))]
+	}
 	return p.entry(a)
 }
 
 func (p *producer) again(place int) try {
 	a := p.try(place)
-	return p.entry(Append{N: a.N, To: a.To, Way: a.Way, Lane: a.Lane, Key: a.Key, Except: a.Except})
+	return p.entry(Append{N: a.N, To: a.To, Way: a.Way, Lane: a.Lane, Key: a.Key, Except: a.Except, Unread: a.Unread})
 }
 
 // entry notes the try and makes its fields.
@@ -108,6 +114,9 @@ func (p *producer) entry(a Append) try {
 	}
 	if a.Except != "" {
 		fields = append(fields, "except", a.Except)
+	}
+	if a.Unread > 0 {
+		fields = append(fields, "unread", a.Unread.String())
 	}
 	stream := intakeStream
 	if p.way == Direct {

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -29,6 +30,36 @@ func (r *run) settle() (unmet string) {
 		}
 		if !pause(ctx, 100*time.Millisecond) {
 			return unmet
+		}
+	}
+}
+
+// untold waits until functions have heard of all events that nobody has acknowledged, and returns what is not so after all patience: an
+// attempt may lie in the hands of a worker that died.
+func (r *run) untold(ctx context.Context) (unmet string) {
+	if !r.plan.unread {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, lostTask)
+	defer cancel()
+	for {
+		n := int64(0)
+		r.system.must("look for events that functions are to hear of", func(ctx context.Context) error {
+			n = 0
+			for p := range partitions {
+				waits, tells := r.system.rdb.ZCard(ctx, partitionKey(p, "unread")), r.system.rdb.XLen(ctx, partitionKey(p, "calls"))
+				if err := errors.Join(waits.Err(), tells.Err()); err != nil {
+					return err
+				}
+				n += waits.Val() + tells.Val()
+			}
+			return nil
+		})
+		if n == 0 {
+			return ""
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return fmt.Sprintf("%d events wait that functions hear of them", n)
 		}
 	}
 }
@@ -105,6 +136,9 @@ func (r *run) collect() *Log {
 	r.system.must("read what was retained", l.catchUp)
 	log := &Log{Appends: r.appends, Faults: r.journal.faults}
 	l.fill(log)
+	for i := range log.Receipts {
+		log.Receipts[i].At = log.Receipts[i].At.Add(-r.plan.clock) // by which Redis's clock is ahead
+	}
 	r.system.must("compare the histories", func(ctx context.Context) error { return r.compare(ctx, log) })
 	for _, c := range r.recorders {
 		client := &Client{Name: c.name, Frames: c.frames, At: r.there[c.name], Acked: r.acked[c.name], Device: c.device != "", Retained: c.retained}

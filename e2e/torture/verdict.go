@@ -56,6 +56,8 @@ type Verdict struct {
 	Gaps       int // told to clients
 	Acks       int // by devices
 	Resumed    int // targets, from a device's cursor
+	Unread     int // events of which functions heard
+	Read       int // events of which they might have, and did not: a device had acknowledged them
 	Counts     [classes]int
 	Violations []Violation // the first of them
 	log        *Log
@@ -91,8 +93,8 @@ func (v *Verdict) String() string {
 	if v.log.Config.Unsettled != "" {
 		counts = append(counts, "not settled: "+v.log.Config.Unsettled)
 	}
-	return fmt.Sprintf("%d events, %d deliveries, %d gaps told, %d acks, %d targets resumed by device, %d faults (%s): %s",
-		v.Events, v.Deliveries, v.Gaps, v.Acks, v.Resumed, len(v.log.Faults), strings.Join(faults, ", "), strings.Join(counts, ", "))
+	return fmt.Sprintf("%d events, %d deliveries, %d gaps told, %d acks, %d targets resumed by device, %d unread, %d read, %d faults (%s): %s",
+		v.Events, v.Deliveries, v.Gaps, v.Acks, v.Resumed, v.Unread, v.Read, len(v.log.Faults), strings.Join(faults, ", "), strings.Join(counts, ", "))
 }
 
 const (
