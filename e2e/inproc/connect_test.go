@@ -3,15 +3,19 @@ package inproc_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/redis/go-redis/v9"
 
 	"sluice/gateway"
 	"sluice/gateway/auth"
+	"sluice/shared/store"
+	"sluice/shared/wire"
 	"sluice/worker"
 )
 
@@ -155,5 +159,175 @@ func TestConnectByAFunction(t *testing.T) {
 		if h.Type == "sluice.connect" && (h.Data.Device != "phone" || h.Data.Query != "device=phone&x=1" || h.Data.Address != "127.0.0.1" || h.Data.Transport != "ws") {
 			t.Errorf("%+v", h.Data)
 		}
+	}
+}
+
+// asks lets a gateway ask a function who its clients are.
+func asks(c *gateway.Config) {
+	c.Auth, c.ConnectTimeout = auth.Config{Mode: auth.ModeFunction}, time.Minute
+	c.Listen.TrustedProxies = prefixes("127.0.0.0/8")
+}
+
+// letsIn waits until functions say who clients are.
+func (g *gatewayProcess) letsIn(t *testing.T) {
+	t.Helper()
+	eventually(t, patience, "clients are let in", func() error {
+		if _, code := withToken(t, g, "user probe", false); code != 0 {
+			return fmt.Errorf("closed with %d", code)
+		}
+		return nil
+	})
+}
+
+// TestConnectQueueIsFull: of one address functions are asked about so many clients at a time, and so many wait for that. Who comes then is sent
+// away at once, and counted; those of other addresses are not, and who waits has its turn.
+func TestConnectQueueIsFull(t *testing.T) {
+	t.Parallel()
+	const room, more = 32 + 128, 20
+	hang := make(chan struct{})
+	var once sync.Once
+	goOn := func() { once.Do(func() { close(hang) }) }
+	f := startFunction(t, func(h heard) (int, string) {
+		if h.Data.Token == "hang" {
+			<-hang
+		}
+		return 200, `{"user":"alice"}`
+	})
+	defer goOn()
+	r := newRig(t)
+	g := r.gateway(asks)
+	r.worker(func(c *worker.Config) { f.serves("connect")(c); c.Functions.Timeout = time.Minute })
+	g.letsIn(t)
+	codes := make(chan int, room+more)
+	for i := range room + more {
+		go func() {
+			_, code := withToken(t, g, "hang", i%2 == 0)
+			codes <- code
+		}()
+	}
+	outcome := func(n, want int) {
+		t.Helper()
+		for i := range n {
+			if code, came := await(codes, patience); !came || code != want {
+				t.Fatalf("client %d of %d was closed with %d (it was: %v), want %d", i, n, code, came, want)
+			}
+		}
+	}
+	outcome(more, 1013) // while all others hang
+	if n := g.metric("sluice_gateway_refused_total", "reason", "asks"); n != more {
+		t.Errorf("%v were counted, want %d", n, more)
+	}
+	other, resp, err := websocket.DefaultDialer.Dial("ws://"+g.addr+"/v1/ws", http.Header{"Authorization": {"Bearer user bob"}, "X-Forwarded-For": {"203.0.113.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	t.Cleanup(func() { _ = other.Close() })
+	if code := until(other, "welcome"); code != 0 {
+		t.Errorf("a client of another address was closed with %d", code)
+	}
+	goOn()
+	outcome(room, 0)
+	if n := g.metric("sluice_gateway_refused_total", "reason", "asks"); n != more {
+		t.Errorf("%v were counted in the end, want %d", n, more)
+	}
+}
+
+// TestWorkerAsksSoMany: a worker holds so many clients of whom a function is to say who they are. Those who come then hear at once that
+// nobody does, and are counted; the others have their answer.
+func TestWorkerAsksSoMany(t *testing.T) {
+	t.Parallel()
+	const room, more = 1024, 40
+	hang := make(chan struct{})
+	var once sync.Once
+	goOn := func() { once.Do(func() { close(hang) }) }
+	f := startFunction(t, func(heard) (int, string) {
+		<-hang
+		return 200, `{"user":"alice"}`
+	})
+	defer goOn()
+	r := newRig(t)
+	w := r.worker(func(c *worker.Config) { f.serves("connect")(c); c.Functions.Timeout = time.Minute })
+	st, err := store.Open(r.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = st.Close() }()
+	sub := r.rdb.Subscribe(ctx, r.cfg.Prefix+"server:test")
+	defer func() { _ = sub.Close() }()
+	if _, err := sub.Receive(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for i := range room + more {
+		err := st.AskConnect(ctx, &wire.Connect{
+			Server: "test", Ask: fmt.Sprint("a", i), Until: uint64(time.Now().Add(5 * time.Minute).UnixMilli()), Token: "t", Transport: wire.TransportWS, Address: "192.0.2.1",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	answers, asked := sub.Channel(redis.WithChannelSize(2*(room+more))), map[string]bool{}
+	outcome := func(n int, want byte) {
+		t.Helper()
+		for range n {
+			answer, came := await(answers, patience)
+			if !came {
+				t.Fatalf("%d of %d were answered", len(asked), n)
+			}
+			m, err := wire.ParseMessage(answer.Payload)
+			if err != nil || len(m.Orders) != 1 || m.Orders[0].What != want || asked[m.Orders[0].Conn] {
+				t.Fatalf("the answer is %+v (%v), want one %q", m.Orders, err, want)
+			}
+			asked[m.Orders[0].Conn] = true
+		}
+	}
+	outcome(more, wire.OrderFail) // while all others hang
+	if n := w.metric("sluice_worker_functions_total", "kind", "connect", "outcome", "full"); n != more {
+		t.Errorf("%v were counted, want %d", n, more)
+	}
+	goOn()
+	outcome(room, wire.OrderGrant)
+}
+
+// TestClusterConnectByAFunction: the same on a Cluster, whichever node has what is asked.
+func TestClusterConnectByAFunction(t *testing.T) {
+	t.Parallel()
+	f := startFunction(t, func(h heard) (int, string) {
+		if h.Data.Token == "close" {
+			return 200, `{"close":{"code":4123,"reason":"no"}}`
+		}
+		return 200, `{"user":"alice","subscribe":["topic:granted"]}`
+	})
+	r, nodes := newClusterRig(t)
+	g := r.gateway(asks)
+	r.worker(f.serves("connect"))
+	g.letsIn(t)
+	on := func() (asked int) { // nodes that have been asked
+		for _, n := range nodes {
+			node := redis.NewClient(&redis.Options{Addr: n.Addr()})
+			if slices.ContainsFunc(node.Keys(ctx, "*:connects").Val(), func(key string) bool {
+				return node.XInfoStream(ctx, key).Val().LastGeneratedID != "0-0" // a worker makes it
+			}) {
+				asked++
+			}
+			_ = node.Close()
+		}
+		return asked
+	}
+	for i := 0; i < 20 || i < 200 && on() < len(nodes); i++ {
+		c, code := withToken(t, g, "user alice", i%2 == 0)
+		if code == 0 {
+			code = until(c, `"topic:granted"`)
+		}
+		if code != 0 {
+			t.Fatalf("client %d was closed with %d", i, code)
+		}
+		_ = c.Close()
+	}
+	if n := on(); n != len(nodes) {
+		t.Errorf("%d nodes have been asked", n)
+	}
+	if _, code := withToken(t, g, "close", true); code != 4123 {
+		t.Errorf("closed with %d, want 4123", code)
 	}
 }
