@@ -13,11 +13,22 @@ import (
 )
 
 // settle waits until nothing is left to be done: every entry acknowledged, every client at the newest event of each of
-// its targets. It returns what is not so after all patience.
+// its targets. It returns what is not so after all patience, which begins again when clients have more of their targets than
+// ever: devices may have hundreds, and the machine may have other things to do.
 func (r *run) settle() (unmet string) {
-	ctx, cancel := context.WithTimeout(context.Background(), r.plan.patience)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	patience, most := time.AfterFunc(r.plan.patience, cancel), 0
+	defer patience.Stop()
 	for {
+		ready := 0
+		for _, c := range r.recorders {
+			ready += len(c.ready())
+		}
+		if ready > most && patience.Stop() {
+			most = ready
+			patience.Reset(r.plan.patience)
+		}
 		left := r.unacknowledged(ctx)
 		if left == "" {
 			left = r.behind(ctx)
