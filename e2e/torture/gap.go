@@ -63,7 +63,7 @@ func (v *viewer) gap(w *view, f *Frame) {
 		w.moveTo(f.ID)
 	case v.wiped(w, w.pos, f.At):
 		v.restart(w, f.At)
-		w.pos = f.ID
+		w.had, w.pos = wire.Later(w.had, w.pos), f.ID
 	default:
 		v.violation(Wrong, f.To, f.ID, -1, "a gap back from %v", w.pos)
 	}
