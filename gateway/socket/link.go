@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -51,6 +52,7 @@ func (l *netLink) serve(deaf bool) bool {
 			if l.c.isHeld() {
 				return false
 			}
+			runtime.Gosched() // as in pollLink.serve
 		}
 		if r.broken {
 			return false
