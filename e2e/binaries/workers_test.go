@@ -46,18 +46,8 @@ func TestPartitionsAreShared(t *testing.T) {
 	t.Parallel()
 	c := sharedCluster(t)
 	eventually(t, func() error {
-		share := map[string]int{}
-		for p := range c.partitions {
-			owner, err := c.Get(ctx, c.partitionKey(p, "lease")).Result()
-			if err != nil {
-				return fmt.Errorf("the lease of partition %d: %w", p, err)
-			}
-			share[owner]++
-		}
-		for owner, n := range share {
-			if fair := c.partitions / len(c.workers); len(share) != len(c.workers) || n < fair-1 || n > fair+1 {
-				return fmt.Errorf("not a fair share among %d workers: %s holds %d partitions, all: %v", len(c.workers), owner, n, share)
-			}
+		if err := c.sharedOut(); err != nil {
+			return err
 		}
 		if n := c.ZCard(ctx, "sluice:workers").Val(); n != int64(len(c.workers)) {
 			return fmt.Errorf("sluice:workers has %d members", n)
@@ -70,6 +60,24 @@ func TestPartitionsAreShared(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// sharedOut is nil when each worker owns its share of the partitions.
+func (c *cluster) sharedOut() error {
+	share := map[string]int{}
+	for p := range c.partitions {
+		owner, err := c.Get(ctx, c.partitionKey(p, "lease")).Result()
+		if err != nil {
+			return fmt.Errorf("the lease of partition %d: %w", p, err)
+		}
+		share[owner]++
+	}
+	for owner, n := range share {
+		if fair := c.partitions / len(c.workers); len(share) != len(c.workers) || n < fair-1 || n > fair+1 {
+			return fmt.Errorf("not a fair share among %d workers: %s holds %d partitions, all: %v", len(c.workers), owner, n, share)
+		}
+	}
+	return nil
 }
 
 // TestWorkersChangeUnderLoad starts a second worker, kills the first, starts a third and stops the second, while events
