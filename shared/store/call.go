@@ -171,7 +171,7 @@ func (s *Store) Gone(ctx context.Context, partition int, since int64, count int,
 			[]any{user, since, tell, wire.NewTrace()},
 		}
 	}
-	cmds, err := runAll(ctx, s.rdb, tellGone, calls, isWrongType)
+	cmds, err := runAll(ctx, s.rdb, tellGone, calls, isWrongType, isNotAbove)
 	if err != nil {
 		return 0, fmt.Errorf("cannot tell that users have left: %w", err)
 	}

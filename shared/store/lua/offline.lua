@@ -11,19 +11,19 @@ local ended = redis.call('ZSCORE', KEYS[3], ARGV[1])
 if not ended or tonumber(ended) > tonumber(ARGV[2]) then
   return 0
 end
-redis.call('ZREM', KEYS[3], ARGV[1])
 local came = redis.call('HGET', KEYS[2], ' online')
-if not came then
-  return 0
-end
+local left = came and 1 or 0
 local all = redis.call('HGETALL', KEYS[2])
 for i = 1, #all, 2 do -- names of connections have no spaces
   if all[i + 1] ~= '-' and not string.find(all[i], ' ', 1, true) then
-    return 0
+    left = 0
   end
 end
-redis.call('HDEL', KEYS[2], ' online')
-if ARGV[3] == '1' then
+if left == 1 and ARGV[3] == '1' then -- first: a stream that ends at the highest id takes nothing, and then nothing is changed
   redis.call('XADD', KEYS[1], '*', 'kind', 'offline', 'id', 'offline:' .. came, 'user', ARGV[1], 'seq', 2, 'traceparent', ARGV[4])
 end
-return 1
+redis.call('ZREM', KEYS[3], ARGV[1])
+if left == 1 then
+  redis.call('HDEL', KEYS[2], ' online')
+end
+return left

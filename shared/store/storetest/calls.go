@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -406,6 +408,10 @@ func (x *suite) callsPresence(t *testing.T) {
 	want(t, "gone and back", gone(later), 0)
 	want(t, "told", len(told()), 0)
 	add(store.CallEnd, "c", store.TellPresence)
+	must(t, x.Client.XAdd(ctx, &redis.XAddArgs{Stream: Key(p, "calls"), ID: wire.MaxID.String(), Values: []string{"kind", "x"}}).Err()) // it takes no more
+	_, err := s.Gone(ctx, p, later, 10, true)
+	wantBad(t, "gone, and nobody can be told", err)
+	must(t, x.Client.Del(ctx, Key(p, "calls")).Err())
 	want(t, "gone", gone(later), 1)
 	want(t, "gone again", gone(later), 0)
 	want(t, "told", told(), []string{"offline:a 2"})
