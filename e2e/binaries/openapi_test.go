@@ -74,7 +74,9 @@ func TestDocumentsForPrograms(t *testing.T) {
 			t.Errorf("%s is served with %d %v", name, got.status, got.header)
 		}
 	}
-	if got := g.request(t, "GET", "/sluice.js", ""); got.status != 200 || !bytes.HasPrefix([]byte(got.header.Get("Content-Type")), []byte("text/javascript")) {
-		t.Errorf("the client is served with %d %v", got.status, got.header)
+	for _, path := range []string{"/sluice.js", "/sluice-stream.js", "/sluice-tabs.js"} {
+		if got := g.request(t, "GET", path, ""); got.status != 200 || !bytes.HasPrefix([]byte(got.header.Get("Content-Type")), []byte("text/javascript")) {
+			t.Errorf("%s is served with %d %v", path, got.status, got.header)
+		}
 	}
 }
