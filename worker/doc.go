@@ -10,6 +10,7 @@
 //	term.go       a lane: leases, terms, and the loop that never stops
 //	batch.go       how much is read at once, and done again
 //	room.go        histories kept shorter while Redis's memory is short
+//	bring.go       how a lane brings what it reads of the intake to its partitions, and finds it there
 //	intake.go      the way of a batch from the intake to the partitions
 //	step.go        the way of a batch, from entries to publications
 //	ends.go        the newest id of each target, cached

@@ -281,3 +281,30 @@ func (in *installation) calls(ctx context.Context, commands ...string) (sum floa
 	}
 	return sum
 }
+
+// commandStat is what Redis says of a command: how often it ran, and how long in all.
+type commandStat struct{ calls, usec float64 }
+
+// commands are what Redis has run so far. What a script calls counts in it, too, and by itself.
+func (in *installation) commands(ctx context.Context) map[string]commandStat {
+	all := make(map[string]commandStat)
+	for line := range strings.Lines(in.rdb.Info(ctx, "commandstats").Val()) {
+		name, rest, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "cmdstat_"), ":")
+		if !ok {
+			continue
+		}
+		var c commandStat
+		for field := range strings.SplitSeq(rest, ",") {
+			what, value, _ := strings.Cut(field, "=")
+			n, _ := strconv.ParseFloat(value, 64)
+			switch what {
+			case "calls":
+				c.calls = n
+			case "usec":
+				c.usec = n
+			}
+		}
+		all[name] = c
+	}
+	return all
+}

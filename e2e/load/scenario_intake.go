@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 )
 
 var intake = scenario{
@@ -24,9 +22,6 @@ type way struct {
 	*window
 	commands map[string]commandStat // of Redis, by name
 }
-
-// commandStat is what Redis says of a command: how often it ran, and how long in all.
-type commandStat struct{ calls, usec float64 }
 
 // both are a round of each way.
 type both struct{ direct, intake way }
@@ -131,28 +126,4 @@ func (w *way) costly() []string {
 	}
 	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(w.commands[b].usec, w.commands[a].usec) })
 	return names[:min(10, len(names))]
-}
-
-// commands are what Redis has run so far. What a script calls counts in it, too, and by itself.
-func (in *installation) commands(ctx context.Context) map[string]commandStat {
-	all := make(map[string]commandStat)
-	for line := range strings.Lines(in.rdb.Info(ctx, "commandstats").Val()) {
-		name, rest, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "cmdstat_"), ":")
-		if !ok {
-			continue
-		}
-		var c commandStat
-		for field := range strings.SplitSeq(rest, ",") {
-			what, value, _ := strings.Cut(field, "=")
-			n, _ := strconv.ParseFloat(value, 64)
-			switch what {
-			case "calls":
-				c.calls = n
-			case "usec":
-				c.usec = n
-			}
-		}
-		all[name] = c
-	}
-	return all
 }

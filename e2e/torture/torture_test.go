@@ -107,7 +107,8 @@ func torture(t *testing.T, p plan) *Verdict {
 	r := &run{plan: p, source: rand.New(rand.NewPCG(p.seed, 0))}
 	env := append([]string{fmt.Sprintf("SLUICE_HISTORY_TTL=%v", p.ttl)}, p.env...)
 	f := newRecordingFunction(t, p.seed)
-	if f.steady = true; p.unread {
+	f.steady = true
+	if p.unread {
 		env = append(env, "SLUICE_FUNCTIONS=unread="+f.server.URL, functionSecret, "SLUICE_FUNCTION_TIMEOUT="+functionTimeout.String())
 	}
 	r.system = newSystem(t, binaries(t, p.defects), p.redis, p.clock, env...)
