@@ -103,11 +103,14 @@ func causeOf(code int) string {
 
 // mayCall refuses a call that the user may not make, or that nobody would take now.
 func (g *Gateway) mayCall(id auth.Identity, f *wire.ClientFrame) error {
-	refused := g.metrics.callsRefused
+	refused, takes := g.metrics.callsRefused, g.calls.takes.Load()
 	switch {
 	case !id.CanCall(f.Name):
 		return forbidden("this token does not allow this call")
-	case !g.calls.takes.Load().takesCall(f.Name):
+	case takes.unknown:
+		refused.WithLabelValues(callUnknown).Inc()
+		return &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain}
+	case !takes.takesCall(f.Name):
 		refused.WithLabelValues(callNoFunction).Inc()
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "there is no function for this call"}
 	case len(f.Data) > g.cfg.Store.MaxData:

@@ -32,6 +32,7 @@ const (
 // Why a call is refused: labels of the metric.
 const (
 	callNoFunction = "no_function"
+	callUnknown    = "unknown"  // the gateway has just begun
 	callTooMany    = "too_many" // of the connection
 	callWaiting    = "waiting"  // of the user
 	callBacklog    = "backlog"
@@ -66,6 +67,7 @@ type callWrite struct {
 
 // functionKinds is what functions take.
 type functionKinds struct {
+	unknown                 bool // the gateway has not yet been able to ask
 	connected, disconnected bool
 	connect                 bool
 	presence                store.Presence
@@ -103,7 +105,7 @@ func (k *functionKinds) takesCall(name string) bool {
 
 func newCalls(st *store.Store, timeout time.Duration, m *metrics, log *slog.Logger) *calls {
 	c := &calls{store: st, metrics: m, log: log, timeout: timeout, wake: make(chan struct{}, 1), waiting: make(map[*conn]struct{}), missed: make(map[string]struct{})}
-	c.takes.Store(&functionKinds{})
+	c.takes.Store(&functionKinds{unknown: true})
 	return c
 }
 

@@ -234,6 +234,9 @@ func (g *Gateway) Ready() error {
 	if silent := g.store.NowMs() - g.heardMs(); silent > heartbeatTimeout.Milliseconds() {
 		return errors.New("receives nothing from Redis on its own channel")
 	}
+	if g.calls.takes.Load().unknown {
+		return errors.New("has not yet been able to ask Redis what functions take")
+	}
 	if g.headroom.full() {
 		return errors.New("no memory is left in Redis, which refuses writes: newcomers wait; give it more maxmemory if workers make no room")
 	}

@@ -131,6 +131,11 @@ func tiers(ctx context.Context, cfg Config, st *store.Store, clients net.Listene
 		Config: worker.Config{Store: cfg.Gateway.Store, Acks: cfg.Acks, Slow: cfg.Slow, Functions: cfg.Functions, ServerID: cfg.Gateway.ServerID},
 	})
 	admin.AddReadyCheck("worker", w.Ready)
+	if cfg.Functions.Enabled() { // the worker says so as well, but a page may call in the gateway's first second
+		if err := st.SetFunctions(ctx, cfg.Functions.Kinds()); err != nil {
+			return ops.UnlessStopped(ctx, err)
+		}
+	}
 	introduce(out, addr, clientTLS != nil, redisURL, cfg.Gateway.Store.Prefix, cfg.Gateway.Auth.Mode)
 
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
