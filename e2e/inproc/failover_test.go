@@ -91,10 +91,22 @@ func (x *failover) lose(g *gatewayProcess, shard *storetest.Shard, what string, 
 	}
 	lose()
 	x.flow(what)
-	name := fmt.Sprint("visitor", len(x.visitors))
-	x.visitors = append(x.visitors, &visit{dial(x.t, g, name, resuming(name, positions)), positions})
+	x.visitors = append(x.visitors, &visit{comesBack(x.t, g, fmt.Sprint("visitor", len(x.visitors)), positions), positions})
 	shard.Revive()
 	x.flow("the old master is a replica")
+}
+
+// comesBack resumes, as often as the client is told to try again: a Sentinel may still name the old master.
+func comesBack(t testing.TB, g *gatewayProcess, user string, positions map[string]string) (c *client) {
+	t.Helper()
+	eventually(t, patience, user+" is let in", func() error {
+		if c = dial(t, g, user, resuming(user, positions)); c.letIn() {
+			return nil
+		}
+		c.mustClose(patience, wire.CloseOverloaded)
+		return c.ended()
+	})
+	return c
 }
 
 // flow waits until each client has got events of each target that were added from now on, and
