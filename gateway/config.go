@@ -7,6 +7,7 @@ import (
 	"sluice/gateway/auth"
 	"sluice/gateway/limits"
 	"sluice/gateway/listen"
+	"sluice/gateway/wake"
 	"sluice/shared/settings"
 	"sluice/shared/store"
 )
@@ -36,8 +37,8 @@ type Config struct {
 	CallTimeout     time.Duration `env:"SLUICE_CALL_TIMEOUT" envDefault:"30s" min:"100ms" max:"1h" help:"How long a client waits for the answer to a call, until it is told that none came. The call itself goes on."`
 	ConnectTimeout  time.Duration `env:"SLUICE_CONNECT_TIMEOUT" envDefault:"5s" min:"100ms" max:"1m" help:"How long a client waits for the function that says who it is (SLUICE_AUTH=function), until it is sent away."`
 	MaxTargets      int           `env:"SLUICE_MAX_TARGETS" envDefault:"1000" min:"2" max:"100000" help:"How many subscriptions one connection may have; its own user and \"all\" count, too."`
-	WakeURL         string        `env:"SLUICE_WAKE_URL" secret:"true" allow:"an address such as https://example.com/wake" help:"Where gateways ask for a worker, by a POST, when something waits and none lives; at most once in 5 s."`
-	FunctionSecret  string        `env:"SLUICE_FUNCTION_SECRET" secret:"true" allow:"whsec_ and base64 of 24 to 64 bytes; several, separated by spaces" help:"The keys that sign requests to SLUICE_WAKE_URL (Standard Webhooks)."`
+
+	Wake wake.Config
 }
 
 // Validate says which settings do not go together.
@@ -49,7 +50,7 @@ func (c *Config) Validate() error {
 			Allowed: "at most half of SLUICE_SESSION_TTL (" + c.Store.SessionTTL.String() + "), since the answers to pings renew the sessions",
 		}
 	}
-	return errors.Join(ping, c.checkTLS(), c.checkWake(), c.Auth.Check(c.Addr))
+	return errors.Join(ping, c.checkTLS(), c.Wake.Check(), c.Auth.Check(c.Addr))
 }
 
 // checkTLS looks at the names only: a command such as health must not fail while files are being replaced.

@@ -38,7 +38,8 @@
 //
 // What is subscribed to, and the live flow, are in live/, reads of histories in history/, the
 // session Hashes in sessions/, bytes to and from a client in socket/, tokens in auth/; what
-// a stranger may send in listen/, and how much everybody may have in limits/.
+// a stranger may send in listen/, and how much everybody may have in limits/. Workers are asked
+// for in wake/.
 //
 // Locks, in their order: a shard's and a client's (live/doc.go), that of the lags or the kicks, a
 // connection's, then those of the acks, the sessions and the list of connections, and a

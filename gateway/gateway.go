@@ -25,6 +25,7 @@ import (
 	"sluice/gateway/lock"
 	"sluice/gateway/sessions"
 	"sluice/gateway/socket"
+	"sluice/gateway/wake"
 	"sluice/shared/ops"
 	"sluice/shared/store"
 )
@@ -72,7 +73,7 @@ type Gateway struct {
 	lags       *lags
 	cursors    *cursors
 	kicks      *kicks
-	waker      *waker
+	waker      *wake.Waker
 	calls      *calls
 
 	cursorReads chan struct{} // bounds the reads of cursors under way
@@ -145,7 +146,7 @@ func New(o Options) (*Gateway, error) {
 	g.cursors = newCursors(g.all, g.log)
 	g.kicks = newKicks(g)
 	g.calls = newCalls(o.Store, cmp.Or(o.Config.CallTimeout, defaultCallTimeout), g.metrics, g.log)
-	g.waker = newWaker(&o.Config, o.Store, g.metrics, g.log)
+	g.waker = wake.New(wake.Options{Config: o.Config.Wake, Store: o.Store, Asked: g.metrics.wakes, Log: g.log})
 	return g, nil
 }
 
@@ -179,7 +180,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.lags.run(inner2) })
 	work.Go(func() error { return g.cursors.run(inner2) })
 	work.Go(func() error { return g.kicks.run(inner2) })
-	work.Go(func() error { return g.waker.run(inner2) })
+	work.Go(func() error { return g.waker.Run(inner2) })
 	work.Go(func() error { return g.calls.run(inner2) })
 	work.Go(func() error { return g.calls.watch(inner2, g.all) })
 	work.Go(func() error { return g.flow.Run(inner2) })

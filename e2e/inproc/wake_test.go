@@ -78,7 +78,7 @@ func TestWake(t *testing.T) {
 	a := newAlarm(t)
 	said := &testkit.Buffer{}
 	r.log = slog.New(slog.NewTextHandler(said, nil))
-	wakes := func(c *gateway.Config) { c.WakeURL, c.FunctionSecret = a.URL+"/wake?token=geheim", wakeSecret }
+	wakes := func(c *gateway.Config) { c.Wake.URL, c.Wake.Secret = a.URL+"/wake?token=geheim", wakeSecret }
 	g1, g2 := r.gateway(wakes), r.gateway(wakes)
 	counted := func(outcome string) float64 {
 		return g1.metric("sluice_gateway_wakes_total", "outcome", outcome) + g2.metric("sluice_gateway_wakes_total", "outcome", outcome)

@@ -1,22 +1,20 @@
-package gateway
+// Package wake asks for workers at a web address when something waits for them and none lives.
+package wake
 
 import (
 	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sluice/shared/ops"
 	"sluice/shared/outbound"
-	"sluice/shared/settings"
 	"sluice/shared/store"
 )
 
@@ -31,45 +29,39 @@ const (
 
 // Outcomes of requests for workers.
 const (
-	wakeOK     = "ok"
-	wakeFailed = "failed"
+	outcomeOK     = "ok"
+	outcomeFailed = "failed"
 )
 
-// waker asks for workers (SLUICE_WAKE_URL) when something waits for them and none lives. While none does it waits for
-// what is appended, so it knows at once; the rest of the time it costs a command every livesEvery. Nothing waits for it.
-type waker struct {
+// Options are what a Waker is made of.
+type Options struct {
+	Config Config // that is valid
+	Store  *store.Store
+	Asked  *prometheus.CounterVec // requests, by outcome
+	Log    *slog.Logger
+}
+
+// Waker asks for workers when something waits for them and none lives. While none does it waits for what is appended, so it
+// knows at once; the rest of the time it costs a command every livesEvery. Nothing waits for it.
+type Waker struct {
 	url     string
 	keys    outbound.Keys
 	store   *store.Store
 	client  *http.Client
-	wakes   *prometheus.CounterVec // by outcome
+	asked   *prometheus.CounterVec
 	log     *slog.Logger
 	blind   bool // the log says that Redis does not answer
 	failing bool // the log says that the address does not work
 }
 
-// newWaker makes one of settings that are valid.
-func newWaker(cfg *Config, st *store.Store, m *metrics, log *slog.Logger) *waker {
-	keys, _ := outbound.ParseKeys(cfg.FunctionSecret)
-	return &waker{url: cfg.WakeURL, keys: keys, store: st, client: outbound.NewClient(wakeEvery), wakes: m.wakes, log: log}
+// New makes a Waker; Run must be called.
+func New(o Options) *Waker {
+	keys, _ := outbound.ParseKeys(o.Config.Secret)
+	return &Waker{url: o.Config.URL, keys: keys, store: o.Store, client: outbound.NewClient(wakeEvery), asked: o.Asked, log: o.Log}
 }
 
-// checkWake looks at the address and the keys.
-func (c *Config) checkWake() error {
-	var address error
-	u, err := url.Parse(c.WakeURL)
-	if c.WakeURL != "" && (err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http")) {
-		address = settings.Invalid{Name: "SLUICE_WAKE_URL", Value: c.WakeURL, Allowed: "an address such as https://example.com/wake"}
-	}
-	_, err = outbound.ParseKeys(c.FunctionSecret)
-	if err != nil {
-		err = fmt.Errorf("SLUICE_FUNCTION_SECRET: %w", err)
-	}
-	return errors.Join(address, err)
-}
-
-// run looks, and asks for workers, until ctx ends.
-func (w *waker) run(ctx context.Context) error {
+// Run looks, and asks for workers, until ctx ends. Without an address it returns at once.
+func (w *Waker) Run(ctx context.Context) error {
 	if w.url == "" {
 		return nil
 	}
@@ -98,7 +90,7 @@ func (w *waker) run(ctx context.Context) error {
 
 // look reports whether it is this gateway's turn to ask for workers, and after what pause to look again. While no worker
 // lives and nothing waits it takes a while.
-func (w *waker) look(ctx context.Context, arrivals *store.Arrivals) (needed bool, pause time.Duration, err error) {
+func (w *Waker) look(ctx context.Context, arrivals *store.Arrivals) (needed bool, pause time.Duration, err error) {
 	if lives, err := w.lives(ctx, store.Workers); err != nil || lives {
 		return false, livesEvery, err
 	}
@@ -116,14 +108,14 @@ func (w *waker) look(ctx context.Context, arrivals *store.Arrivals) (needed bool
 	return needed, livesEvery, err
 }
 
-func (w *waker) lives(ctx context.Context, kind store.Kind) (bool, error) {
+func (w *Waker) lives(ctx context.Context, kind store.Kind) (bool, error) {
 	live, err := w.store.Live(ctx, kind)
 	return len(live) > 0, err
 }
 
 // leftBehind reports whether something waits that is no event: acks, and reports about slow clients, which workers that own no
 // partitions look after, and calls, which those do that call functions.
-func (w *waker) leftBehind(ctx context.Context) (bool, error) {
+func (w *Waker) leftBehind(ctx context.Context) (bool, error) {
 	for kind, work := range map[store.Kind][]store.Work{store.Helpers: {store.Acks, store.SlowReports}, store.Callers: {store.Calls, store.Connects}} {
 		lives, err := w.lives(ctx, kind)
 		if err != nil {
@@ -140,18 +132,18 @@ func (w *waker) leftBehind(ctx context.Context) (bool, error) {
 }
 
 // ask sends the request: an event (CloudEvents 1.0) that says no more than that it is time.
-func (w *waker) ask(ctx context.Context) {
+func (w *Waker) ask(ctx context.Context) {
 	id := rand.Text()
 	now := time.UnixMilli(w.store.NowMs()).UTC()
 	err := w.post(ctx, id, now)
 	if ctx.Err() != nil {
 		return
 	}
-	outcome := wakeOK
+	outcome := outcomeOK
 	if err != nil {
-		outcome = wakeFailed
+		outcome = outcomeFailed
 	}
-	w.wakes.WithLabelValues(outcome).Inc()
+	w.asked.WithLabelValues(outcome).Inc()
 	switch {
 	case err == nil:
 		w.log.Info("asked for a worker: something waits, and none lives", "id", id)
@@ -161,7 +153,7 @@ func (w *waker) ask(ctx context.Context) {
 	w.failing = err != nil
 }
 
-func (w *waker) post(ctx context.Context, id string, now time.Time) error {
+func (w *Waker) post(ctx context.Context, id string, now time.Time) error {
 	source, err := json.Marshal(w.store.Config().Prefix) // the only one that may want escapes
 	if err != nil {
 		return err
