@@ -58,7 +58,7 @@ func (g *Gateway) ask(ctx context.Context, token string, of stranger) (auth.Iden
 	}
 	defer g.asks.Release(address, 1)
 	h := &hearer{make(chan wire.Order, 1)}
-	by, leave := g.askers.add(h)
+	by, leave := g.hearers.Add(h)
 	defer leave()
 	deadline, _ := ctx.Deadline()
 	err := g.store.AskConnect(ctx, &wire.Connect{

@@ -116,9 +116,9 @@ func (g *Gateway) mayCall(id auth.Identity, f *wire.ClientFrame) error {
 	case len(f.Data) > g.cfg.Store.MaxData:
 		return &wire.FrameError{Code: wire.CodeTooLarge, Message: "data is larger than max_data_bytes"}
 	}
-	if why := g.headroom.refusesCall(g.store.Partition(wire.UserTarget(id.User))); why != "" {
+	if why := g.publisher.RefusesCall(g.store.Partition(wire.UserTarget(id.User))); why != "" {
 		refused.WithLabelValues(callBacklog).Inc()
-		return &wire.FrameError{Code: wire.CodeUnavailable, Message: unavailable[why]}
+		return &wire.FrameError{Code: wire.CodeUnavailable, Message: why}
 	}
 	return nil
 }
@@ -203,7 +203,7 @@ func (c *conn) forgotten() {
 func (g *Gateway) ordered(o *wire.Order) {
 	c := g.conn(o.Conn)
 	if c == nil {
-		if p, ok := g.askers.get(o.Conn).(*hearer); ok {
+		if p, ok := g.hearers.Get(o.Conn); ok {
 			p.hear(o)
 			return
 		}
@@ -219,7 +219,7 @@ func (g *Gateway) ordered(o *wire.Order) {
 		case o.What == wire.OrderReply:
 			c.Tell(wire.Replied{Ref: open.ref, ID: key, Data: json.RawMessage(o.Text)})
 		default:
-			c.fail(open.ref, &wire.FrameError{Code: o.Text, Message: notAnswered})
+			c.Fail(open.ref, &wire.FrameError{Code: o.Text, Message: notAnswered})
 		}
 	case wire.OrderClose:
 		c.leave()

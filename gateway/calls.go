@@ -198,7 +198,7 @@ func (x *calls) tellLate(now time.Time) {
 	for _, c := range conns {
 		for _, ref := range c.lateCalls(now) {
 			x.metrics.callsRefused.WithLabelValues(callLate).Inc()
-			c.fail(ref, errCallLate)
+			c.Fail(ref, errCallLate)
 		}
 	}
 }
@@ -278,7 +278,7 @@ func (x *calls) append(ctx context.Context, batch []*callWrite) error {
 		case w.Full:
 			if open := w.conn.closeCall(wire.CallKey(w.Call.ID)); open != nil {
 				x.metrics.callsRefused.WithLabelValues(callWaiting).Inc()
-				w.conn.fail(open.ref, errCallsWait)
+				w.conn.Fail(open.ref, errCallsWait)
 			}
 		case w.Of == store.CallEvent && !w.Done:
 			w.conn.forgotten()

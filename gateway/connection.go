@@ -11,6 +11,7 @@ import (
 	"sluice/gateway/limits"
 	"sluice/gateway/live"
 	"sluice/gateway/lock"
+	"sluice/gateway/publish"
 	"sluice/gateway/socket"
 	"sluice/shared/wire"
 )
@@ -138,7 +139,7 @@ func (c *conn) Message(data []byte) {
 		c.bad = 0
 		return
 	}
-	c.fail(f.Ref, err)
+	c.Fail(f.Ref, err)
 	var fe *wire.FrameError
 	if !errors.As(err, &fe) || fe.Code != wire.CodeBadRequest {
 		return
@@ -170,20 +171,31 @@ func (c *conn) handle(f *wire.ClientFrame) error {
 	return &wire.FrameError{Code: wire.CodeBadRequest, Message: "this connection is connected already"}
 }
 
-// fail tells the client why its frame was refused. What is not meant for clients
+// Fail tells the client why its frame was refused. What is not meant for clients
 // becomes `unavailable`.
-func (c *conn) fail(ref string, err error) {
+func (c *conn) Fail(ref string, err error) {
 	fe := c.gw.forClients(err, "conn", c.id)
 	c.gw.metrics.errors.WithLabelValues(fe.Code).Inc()
 	c.Tell(wire.Error{Ref: ref, Code: fe.Code, Message: fe.Message, RetryAfterMs: ceilMs(fe.RetryAfter)})
 }
+
+// publish sends a client's event on its way. `published` comes from the worker, after the append to the history.
+func (c *conn) publish(f *wire.ClientFrame) error {
+	c.mu.Lock()
+	id := c.identity
+	c.mu.Unlock()
+	return c.gw.publisher.Add(c, publish.Address{By: c.id, Ref: f.Ref}, id, f.Publish())
+}
+
+// Published tells the client that its event was appended.
+func (c *conn) Published(p wire.Published) { c.Tell(p) }
 
 // ceilMs is a duration in ms, rounded up: who waits so long has waited long enough.
 func ceilMs(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
 
 // Refuse says that what was asked for is not possible now.
 func (c *conn) Refuse(ref, message string) {
-	c.fail(ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: message})
+	c.Fail(ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: message})
 }
 
 // CannotOpen ends a connection that cannot have what it asked for when it came.
@@ -276,7 +288,7 @@ func (c *conn) reauthorize(f *wire.ClientFrame) error {
 	c.sock.Hold() // the reader is for others, too, and a function may take long
 	c.Go(func() {
 		if err := c.reauthorizeBy(f); err != nil {
-			c.fail(f.Ref, err)
+			c.Fail(f.Ref, err)
 		}
 		c.sock.Release()
 	})
@@ -295,7 +307,7 @@ func (c *conn) reauthorizeBy(f *wire.ClientFrame) error {
 		if c.badAuths++; c.badAuths < maxBadTokens {
 			return err
 		}
-		c.fail(f.Ref, err)
+		c.Fail(f.Ref, err)
 		c.sock.Close(wire.CloseUnauthorized, "too many tokens in a row were refused")
 		return nil
 	}

@@ -22,7 +22,6 @@
 //	openers.go     so many opened at once
 //	connection.go  one client: identity, its frames
 //	open.go        connect: sessions, welcome, the first subscriptions
-//	publish.go     events that clients publish, on their way to the partitions
 //	call.go        what clients ask functions, and what these want
 //	calls.go       what functions are to hear, on its way to the calls streams
 //	postcall.go    a call by a request, which has no connection
@@ -31,15 +30,14 @@
 //	cursors.go     where devices begin and end
 //	subscriber.go  the gateway's Pub/Sub channel, heartbeat, what is lost on it
 //	lag.go         connections that take nothing: reported, asked about, closed
-//	backlog.go     what waits for workers
-//	headroom.go    whether Redis has room for what clients publish
 //	drain.go       the end
 //	metrics.go     counters
 //
 // What is subscribed to, and the live flow, are in live/, reads of histories in history/, the
 // session Hashes in sessions/, bytes to and from a client in socket/, tokens in auth/; what
-// a stranger may send in listen/, and how much everybody may have in limits/. Workers are asked
-// for in wake/.
+// a stranger may send in listen/, and how much everybody may have in limits/. What clients publish
+// goes on its way in publish/, and answers/ keeps who waits without a connection for what becomes of it.
+// Workers are asked for in wake/.
 //
 // Locks, in their order: a shard's and a client's (live/doc.go), that of the lags or the kicks, a
 // connection's, then those of the acks, the sessions and the list of connections, and a

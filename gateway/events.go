@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"mime"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/gateway/publish"
 	"sluice/shared/wire"
 )
 
@@ -18,34 +18,6 @@ const publishTimeout = 10 * time.Second
 
 // notKnown is what a request is told of an event that may be appended or not.
 const notKnown = "it is not known whether the event was appended; send it again with the same id"
-
-// askers are the requests that wait for `published`, by the address that they have for it.
-type askers struct {
-	mu   sync.Mutex
-	byID map[string]asker
-}
-
-func (a *askers) get(id string) asker {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.byID[id]
-}
-
-// add gives one an address, until leave.
-func (a *askers) add(one asker) (id string, leave func()) {
-	id = rand.Text()[:16] // as connections have
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.byID == nil {
-		a.byID = make(map[string]asker)
-	}
-	a.byID[id] = one
-	return id, func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		delete(a.byID, id)
-	}
-}
 
 // posting gathers the answers to the events of a request. A ref is an event's number.
 type posting struct {
@@ -73,11 +45,11 @@ func (g *Gateway) newPosting(events int) *posting {
 	return p
 }
 
-func (p *posting) published(a wire.Published) {
+func (p *posting) Published(a wire.Published) {
 	p.set(a.Ref, posted{known: true, id: a.ID, duplicate: a.Duplicate})
 }
 
-func (p *posting) fail(ref string, err error) {
+func (p *posting) Fail(ref string, err error) {
 	p.set(ref, posted{known: true, refused: p.g.forClients(err, "path", "/v1/events")})
 }
 
@@ -130,12 +102,12 @@ func (g *Gateway) postEvents(ctx context.Context, in *incoming) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	p := g.newPosting(len(posts))
-	by, leave := g.askers.add(p)
+	by, leave := g.postings.Add(p)
 	defer leave()
 	for i := range posts {
 		ref := strconv.Itoa(i)
 		if err := g.post(ctx, p, by, ref, in, &posts[i]); err != nil {
-			p.fail(ref, err)
+			p.Fail(ref, err)
 		}
 	}
 	select {
@@ -150,11 +122,7 @@ func (g *Gateway) post(ctx context.Context, p *posting, by, ref string, in *inco
 	if e.Err != nil {
 		return e.Err
 	}
-	one, err := g.publication(p, by, ref, in.id, &e.Publish)
-	if err != nil {
-		return err
-	}
-	return g.publisher.addInTurn(ctx, one)
+	return g.publisher.AddInTurn(ctx, p, publish.Address{By: by, Ref: ref}, in.id, &e.Publish)
 }
 
 // tellPosted is the answer to a request: about one event, or a list. It is an error if nothing is known of any event.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -19,60 +18,6 @@ import (
 	"sluice/gateway/limits"
 	"sluice/shared/wire"
 )
-
-// TestPostsWaitForRoom: a request whose events are more than a user may let wait feeds them in as there is room, in order, and holds
-// up nobody else; when its time is over it is told that they were refused.
-func TestPostsWaitForRoom(t *testing.T) {
-	p := testPublisher(t)
-	const size, events = 64 << 10, 200 // 12.5 MiB
-	fed := make(chan error, 1)
-	go func() {
-		for n := range events {
-			if err := p.addInTurn(t.Context(), of("anna", n, size)); err != nil {
-				fed <- err
-				return
-			}
-		}
-		fed <- nil
-	}()
-	next := 0
-	for deadline := time.Now().Add(10 * time.Second); next < events; {
-		if time.Now().After(deadline) {
-			t.Fatalf("only %d of %d events came", next, events)
-		}
-		p.mu.Lock()
-		waiting := p.queue.Waiting()
-		p.mu.Unlock()
-		if waiting*size > userBytes {
-			t.Fatalf("%d events of a user wait", waiting)
-		}
-		batch, _, _ := p.take(nil)
-		for _, one := range batch {
-			if one.ref != fmt.Sprint(next) {
-				t.Fatalf("event %s comes as number %d", one.ref, next)
-			}
-			p.answer(one.flight)
-			next++
-		}
-	}
-	if err := <-fed; err != nil {
-		t.Fatal(err)
-	}
-	for n := 0; p.add(of("anna", n, size)) == nil; n++ {
-		if n > events {
-			t.Fatal("there is no bound")
-		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	var refused *wire.FrameError
-	if err := p.addInTurn(ctx, of("anna", 0, size)); !errors.As(err, &refused) || refused.Code != wire.CodeUnavailable {
-		t.Errorf("without room: %v", err)
-	}
-	if err := p.add(of("bob", 0, size)); err != nil {
-		t.Errorf("another user: %v", err)
-	}
-}
 
 // TestBodiesShareABudget: a user whose bodies take its share waits for itself only, and is refused in the end.
 func TestBodiesShareABudget(t *testing.T) {
@@ -122,11 +67,11 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 func TestPosting(t *testing.T) {
 	g := &Gateway{metrics: newMetrics(prometheus.NewRegistry()), log: slog.New(slog.DiscardHandler)}
 	p := g.newPosting(3)
-	p.published(wire.Published{Ref: "1", To: "all", ID: wire.ID{Ms: 7}})
-	p.fail("1", errors.New("too late"))
-	p.fail("2", &wire.FrameError{Code: wire.CodeForbidden})
+	p.Published(wire.Published{Ref: "1", To: "all", ID: wire.ID{Ms: 7}})
+	p.Fail("1", errors.New("too late"))
+	p.Fail("2", &wire.FrameError{Code: wire.CodeForbidden})
 	for _, ref := range []string{"", "-1", "3", "x", "99999999999999999999"} {
-		p.published(wire.Published{Ref: ref})
+		p.Published(wire.Published{Ref: ref})
 	}
 	select {
 	case <-p.done:

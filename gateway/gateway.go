@@ -17,12 +17,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"sluice/gateway/answers"
 	"sluice/gateway/auth"
 	"sluice/gateway/history"
 	"sluice/gateway/limits"
 	"sluice/gateway/listen"
 	"sluice/gateway/live"
 	"sluice/gateway/lock"
+	"sluice/gateway/publish"
 	"sluice/gateway/sessions"
 	"sluice/gateway/socket"
 	"sluice/gateway/wake"
@@ -63,9 +65,9 @@ type Gateway struct {
 	tickets    tickets
 	flow       *live.Flow
 	sessions   *sessions.Sessions
-	headroom   *headroom
-	publisher  *publisher
-	askers     askers
+	publisher  *publish.Publisher
+	postings   answers.Addresses[*posting] // requests that publish
+	hearers    answers.Addresses[*hearer]  // and who waits for a function
 	waiters    waiters
 	bodies     *limits.Semaphore // of requests, in bytes, by user
 	acks       *acks
@@ -138,10 +140,9 @@ func New(o Options) (*Gateway, error) {
 		Metrics: &g.metrics.live, Log: g.log,
 	})
 	g.lags = newLags(id, o.Store, g.metrics, g.log, g.conn)
-	g.headroom = &headroom{
-		store: o.Store, maxEntries: o.Config.MaxBacklog, maxBytes: o.Config.MaxBacklogBytes, metrics: g.metrics, log: g.log,
-	}
-	g.publisher = newPublisher(o.Store, g.headroom, g.metrics, g.log)
+	g.publisher = publish.New(publish.Options{
+		Server: id, Store: o.Store, MaxEntries: o.Config.MaxBacklog, MaxBytes: o.Config.MaxBacklogBytes, Metrics: &g.metrics.publish, Log: g.log,
+	})
 	g.acks = newAcks(o.Store, o.Config.AcksSize, g.metrics, g.log)
 	g.cursors = newCursors(g.all, g.log)
 	g.kicks = newKicks(g)
@@ -173,10 +174,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.sockets.Run(inner2) })
 	work.Go(func() error { return g.history.Run(inner2) })
 	work.Go(func() error { return g.sessions.Run(inner2) })
-	work.Go(func() error { return g.publisher.run(inner2) })
+	work.Go(func() error { return g.publisher.Run(inner2) })
 	work.Go(func() error { return g.acks.run(inner2) })
 	work.Go(func() error { return g.listen(inner2) })
-	work.Go(func() error { return g.watchBacklog(inner2) })
 	work.Go(func() error { return g.lags.run(inner2) })
 	work.Go(func() error { return g.cursors.run(inner2) })
 	work.Go(func() error { return g.kicks.run(inner2) })
@@ -238,11 +238,14 @@ func (g *Gateway) Ready() error {
 	if g.calls.takes.Load().unknown {
 		return errors.New("has not yet been able to ask Redis what functions take")
 	}
-	if g.headroom.full() {
+	if g.publisher.Full() {
 		return errors.New("no memory is left in Redis, which refuses writes: newcomers wait; give it more maxmemory if workers make no room")
 	}
 	return g.verifier.Ready()
 }
+
+// Backlog answers with what waits for workers, as JSON; for the admin address.
+func (g *Gateway) Backlog(w http.ResponseWriter, r *http.Request) { g.publisher.Backlog(w, r) }
 
 // now is the time by which tokens expire: Redis's, so that all gateways agree.
 func (g *Gateway) now() time.Time { return time.UnixMilli(g.store.NowMs()) }

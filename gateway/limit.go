@@ -222,7 +222,7 @@ func tooFast(wait time.Duration) error {
 // Ping reports whether a ping may have its answer.
 func (c *conn) Ping() bool {
 	if err := c.spend(plainCost, 0); err != nil {
-		c.fail("", err)
+		c.Fail("", err)
 		return false
 	}
 	return true

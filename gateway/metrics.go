@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"sluice/gateway/live"
+	"sluice/gateway/publish"
 )
 
 // Reasons why something from the channel was dropped, besides those of the live flow.
@@ -25,28 +26,19 @@ const (
 	ackDropUnread    = "unread"       // the stream was full of acks that somebody has not read
 )
 
-// Reasons why what a client published was refused for now.
-const (
-	refusedBacklog = "backlog" // too much waits for workers
-	refusedMemory  = "memory"  // Redis is nearly full
-	refusedQueue   = "queue"   // too much waits to be appended, of this user or of all
-	refusedRedis   = "redis"   // Redis did not take it, or did not say so
-)
-
 type metrics struct {
-	connections, slow, backlog        prometheus.Gauge
-	backlogBytes, memory              prometheus.Gauge
-	publishesRefused                  *prometheus.CounterVec
-	calls                             prometheus.Counter
-	callsRefused                      *prometheus.CounterVec
-	records, publishes, subscriptions prometheus.Counter
-	sessionFailures, retired          prometheus.Counter
-	keyFailures, kicked               prometheus.Counter
-	acks, acksRefused, acksWritten    prometheus.Counter
-	ackDrops                          *prometheus.CounterVec
-	drops, closes, refused, errors    *prometheus.CounterVec
-	slowReports, limited, wakes       *prometheus.CounterVec
-	live                              live.Metrics
+	connections, slow              prometheus.Gauge
+	calls                          prometheus.Counter
+	callsRefused                   *prometheus.CounterVec
+	records, subscriptions         prometheus.Counter
+	sessionFailures, retired       prometheus.Counter
+	keyFailures, kicked            prometheus.Counter
+	acks, acksRefused, acksWritten prometheus.Counter
+	ackDrops                       *prometheus.CounterVec
+	drops, closes, refused, errors *prometheus.CounterVec
+	slowReports, limited, wakes    *prometheus.CounterVec
+	live                           live.Metrics
+	publish                        publish.Metrics
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -58,12 +50,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_gateway_" + name, Help: help}, []string{label})
 	}
 	m := &metrics{
-		backlog:         f.NewGauge(prometheus.GaugeOpts{Name: "sluice_backlog", Help: "Entries in all ingress streams that are not acknowledged."}),
 		connections:     f.NewGauge(prometheus.GaugeOpts{Name: "sluice_gateway_connections", Help: "Open sockets with or before a token."}),
 		slow:            f.NewGauge(prometheus.GaugeOpts{Name: "sluice_gateway_slow_connections", Help: "Connections that catch up from the history and have no room."}),
 		slowReports:     vec("slow_reports_total", "Reports to workers about connections that take nothing.", "state"),
 		records:         counter("records_total", "Records that came on the channel."),
-		publishes:       counter("publishes_total", "Events that clients published."),
 		subscriptions:   counter("subscriptions_total", "Subscriptions to the gateway's channel."),
 		sessionFailures: counter("session_failures_total", "Writes of sessions that failed and were repeated."),
 		retired:         counter("retired_total", "Connections sent away because they had reached their greatest age."),
@@ -77,12 +67,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		closes:          vec("closes_total", "Closed sockets.", "code"),
 		refused:         vec("refused_total", "Connections and requests refused.", "reason"),
 
-		backlogBytes:     f.NewGauge(prometheus.GaugeOpts{Name: "sluice_backlog_bytes", Help: "Bytes of all ingress streams in Redis, what was acknowledged in the last second included."}),
-		memory:           f.NewGauge(prometheus.GaugeOpts{Name: "sluice_redis_memory_share", Help: "The part of its maxmemory that the fullest node of Redis uses; 0: it has no maxmemory."}),
-		calls:            counter("calls_total", "Calls of clients, brought to functions."),
-		callsRefused:     vec("calls_refused_total", "Calls that were not brought to functions, or not answered in time (late).", "reason"),
-		publishesRefused: vec("publishes_refused_total", "Events that clients published and the gateway did not append.", "reason"),
+		calls:        counter("calls_total", "Calls of clients, brought to functions."),
+		callsRefused: vec("calls_refused_total", "Calls that were not brought to functions, or not answered in time (late).", "reason"),
 
+		publish: publish.Metrics{
+			Backlog:      f.NewGauge(prometheus.GaugeOpts{Name: "sluice_backlog", Help: "Entries in all ingress streams that are not acknowledged."}),
+			BacklogBytes: f.NewGauge(prometheus.GaugeOpts{Name: "sluice_backlog_bytes", Help: "Bytes of all ingress streams in Redis, what was acknowledged in the last second included."}),
+			Memory:       f.NewGauge(prometheus.GaugeOpts{Name: "sluice_redis_memory_share", Help: "The part of its maxmemory that the fullest node of Redis uses; 0: it has no maxmemory."}),
+			Publishes:    counter("publishes_total", "Events that clients published."),
+			Refused:      vec("publishes_refused_total", "Events that clients published and the gateway did not append.", "reason"),
+		},
 		live: live.Metrics{
 			Deliveries: counter("deliveries_total", "Events queued for sockets."),
 			Holes:      counter("holes_total", "Events whose predecessor had not come: the history was read."),

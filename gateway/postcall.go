@@ -35,10 +35,6 @@ func (p *hearer) hear(o *wire.Order) {
 	}
 }
 
-// published and fail are for requests that publish.
-func (p *hearer) published(wire.Published) {}
-func (p *hearer) fail(string, error)       {}
-
 // callReply is the answer to a call over HTTP.
 type callReply struct {
 	ID   string          `json:"id"`
@@ -64,7 +60,7 @@ func (g *Gateway) postCall(ctx context.Context, in *incoming) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, g.calls.timeout)
 	defer cancel()
 	p := &hearer{make(chan wire.Order, 1)}
-	by, leave := g.askers.add(p)
+	by, leave := g.hearers.Add(p)
 	defer leave()
 	user := in.id.User
 	key = cmp.Or(f.ID, rand.Text()[:20])

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sluice/gateway/live"
+	"sluice/gateway/publish"
 	"sluice/shared/ops"
 	"sluice/shared/store"
 	"sluice/shared/wire"
@@ -215,19 +216,19 @@ func (g *Gateway) answer(r *wire.Record) {
 		g.kick(r.Kick, kickSlack)
 		return
 	}
-	g.publisher.answer(flight{r.Conn, r.Ref})
-	var a asker
+	g.publisher.Answered(publish.Address{By: r.Conn, Ref: r.Ref})
+	var a publish.Asker
 	if c := g.conn(r.Conn); c != nil {
 		a = c
-	} else {
-		a = g.askers.get(r.Conn)
+	} else if p, ok := g.postings.Get(r.Conn); ok {
+		a = p
 	}
 	switch {
 	case a == nil:
 		g.metrics.dropped(live.DropNobody)
 	case r.Kind == wire.RecRefused:
-		a.fail(r.Ref, &wire.FrameError{Code: r.Code, Message: "the event was refused"})
+		a.Fail(r.Ref, &wire.FrameError{Code: r.Code, Message: "the event was refused"})
 	default:
-		a.published(wire.Published{Ref: r.Ref, To: r.To, ID: r.ID, Duplicate: r.Duplicate})
+		a.Published(wire.Published{Ref: r.Ref, To: r.To, ID: r.ID, Duplicate: r.Duplicate})
 	}
 }

@@ -1,6 +1,7 @@
-package gateway
+package publish
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,12 +13,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"sluice/gateway/auth"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
 
 // testPublisher is one that appends nothing.
-func testPublisher(t *testing.T) *publisher {
+func testPublisher(t *testing.T) *Publisher {
 	t.Helper()
 	st, err := store.Open(store.Config{
 		RedisURL: "redis://127.0.0.1:1", Prefix: "sluice:", Partitions: 16,
@@ -27,12 +29,20 @@ func testPublisher(t *testing.T) *publisher {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = st.Close() })
-	m := newMetrics(prometheus.NewRegistry())
-	return newPublisher(st, &headroom{store: st, metrics: m, log: slog.New(slog.DiscardHandler)}, m, slog.New(slog.DiscardHandler))
+	return New(Options{Server: "gw", Store: st, Metrics: testMetrics(), Log: slog.New(slog.DiscardHandler)})
+}
+
+func testMetrics() *Metrics {
+	gauge := func(name string) prometheus.Gauge { return prometheus.NewGauge(prometheus.GaugeOpts{Name: name}) }
+	return &Metrics{
+		Backlog: gauge("backlog"), BacklogBytes: gauge("bytes"), Memory: gauge("memory"),
+		Publishes: prometheus.NewCounter(prometheus.CounterOpts{Name: "publishes"}),
+		Refused:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "refused"}, []string{"reason"}),
+	}
 }
 
 func of(user string, n, size int) *publication {
-	return &publication{inFlight: &inFlight{flight: flight{user, fmt.Sprint(n)}, user: user, size: size}}
+	return &publication{inFlight: &inFlight{Address: Address{user, fmt.Sprint(n)}, user: user, size: size}}
 }
 
 // TestPublishersInTurn: a user that publishes much is refused its own surplus, and the events
@@ -59,7 +69,7 @@ func TestPublishersInTurn(t *testing.T) {
 	if full != 5*userBytes {
 		t.Errorf("five users may let %d bytes wait, want %d", full, 5*userBytes)
 	}
-	if n := testutil.ToFloat64(p.metrics.publishesRefused.WithLabelValues(refusedQueue)); n != 5 {
+	if n := testutil.ToFloat64(p.metrics.Refused.WithLabelValues(refusedQueue)); n != 5 {
 		t.Errorf("%v refusals are counted, want 5", n)
 	}
 	for n := range 3 {
@@ -71,8 +81,8 @@ func TestPublishersInTurn(t *testing.T) {
 	bobs := 0
 	for _, one := range batch {
 		if one.user == "bob" {
-			if one.ref != fmt.Sprint(bobs) {
-				t.Errorf("event %s of bob comes as number %d", one.ref, bobs)
+			if one.Ref != fmt.Sprint(bobs) {
+				t.Errorf("event %s of bob comes as number %d", one.Ref, bobs)
 			}
 			bobs++
 		}
@@ -82,7 +92,7 @@ func TestPublishersInTurn(t *testing.T) {
 	}
 	for got := len(batch); got < taken+3; got += len(batch) {
 		for _, one := range batch {
-			p.answer(one.flight)
+			p.Answered(one.Address)
 		}
 		if batch, _, _ = p.take(nil); len(batch) == 0 {
 			t.Fatalf("%d of %d events came", got, taken+3)
@@ -107,7 +117,7 @@ func TestInFlight(t *testing.T) {
 			var got []string
 			batch, _, _ := p.take(nil)
 			for _, one := range batch {
-				got = append(got, one.by+one.ref)
+				got = append(got, one.By+one.Ref)
 			}
 			if strings.Join(got, " ") != want {
 				t.Fatalf("the batch is %v, want %v", got, want)
@@ -119,9 +129,9 @@ func TestInFlight(t *testing.T) {
 		take("flood0 flood1 flood2 flood3")
 		add("bob", 0)
 		take("")
-		p.answer(flight{"flood", "1"})
-		p.answer(flight{"flood", "1"}) // once more
-		p.answer(flight{"nobody", "1"})
+		p.Answered(Address{"flood", "1"})
+		p.Answered(Address{"flood", "1"}) // once more
+		p.Answered(Address{"nobody", "1"})
 		take("bob0")
 		take("")
 		time.Sleep(inFlightFor - time.Millisecond)
@@ -132,13 +142,13 @@ func TestInFlight(t *testing.T) {
 			t.Errorf("%d bytes are in flight, of %d and %d", p.queue.Taken(), len(p.byRef), len(p.sent))
 		}
 		// The same ref twice: the first answer is the first one's.
-		p.answer(flight{"flood", "4"})
-		p.answer(flight{"flood", "5"})
+		p.Answered(Address{"flood", "4"})
+		p.Answered(Address{"flood", "5"})
 		for range 2 {
 			add("carol", 0)
 		}
 		take("carol0 carol0")
-		p.answer(flight{"carol", "0"})
+		p.Answered(Address{"carol", "0"})
 		add("carol", 1)
 		take("carol1")
 	})
@@ -181,6 +191,107 @@ func TestNoRoomForPublishes(t *testing.T) {
 		}
 		if got := h.full(); got != tc.full {
 			t.Errorf("%s: full is %v", tc.name, got)
+		}
+	}
+}
+
+// TestPostsWaitForRoom: a request whose events are more than a user may let wait feeds them in as there is room, in order, and holds
+// up nobody else; when its time is over it is told that they were refused.
+func TestPostsWaitForRoom(t *testing.T) {
+	p := testPublisher(t)
+	const size, events = 64 << 10, 200 // 12.5 MiB
+	fed := make(chan error, 1)
+	go func() {
+		for n := range events {
+			if err := p.addInTurn(t.Context(), of("anna", n, size)); err != nil {
+				fed <- err
+				return
+			}
+		}
+		fed <- nil
+	}()
+	next := 0
+	for deadline := time.Now().Add(10 * time.Second); next < events; {
+		if time.Now().After(deadline) {
+			t.Fatalf("only %d of %d events came", next, events)
+		}
+		p.mu.Lock()
+		waiting := p.queue.Waiting()
+		p.mu.Unlock()
+		if waiting*size > userBytes {
+			t.Fatalf("%d events of a user wait", waiting)
+		}
+		batch, _, _ := p.take(nil)
+		for _, one := range batch {
+			if one.Ref != fmt.Sprint(next) {
+				t.Fatalf("event %s comes as number %d", one.Ref, next)
+			}
+			p.Answered(one.Address)
+			next++
+		}
+	}
+	if err := <-fed; err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; p.add(of("anna", n, size)) == nil; n++ {
+		if n > events {
+			t.Fatal("there is no bound")
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	var refused *wire.FrameError
+	if err := p.addInTurn(ctx, of("anna", 0, size)); !errors.As(err, &refused) || refused.Code != wire.CodeUnavailable {
+		t.Errorf("without room: %v", err)
+	}
+	if err := p.add(of("bob", 0, size)); err != nil {
+		t.Errorf("another user: %v", err)
+	}
+}
+
+// TestAdd: what a client publishes becomes one entry, unless its token, its size or what waits forbids it.
+func TestAdd(t *testing.T) {
+	p := testPublisher(t)
+	v, err := auth.New(auth.Config{Mode: auth.ModeDev})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice, err := v.Await(t.Context(), "dev:alice", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := wire.Publish{To: "topic:room", Data: "1", Event: "e", ID: "k", Live: true, Except: "c2", Base64: true, Unread: "5s"}
+	for _, tc := range []struct {
+		name  string
+		id    auth.Identity
+		e     wire.Publish
+		waits backlog
+		code  string // of the refusal; "": it is taken
+		want  string
+	}{
+		{"the least", alice, wire.Publish{To: "topic:room", Data: "1"}, backlog{}, "", "to topic:room data 1 from user:alice reply gw/c1/r1"},
+		{
+			"all fields", alice, full, backlog{}, "",
+			"to topic:room data 1 from user:alice reply gw/c1/r1 event e id k owner alice retain 0 except c2 enc base64 unread 5s",
+		},
+		{"no right", auth.Identity{User: "bob"}, full, backlog{}, wire.CodeForbidden, ""},
+		{"too large", alice, wire.Publish{To: "topic:room", Data: strings.Repeat("x", 64<<10+1)}, backlog{}, wire.CodeTooLarge, ""},
+		{"workers are behind", alice, full, backlog{Bytes: 101}, wire.CodeUnavailable, ""},
+	} {
+		p.headroom.maxBytes = 100
+		p.headroom.waits(&tc.waits)
+		code := ""
+		var refused *wire.FrameError
+		if errors.As(p.Add(nil, Address{"c1", "r1"}, tc.id, &tc.e), &refused) {
+			code = refused.Code
+		}
+		got := ""
+		if batch, _, _ := p.take(nil); len(batch) > 0 {
+			got = strings.Join(batch[0].Fields, " ")
+		}
+		reply := wire.Reply{Server: "gw", Conn: "c1", Ref: "r1"}.String()
+		if want := strings.Replace(tc.want, "gw/c1/r1", reply, 1); code != tc.code || got != want {
+			t.Errorf("%s: %q %q, want %q %q", tc.name, code, got, tc.code, want)
 		}
 	}
 }

@@ -1,9 +1,11 @@
-package gateway
+package publish
 
 import (
 	"context"
 	"log/slog"
 	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"sluice/shared/store"
 )
@@ -16,11 +18,11 @@ const headroomEvery = 1 << 20
 // clients what waits, it is refused while Redis uses more than a share of its memory, or
 // too much waits. What backends append is theirs to bound.
 type headroom struct {
-	store      *store.Store
-	maxEntries int64 // that wait; 0: no bound
-	maxBytes   int64
-	metrics    *metrics
-	log        *slog.Logger
+	store       *store.Store
+	maxEntries  int64 // that wait; 0: no bound
+	maxBytes    int64
+	memoryShare prometheus.Gauge
+	log         *slog.Logger
 
 	mu      sync.Mutex
 	behind  bool           // too much waits for workers
@@ -81,7 +83,7 @@ func (h *headroom) look(ctx context.Context) {
 			fullest = m
 		}
 	}
-	h.metrics.memory.Set(fullest.Share())
+	h.memoryShare.Set(fullest.Share())
 	if short := h.store.Short(fullest); short != h.told {
 		if h.told = short; short {
 			h.log.Warn("Redis's memory is nearly full: what clients publish is refused until workers have made room; give Redis more maxmemory if this stays",

@@ -1,4 +1,4 @@
-package gateway
+package publish
 
 import (
 	"context"
@@ -28,17 +28,17 @@ type backlog struct {
 	callBytes int64 // of Bytes, of calls
 }
 
-func (g *Gateway) readBacklog(ctx context.Context) (backlog, error) {
-	all, err := g.store.Backlogs(ctx)
+func (p *Publisher) readBacklog(ctx context.Context) (backlog, error) {
+	all, err := p.store.Backlogs(ctx)
 	if err != nil {
 		return backlog{}, err
 	}
-	calls, err := g.store.CallBacklogs(ctx)
+	calls, err := p.store.CallBacklogs(ctx)
 	if err != nil {
 		return backlog{}, err
 	}
 	all = append(all, calls...)
-	sum := backlog{Partitions: make([]int64, g.cfg.Store.Partitions)}
+	sum := backlog{Partitions: make([]int64, p.store.Config().Partitions)}
 	for _, b := range all {
 		sum.Lag += b.Lag
 		sum.Pending += b.Pending
@@ -57,13 +57,13 @@ func (g *Gateway) readBacklog(ctx context.Context) (backlog, error) {
 	return sum, nil
 }
 
-// Backlog answers with the backlog as JSON; for the admin address.
-func (g *Gateway) Backlog(w http.ResponseWriter, r *http.Request) {
+// Backlog answers with the backlog as JSON.
+func (p *Publisher) Backlog(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), live.RedisTimeout)
 	defer cancel()
-	b, err := g.readBacklog(ctx)
+	b, err := p.readBacklog(ctx)
 	if err != nil {
-		g.log.Warn("cannot read the backlog", "err", err)
+		p.log.Warn("cannot read the backlog", "err", err)
 		http.Error(w, `{"error":"Redis does not answer"}`, http.StatusServiceUnavailable)
 		return
 	}
@@ -71,17 +71,17 @@ func (g *Gateway) Backlog(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(b)
 }
 
-// watchBacklog keeps the metrics, and whether clients may publish, until ctx ends.
-func (g *Gateway) watchBacklog(ctx context.Context) error {
+// watch keeps the metrics, and whether clients may publish, until ctx ends.
+func (p *Publisher) watch(ctx context.Context) error {
 	tick := time.NewTicker(backlogEvery)
 	defer tick.Stop()
 	for {
-		if b, err := g.readBacklog(ctx); err == nil {
-			g.metrics.backlog.Set(float64(b.Total))
-			g.metrics.backlogBytes.Set(float64(b.Bytes))
-			g.headroom.waits(&b)
+		if b, err := p.readBacklog(ctx); err == nil {
+			p.metrics.Backlog.Set(float64(b.Total))
+			p.metrics.BacklogBytes.Set(float64(b.Bytes))
+			p.headroom.waits(&b)
 		}
-		g.headroom.look(ctx)
+		p.headroom.look(ctx)
 		select {
 		case <-ctx.Done():
 			return nil

@@ -1,4 +1,10 @@
-package gateway
+// Package publish appends what clients publish to the partitions' streams, and says whether they may: it watches what waits for
+// workers, and Redis's memory.
+//
+//	publish.go   events on their way to the partitions
+//	backlog.go   what waits for workers
+//	headroom.go  whether Redis has room for what clients publish
+package publish
 
 import (
 	"context"
@@ -6,6 +12,9 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"sluice/gateway/auth"
 	"sluice/gateway/limits"
@@ -28,21 +37,57 @@ const (
 	inFlightFor = time.Second
 )
 
-// publisher appends what clients publish to the partitions' streams, many at once: each
+// Asker is who publishes: a connection, or a request over HTTP. It is called when no lock is held, and does not wait.
+type Asker interface {
+	Published(p wire.Published)
+	Fail(ref string, err error)
+}
+
+// Address is where an answer goes: the asker's address on this gateway, and its ref, which need not be unique.
+type Address struct{ By, Ref string }
+
+// Options are what a Publisher is made of.
+type Options struct {
+	Server     string // this gateway's name
+	Store      *store.Store
+	MaxEntries int64 // that wait for workers, above which clients' events are refused; 0: no bound
+	MaxBytes   int64 // the same of their bytes
+	Metrics    *Metrics
+	Log        *slog.Logger
+}
+
+// Metrics are counted by a Publisher.
+type Metrics struct {
+	Backlog, BacklogBytes prometheus.Gauge // of all streams, in entries and bytes
+	Memory                prometheus.Gauge // of the fullest node of Redis, as a share
+	Publishes             prometheus.Counter
+	Refused               *prometheus.CounterVec // by reason
+}
+
+// Reasons why what a client published was refused for now.
+const (
+	refusedBacklog = "backlog" // too much waits for workers
+	refusedMemory  = "memory"  // Redis is nearly full
+	refusedQueue   = "queue"   // too much waits to be appended, of this user or of all
+	refusedRedis   = "redis"   // Redis did not take it, or did not say so
+)
+
+// Publisher appends what clients publish to the partitions' streams, many at once: each
 // user's in order, and users in turn, so that who publishes much holds up nobody else. In
 // the streams there are no turns: so no more than publishBytes are in flight, appended and
 // not yet answered by a worker, and what is more waits here.
-type publisher struct {
+type Publisher struct {
+	server   string
 	store    *store.Store
 	headroom *headroom
-	metrics  *metrics
+	metrics  *Metrics
 	log      *slog.Logger
 
 	wake chan struct{}
 
 	mu    sync.Mutex
 	queue *limits.Queue[*publication] // by user; its weights are bytes; what is taken is in flight
-	byRef map[flight][]*inFlight      // in order
+	byRef map[Address][]*inFlight     // in order
 	sent  []*inFlight                 // since they were taken, in order; some have been answered
 	room  chan struct{}               // closed when something was taken; nil: nobody waits for that
 }
@@ -50,69 +95,65 @@ type publisher struct {
 // publication is an event on its way. Whoever published it hears of it by the address in its field `reply`, which the
 // worker sends `published` to.
 type publication struct {
-	asker asker
+	asker Asker
 	*inFlight
 	store.Publication
 }
 
 // inFlight is what is kept of an event until it is answered: not its data.
 type inFlight struct {
-	flight
+	Address
 	user     string
 	size     int // in bytes
 	sent     time.Time
 	answered bool
 }
 
-// flight is where an answer goes: the asker's address on this gateway, and its ref, which need not be unique.
-type flight struct{ by, ref string }
-
-// asker is who publishes: a connection, or a request over HTTP.
-type asker interface {
-	published(p wire.Published)
-	fail(ref string, err error)
-}
-
-func newPublisher(st *store.Store, h *headroom, m *metrics, log *slog.Logger) *publisher {
-	return &publisher{
-		store: st, headroom: h, metrics: m, log: log, wake: make(chan struct{}, 1), byRef: make(map[flight][]*inFlight),
+// New makes a Publisher; Run must be called.
+func New(o Options) *Publisher {
+	return &Publisher{
+		server: o.Server, store: o.Store, metrics: o.Metrics, log: o.Log, wake: make(chan struct{}, 1), byRef: make(map[Address][]*inFlight),
+		headroom: &headroom{store: o.Store, maxEntries: o.MaxEntries, maxBytes: o.MaxBytes, memoryShare: o.Metrics.Memory, log: o.Log},
 		queue: limits.NewQueue[*publication](limits.Bounds{
-			Size: int64(max(publishBytes, st.Config().MaxData+besides)), Waiting: waitingPublishes, KeyWaiting: userPublishes,
+			Size: int64(max(publishBytes, o.Store.Config().MaxData+besides)), Waiting: waitingPublishes, KeyWaiting: userPublishes,
 			WaitingWeight: waitingBytes, KeyWaitingWeight: userBytes,
 		}),
 	}
 }
 
-// publish sends a client's event on its way. `published` comes from the worker, after
-// the append to the history.
-func (c *conn) publish(f *wire.ClientFrame) error {
-	c.mu.Lock()
-	id := c.identity
-	c.mu.Unlock()
-	one, err := c.gw.publication(c, c.id, f.Ref, id, f.Publish())
+// Add sends a client's event on its way, if there is room. `published` comes from the worker, after the append to the
+// history: Answered must be called then. An error is for the client.
+func (p *Publisher) Add(a Asker, at Address, id auth.Identity, e *wire.Publish) error {
+	one, err := p.publication(a, at, id, e)
 	if err != nil {
 		return err
 	}
-	return c.gw.publisher.add(one)
+	return p.add(one)
 }
 
-func (c *conn) published(p wire.Published) { c.Tell(p) }
-
-// publication is the event of a user, unless it may not be published. It is answered to the asker, whose address on this gateway
-// is by, with the ref.
-func (g *Gateway) publication(a asker, by, ref string, id auth.Identity, e *wire.Publish) (*publication, error) {
-	if !id.CanPublish(e.To) {
-		return nil, forbidden("this token does not allow to publish to it")
+// AddInTurn is Add as soon as there is room. The event is refused when ctx ends first.
+func (p *Publisher) AddInTurn(ctx context.Context, a Asker, at Address, id auth.Identity, e *wire.Publish) error {
+	one, err := p.publication(a, at, id, e)
+	if err != nil {
+		return err
 	}
-	if len(e.Data) > g.cfg.Store.MaxData {
+	return p.addInTurn(ctx, one)
+}
+
+// publication is the event of a user, unless it may not be published.
+func (p *Publisher) publication(a Asker, at Address, id auth.Identity, e *wire.Publish) (*publication, error) {
+	if !id.CanPublish(e.To) {
+		return nil, &wire.FrameError{Code: wire.CodeForbidden, Message: "this token does not allow to publish to it"}
+	}
+	if len(e.Data) > p.store.Config().MaxData {
 		return nil, &wire.FrameError{Code: wire.CodeTooLarge, Message: "data is larger than max_data_bytes"}
 	}
-	if why := g.headroom.refuses(g.store.Partition(e.To)); why != "" {
-		return nil, g.publisher.refused(why)
+	if why := p.headroom.refuses(p.store.Partition(e.To)); why != "" {
+		return nil, p.refused(why)
 	}
 	var room [22]string
 	fields := append(room[:0], "to", e.To, "data", e.Data, "from", wire.UserTarget(id.User),
-		"reply", wire.Reply{Server: g.id, Conn: by, Ref: ref}.String())
+		"reply", wire.Reply{Server: p.server, Conn: at.By, Ref: at.Ref}.String())
 	if e.Event != "" {
 		fields = append(fields, "event", e.Event)
 	}
@@ -132,19 +173,19 @@ func (g *Gateway) publication(a asker, by, ref string, id auth.Identity, e *wire
 		fields = append(fields, "unread", e.Unread)
 	}
 	return &publication{
-		asker: a, inFlight: &inFlight{flight: flight{by, ref}, user: id.User, size: len(e.Data) + besides},
+		asker: a, inFlight: &inFlight{Address: at, user: id.User, size: len(e.Data) + besides},
 		Publication: store.Publication{To: e.To, Fields: slices.Clone(fields)},
 	}, nil
 }
 
 // refused counts a publish that is refused for now, and is the answer to it.
-func (p *publisher) refused(reason string) *wire.FrameError {
-	p.metrics.publishesRefused.WithLabelValues(reason).Inc()
+func (p *Publisher) refused(reason string) *wire.FrameError {
+	p.metrics.Refused.WithLabelValues(reason).Inc()
 	return &wire.FrameError{Code: wire.CodeUnavailable, Message: unavailable[reason]}
 }
 
 // add lets an event wait, if there is room.
-func (p *publisher) add(one *publication) error {
+func (p *Publisher) add(one *publication) error {
 	p.mu.Lock()
 	ok := p.push(one)
 	p.mu.Unlock()
@@ -155,7 +196,7 @@ func (p *publisher) add(one *publication) error {
 }
 
 // addInTurn lets an event wait, as soon as there is room. It is refused when ctx ends first.
-func (p *publisher) addInTurn(ctx context.Context, one *publication) error {
+func (p *Publisher) addInTurn(ctx context.Context, one *publication) error {
 	for {
 		p.mu.Lock()
 		ok := p.push(one)
@@ -176,16 +217,16 @@ func (p *publisher) addInTurn(ctx context.Context, one *publication) error {
 }
 
 // push queues an event; p.mu is held. false: there is no room.
-func (p *publisher) push(one *publication) bool {
+func (p *Publisher) push(one *publication) bool {
 	if _, ok := p.queue.Push(one.user, int64(one.size), one); !ok {
 		return false
 	}
-	p.metrics.publishes.Inc()
+	p.metrics.Publishes.Inc()
 	p.signal()
 	return true
 }
 
-func (p *publisher) signal() {
+func (p *Publisher) signal() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -193,7 +234,7 @@ func (p *publisher) signal() {
 }
 
 // take is the next batch. wait is when to look again though nothing comes: 0, when something does.
-func (p *publisher) take(batch []*publication) (_ []*publication, size int, wait time.Duration) {
+func (p *Publisher) take(batch []*publication) (_ []*publication, size int, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -207,7 +248,7 @@ func (p *publisher) take(batch []*publication) (_ []*publication, size int, wait
 		size += one.size
 		one.sent = now
 		p.sent = append(p.sent, one.inFlight)
-		p.byRef[one.flight] = append(p.byRef[one.flight], one.inFlight)
+		p.byRef[one.Address] = append(p.byRef[one.Address], one.inFlight)
 	}
 	if p.room != nil && len(batch) > 0 {
 		close(p.room)
@@ -220,7 +261,7 @@ func (p *publisher) take(batch []*publication) (_ []*publication, size int, wait
 }
 
 // expire forgets those in flight that have had their answer, or were long enough without; p.mu is held.
-func (p *publisher) expire(now time.Time) {
+func (p *Publisher) expire(now time.Time) {
 	for len(p.sent) > 0 && (p.sent[0].answered || now.Sub(p.sent[0].sent) >= inFlightFor) {
 		p.land(p.sent[0])
 		p.sent[0] = nil
@@ -229,28 +270,28 @@ func (p *publisher) expire(now time.Time) {
 }
 
 // land gives back the room of one that was in flight; p.mu is held.
-func (p *publisher) land(one *inFlight) {
+func (p *Publisher) land(one *inFlight) {
 	if one.answered {
 		return
 	}
 	one.answered = true
 	p.queue.Done(one.user, int64(one.size))
-	of := p.byRef[one.flight]
+	of := p.byRef[one.Address]
 	if i := slices.Index(of, one); i >= 0 {
 		of = slices.Delete(of, i, i+1)
 	}
 	if len(of) == 0 {
-		delete(p.byRef, one.flight)
+		delete(p.byRef, one.Address)
 	} else {
-		p.byRef[one.flight] = of
+		p.byRef[one.Address] = of
 	}
 	if p.queue.Ready() {
 		p.signal()
 	}
 }
 
-// answer says that a worker has answered the first one in flight of an address and ref.
-func (p *publisher) answer(to flight) {
+// Answered says that a worker has answered the first one in flight of an address.
+func (p *Publisher) Answered(to Address) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if of := p.byRef[to]; len(of) > 0 {
@@ -258,8 +299,16 @@ func (p *publisher) answer(to flight) {
 	}
 }
 
-// run appends until ctx ends.
-func (p *publisher) run(ctx context.Context) error {
+// Run appends, and watches what waits for workers, until ctx ends.
+func (p *Publisher) Run(ctx context.Context) error {
+	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error { return p.watch(ctx) })
+	work.Go(func() error { return p.appendAll(ctx) })
+	return work.Wait()
+}
+
+// appendAll appends until ctx ends.
+func (p *Publisher) appendAll(ctx context.Context) error {
 	batch := make([]*publication, 0, publishBatch)
 	again := time.NewTimer(0)
 	defer again.Stop()
@@ -286,7 +335,7 @@ func (p *publisher) run(ctx context.Context) error {
 }
 
 // append appends a batch, but for what there is no room for by now.
-func (p *publisher) append(ctx context.Context, batch []*publication) {
+func (p *Publisher) append(ctx context.Context, batch []*publication) {
 	events := make([]store.Publication, 0, len(batch))
 	of := make([]*publication, 0, len(batch))
 	for _, one := range batch {
@@ -313,12 +362,20 @@ func (p *publisher) append(ctx context.Context, batch []*publication) {
 }
 
 // fail answers one that was taken.
-func (p *publisher) fail(one *publication, why string) {
+func (p *Publisher) fail(one *publication, why string) {
 	p.mu.Lock()
 	p.land(one.inFlight)
 	p.mu.Unlock()
-	one.asker.fail(one.ref, p.refused(why))
+	one.asker.Fail(one.Ref, p.refused(why))
 }
+
+// RefusesCall is what a client is told whose call may not be asked for now, since too much waits in its partition; "": it may.
+func (p *Publisher) RefusesCall(partition int) (why string) {
+	return unavailable[p.headroom.refusesCall(partition)]
+}
+
+// Full reports whether a node of Redis takes no more writes.
+func (p *Publisher) Full() bool { return p.headroom.full() }
 
 // unavailable is what clients are told, by the reason.
 var unavailable = map[string]string{
