@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -24,11 +25,12 @@ const (
 // of each shrinks while Redis uses more than a little less than the share above which
 // clients may not publish, and grows back when there is room.
 type room struct {
-	w     *Worker
-	log   *slog.Logger
-	bound atomic.Int64 // bytes of a history; 0: none
-	full  atomic.Bool  // Redis refuses to write
-	short bool         // of run alone, as what follows
+	w        *Worker
+	log      *slog.Logger
+	bound    atomic.Int64 // bytes of a history; 0: none
+	full     atomic.Bool  // Redis refuses to write
+	short    bool         // of run alone, as what follows
+	evicting bool         // the log says that Redis evicts
 	// unknown: the log says that the memory is not known.
 	unknown bool
 	at      store.Shrinking
@@ -98,6 +100,14 @@ func (r *room) judge(all []store.Memory) {
 		allowed = 1
 	}
 	r.full.Store(share >= 1)
+	evicts := slices.IndexFunc(all, store.Memory.Evicts)
+	if evicting := evicts >= 0; evicting != r.evicting {
+		if r.evicting = evicting; evicting {
+			r.log.Error("Redis takes keys away when its memory is full, events among them: set its maxmemory-policy to noeviction", "policy", all[evicts].Policy)
+		} else {
+			r.log.Info("Redis does not take keys away any more when its memory is full")
+		}
+	}
 	r.w.metrics.memory.Set(share)
 	switch short := share > allowed*15/16; {
 	case short && !r.short:

@@ -162,6 +162,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.misfit != nil {
 		return w.misfit
 	}
+	for _, why := range w.store.Warnings() {
+		w.log.Warn("a setting works, but should be changed", "why", why)
+	}
 	ctx, w.leave = context.WithCancel(ctx)
 	defer w.leave()
 	rows, err := w.parts()

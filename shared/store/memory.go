@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -12,7 +11,8 @@ import (
 
 // Memory is how much memory a node of Redis uses.
 type Memory struct {
-	Used, Max int64 // bytes, as Redis compares them; Max 0: there is no bound
+	Used, Max int64  // bytes, as Redis compares them; Max 0: there is no bound
+	Policy    string // maxmemory-policy; "": it is not known
 }
 
 // Share is the part of its bound that is used, 0 if there is none. From 1 on Redis refuses
@@ -68,25 +68,15 @@ func memoryOf(ctx context.Context, node redis.Cmdable) (Memory, error) {
 	return parseMemory(text), nil
 }
 
-func parseMemory(text string) (m Memory) {
-	var uncounted int64 // buffers of replicas and of the append-only file
-	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil {
-			continue
-		}
-		switch name {
-		case "used_memory":
-			m.Used = n
-		case "mem_not_counted_for_evict":
-			uncounted = n
-		case "maxmemory":
-			m.Max = n
-		}
+func parseMemory(text string) Memory { return memoryIn(infoOf(text)) }
+
+func memoryIn(info map[string]string) Memory {
+	number := func(name string) int64 {
+		n, _ := strconv.ParseInt(info[name], 10, 64)
+		return n
 	}
-	m.Used = max(0, m.Used-uncounted)
-	return m
+	used := number("used_memory") - number("mem_not_counted_for_evict") // without the buffers of replicas and of the append-only file
+	return Memory{Used: max(0, used), Max: number("maxmemory"), Policy: info["maxmemory_policy"]}
 }
 
 // Shrinking goes through all histories, step by step, and trims those that have more bytes
@@ -103,20 +93,9 @@ func (s *Store) ShrinkHistories(ctx context.Context, most int64, at *Shrinking) 
 	if at.next == nil {
 		at.next, at.over = make(map[string]uint64), make(map[string]bool)
 	}
-	var nodes []*redis.Client
-	switch rdb := s.rdb.(type) {
-	case *redis.ClusterClient:
-		for p := range s.cfg.Partitions {
-			node, err := rdb.MasterForKey(ctx, s.keys.events(p))
-			if err != nil {
-				return false, fmt.Errorf("cannot find the node of partition %d: %w", p, err)
-			}
-			if !slices.Contains(nodes, node) {
-				nodes = append(nodes, node)
-			}
-		}
-	case *redis.Client:
-		nodes = append(nodes, rdb)
+	nodes, err := s.masters(ctx)
+	if err != nil {
+		return false, err
 	}
 	through = true
 	for _, node := range nodes {

@@ -10,7 +10,7 @@ func TestParseMemory(t *testing.T) {
 		"": {},
 		"# Memory\r\nused_memory:500\r\nused_memory_human:500B\r\nmem_not_counted_for_evict:100\r\nmaxmemory:1000\r\n": {Used: 400, Max: 1000},
 		"used_memory:5\nmem_not_counted_for_evict:100\n":                                                               {},
-		"used_memory:x\nmaxmemory:-1\nmaxmemory_policy:noeviction\nnonsense":                                           {Max: -1},
+		"used_memory:x\nmaxmemory:-1\nmaxmemory_policy:noeviction\nnonsense":                                           {Max: -1, Policy: "noeviction"},
 	} {
 		if got := parseMemory(text); got != want {
 			t.Errorf("%q is %+v, want %+v", text, got, want)

@@ -29,6 +29,8 @@ type Store struct {
 
 	epochs epochs
 
+	fit atomic.Pointer[fitness] // as Ready saw it last; nil: it has not looked
+
 	maxBlock time.Duration // a blocking read must end well before the link counts as dead
 
 	start  time.Time    // with a monotonic reading
@@ -92,7 +94,7 @@ func (s *Store) Partition(target string) int { return s.keys.partition(target) }
 var ErrMeta = errors.New("the settings do not match the installation in Redis")
 
 // Ready asks Redis for its clock and checks that sluice:meta fits the
-// configuration, writing it at the first start.
+// configuration, writing it at the first start, and that Redis fits us (ErrUnfit).
 func (s *Store) Ready(ctx context.Context) error {
 	meta, err := s.rdb.HGetAll(ctx, s.keys.meta()).Result()
 	if err == nil && len(meta) == 0 {
@@ -108,6 +110,9 @@ func (s *Store) Ready(ctx context.Context) error {
 	if p := meta["partitions"]; p != strconv.Itoa(s.cfg.Partitions) {
 		return fmt.Errorf("%w: SLUICE_PARTITIONS=%d, but %s was made with %s partitions; set SLUICE_PARTITIONS=%s, or use another SLUICE_PREFIX",
 			ErrMeta, s.cfg.Partitions, s.keys.meta(), p, p)
+	}
+	if err := s.fits(ctx); err != nil {
+		return err
 	}
 	return s.SyncClock(ctx)
 }
@@ -171,7 +176,7 @@ func (s *Store) NowMs() int64 {
 	return s.offset.Load() + time.Since(s.start).Milliseconds()
 }
 
-// Check reports whether Redis answers within a second; for readiness. On a Cluster it is
+// Check reports whether Redis answers within a second, and is one that can be used, as Ready saw it last; for readiness. On a Cluster it is
 // the node of sluice:meta that must, and not whichever: the answer shall not be another one
 // each time while one node is lost.
 func (s *Store) Check() error {
@@ -179,6 +184,9 @@ func (s *Store) Check() error {
 	defer cancel()
 	if err := s.rdb.HGet(ctx, s.keys.meta(), "version").Err(); err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("no answer from Redis: %w", err)
+	}
+	if f := s.fit.Load(); f != nil {
+		return f.err
 	}
 	return nil
 }

@@ -97,3 +97,36 @@ func (x *suite) await(t *testing.T) {
 	must(t, <-done)
 	must(t, s.Check())
 }
+
+// unfit: a Redis that takes keys away is not used, until it does so no more.
+func (x *suite) unfit(t *testing.T) {
+	s := x.open(t, nil)
+	set := func(policy, limit string) {
+		x.each(t, "CONFIG", "SET", "maxmemory-policy", policy)
+		x.each(t, "CONFIG", "SET", "maxmemory", limit)
+	}
+	defer set("noeviction", "0")
+	set("volatile-ttl", "1gb")
+	err := s.Ready(t.Context())
+	wantError(t, "Ready", err, store.ErrUnfit)
+	if !strings.Contains(err.Error(), "volatile-ttl") {
+		t.Errorf("%q does not name the policy", err)
+	}
+	memory, err := s.Memory(t.Context())
+	must(t, err)
+	for p, m := range memory {
+		want(t, "policy of the node of partition "+strconv.Itoa(p), m.Policy, "volatile-ttl")
+	}
+	wantError(t, "Check", s.Check(), store.ErrUnfit)
+	tries := 0
+	must(t, s.Await(t.Context(), func(err error) {
+		wantError(t, "Await's report", err, store.ErrUnfit)
+		if tries++; tries == 2 {
+			set("noeviction", "1gb")
+		}
+	}))
+	want(t, "tries", tries, 2)
+	must(t, s.Check())
+	set("allkeys-lru", "0") // nothing is ever full
+	must(t, s.Ready(t.Context()))
+}

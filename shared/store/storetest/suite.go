@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Meta", everywhere, (*suite).meta},
 		{"Clock", everywhere, (*suite).clock},
 		{"Await", realOnly, (*suite).await},
+		{"Unfit", realOnly, (*suite).unfit},
 
 		{"TakeOver/first", everywhere, (*suite).takeOverFirst},
 		{"TakeOver/held", everywhere, (*suite).takeOverHeld},
