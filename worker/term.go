@@ -360,6 +360,8 @@ func (l *lane) rights() []uint64 {
 func (l *lane) failed(ctx context.Context, err error, backoff time.Duration) time.Duration {
 	if errors.Is(err, store.ErrFenced) {
 		l.log.Warn("lost a partition to another worker; starting again under a new generation", "err", err)
+	} else if backoff == 0 && store.IsReply(err) {
+		l.log.Error("Redis refused a batch; retrying under a new generation", "err", err)
 	} else if backoff == 0 {
 		l.log.Error("lost the connection to Redis in the middle of the work; retrying under a new generation", "err", err)
 	}

@@ -155,6 +155,42 @@ func TestRedisAway(t *testing.T) {
 	r.noDead()
 }
 
+// TestRedisRefusesWrites: Redis answers, and refuses every write for longer than leases live, as with a full disk (MISCONF) or
+// without its replicas (NOREPLICAS).
+func TestRedisRefusesWrites(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g1, g2, _, _ := r.pair()
+	sources := fourSources(r)
+	clients := watchers(t, sources, g1, g2)
+	p := r.produceKeyed(150, sources...)
+	flows(p, clients)
+	begin := time.Now()
+	r.rdb.ConfigSet(ctx, "min-replicas-to-write", "1")
+	eventually(t, patience, "Redis has refused writes for a while", func() error {
+		if time.Since(begin) < 4*time.Second {
+			return fmt.Errorf("for %v", time.Since(begin))
+		}
+		return nil
+	})
+	late := dial(t, g1, "late", topics("late"))
+	r.rdb.ConfigSet(ctx, "min-replicas-to-write", "0")
+	begin = time.Now()
+	flows(p, clients)
+	t.Logf("events of all targets came %v after Redis took writes again", time.Since(begin).Round(time.Millisecond))
+	late.waitSubscribed("topic:late")
+	p.settle(patience, clients...)
+	r.noDead()
+	for _, c := range clients {
+		if err := c.ended(); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if n := gaps(c); n > 0 {
+			t.Errorf("%s was told of %d gaps", c.name, n)
+		}
+	}
+}
+
 // TestOutOfMemory lets Redis refuse writes from the middle of a batch's appends on,
 // and then takes the limit away: nothing is lost, or in another order, or a dead letter.
 func TestOutOfMemory(t *testing.T) {
