@@ -47,7 +47,7 @@ func (g *Gateway) ask(ctx context.Context, token string, of stranger) (auth.Iden
 	if token == "" || len(token) > auth.MaxTokenBytes {
 		return auth.Identity{}, refusalOf(&auth.Error{Reason: auth.ReasonTooLong})
 	}
-	if !g.calls.takes.Load().connect {
+	if !g.calls.Connects() {
 		return auth.Identity{}, refusedNoAnswer
 	}
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(g.cfg.ConnectTimeout, defaultConnectTimeout))
@@ -57,8 +57,7 @@ func (g *Gateway) ask(ctx context.Context, token string, of stranger) (auth.Iden
 		return auth.Identity{}, refusedAsks
 	}
 	defer g.asks.Release(address, 1)
-	h := &hearer{make(chan wire.Order, 1)}
-	by, leave := g.hearers.Add(h)
+	heard, by, leave := g.calls.Hear()
 	defer leave()
 	deadline, _ := ctx.Deadline()
 	err := g.store.AskConnect(ctx, &wire.Connect{
@@ -70,7 +69,7 @@ func (g *Gateway) ask(ctx context.Context, token string, of stranger) (auth.Iden
 		return auth.Identity{}, refusedLater
 	}
 	select {
-	case o := <-h.heard:
+	case o := <-heard:
 		return g.granted(&o)
 	case <-ctx.Done():
 		return auth.Identity{}, refusedNoAnswer

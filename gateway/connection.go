@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/calls"
 	"sluice/gateway/limits"
 	"sluice/gateway/live"
 	"sluice/gateway/lock"
@@ -54,7 +55,7 @@ type conn struct {
 	workers  int32 // who works under ctx
 	identity auth.Identity
 	retireAt time.Time       // the end of its greatest age, zero if it has none
-	calling  *calling        // nil until functions may hear of it
+	calling  *calls.Client   // nil until functions may hear of it
 	acking   *acking         // nil until the first ack, or the end of a subscription
 	ctx      context.Context // of those who work for the connection, nil while nobody does
 	cancel   context.CancelFunc
@@ -385,7 +386,9 @@ func (c *conn) Closed(code int) {
 	c.leave()
 	c.gw.acks.flush(c)
 	c.endLong()
-	c.endCalls(code)
+	if k := c.called(); k != nil {
+		k.End(code)
+	}
 	c.gw.unregister(c)
 	if c.account != nil {
 		c.gw.users.Leave(c.account)

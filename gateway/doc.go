@@ -23,7 +23,6 @@
 //	connection.go  one client: identity, its frames
 //	open.go        connect: sessions, welcome, the first subscriptions
 //	call.go        what clients ask functions, and what these want
-//	calls.go       what functions are to hear, on its way to the calls streams
 //	postcall.go    a call by a request, which has no connection
 //	acks.go        what clients acknowledge, on its way to the acks streams
 //	postacks.go    the same by a request
@@ -36,8 +35,8 @@
 // What is subscribed to, and the live flow, are in live/, reads of histories in history/, the
 // session Hashes in sessions/, bytes to and from a client in socket/, tokens in auth/; what
 // a stranger may send in listen/, and how much everybody may have in limits/. What clients publish
-// goes on its way in publish/, and answers/ keeps who waits without a connection for what becomes of it.
-// Workers are asked for in wake/.
+// goes on its way in publish/, what functions are to hear in calls/, and answers/ keeps who waits without a
+// connection for what becomes of it. Workers are asked for in wake/.
 //
 // Locks, in their order: a shard's and a client's (live/doc.go), that of the lags or the kicks, a
 // connection's, then those of the acks, the sessions and the list of connections, and a

@@ -19,6 +19,7 @@ import (
 
 	"sluice/gateway/answers"
 	"sluice/gateway/auth"
+	"sluice/gateway/calls"
 	"sluice/gateway/history"
 	"sluice/gateway/limits"
 	"sluice/gateway/listen"
@@ -67,7 +68,6 @@ type Gateway struct {
 	sessions   *sessions.Sessions
 	publisher  *publish.Publisher
 	postings   answers.Addresses[*posting] // requests that publish
-	hearers    answers.Addresses[*hearer]  // and who waits for a function
 	waiters    waiters
 	bodies     *limits.Semaphore // of requests, in bytes, by user
 	acks       *acks
@@ -76,7 +76,7 @@ type Gateway struct {
 	cursors    *cursors
 	kicks      *kicks
 	waker      *wake.Waker
-	calls      *calls
+	calls      *calls.Calls
 
 	cursorReads chan struct{} // bounds the reads of cursors under way
 
@@ -146,7 +146,10 @@ func New(o Options) (*Gateway, error) {
 	g.acks = newAcks(o.Store, o.Config.AcksSize, g.metrics, g.log)
 	g.cursors = newCursors(g.all, g.log)
 	g.kicks = newKicks(g)
-	g.calls = newCalls(o.Store, cmp.Or(o.Config.CallTimeout, defaultCallTimeout), g.metrics, g.log)
+	g.calls = calls.New(calls.Options{
+		Server: id, Store: o.Store, Timeout: cmp.Or(o.Config.CallTimeout, defaultCallTimeout), NoRoom: g.publisher.RefusesCall,
+		Begin: g.beginCalls, Clients: g.callers, Draining: g.draining.Load, Metrics: &g.metrics.calls, Log: g.log,
+	})
 	g.waker = wake.New(wake.Options{Config: o.Config.Wake, Store: o.Store, Asked: g.metrics.wakes, Log: g.log})
 	return g, nil
 }
@@ -181,8 +184,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.cursors.run(inner2) })
 	work.Go(func() error { return g.kicks.run(inner2) })
 	work.Go(func() error { return g.waker.Run(inner2) })
-	work.Go(func() error { return g.calls.run(inner2) })
-	work.Go(func() error { return g.calls.watch(inner2, g.all) })
+	work.Go(func() error { return g.calls.Run(inner2) })
 	work.Go(func() error { return g.flow.Run(inner2) })
 	work.Go(func() error { return g.verifier.Run(inner2, g.log, g.metrics.keyFailures.Inc) })
 	serve := make(chan error, 1)
@@ -235,7 +237,7 @@ func (g *Gateway) Ready() error {
 	if silent := g.store.NowMs() - g.heardMs(); silent > heartbeatTimeout.Milliseconds() {
 		return errors.New("receives nothing from Redis on its own channel")
 	}
-	if g.calls.takes.Load().unknown {
+	if !g.calls.Known() {
 		return errors.New("has not yet been able to ask Redis what functions take")
 	}
 	if g.publisher.Full() {

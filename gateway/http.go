@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/calls"
 	"sluice/gateway/limits"
 	"sluice/gateway/listen"
 	"sluice/gateway/live"
@@ -288,9 +289,9 @@ func (g *Gateway) answerError(w http.ResponseWriter, e *wire.FrameError) {
 	g.metrics.errors.WithLabelValues(e.Code).Inc()
 	status := statuses[e.Code]
 	switch e {
-	case errCallLate:
+	case calls.ErrLate:
 		status = http.StatusGatewayTimeout
-	case errCallFailed:
+	case calls.ErrFailed:
 		status = http.StatusBadGateway
 	}
 	switch status {

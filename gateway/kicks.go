@@ -111,7 +111,7 @@ func (g *Gateway) missed(target string) {
 	g.flow.Missed(target)
 	if wire.IsUser(target) {
 		g.kicks.lost(g.store.Partition(target))
-		g.calls.maybeEnded(target[len(wire.UserTarget("")):])
+		g.calls.MaybeEnded(target[len(wire.UserTarget("")):])
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"sluice/gateway/calls"
 	"sluice/gateway/live"
 	"sluice/gateway/publish"
 )
@@ -28,8 +29,6 @@ const (
 
 type metrics struct {
 	connections, slow              prometheus.Gauge
-	calls                          prometheus.Counter
-	callsRefused                   *prometheus.CounterVec
 	records, subscriptions         prometheus.Counter
 	sessionFailures, retired       prometheus.Counter
 	keyFailures, kicked            prometheus.Counter
@@ -39,6 +38,7 @@ type metrics struct {
 	slowReports, limited, wakes    *prometheus.CounterVec
 	live                           live.Metrics
 	publish                        publish.Metrics
+	calls                          calls.Metrics
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -67,9 +67,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		closes:          vec("closes_total", "Closed sockets.", "code"),
 		refused:         vec("refused_total", "Connections and requests refused.", "reason"),
 
-		calls:        counter("calls_total", "Calls of clients, brought to functions."),
-		callsRefused: vec("calls_refused_total", "Calls that were not brought to functions, or not answered in time (late).", "reason"),
-
+		calls: calls.Metrics{
+			Calls:   counter("calls_total", "Calls of clients, brought to functions."),
+			Refused: vec("calls_refused_total", "Calls that were not brought to functions, or not answered in time (late).", "reason"),
+		},
 		publish: publish.Metrics{
 			Backlog:      f.NewGauge(prometheus.GaugeOpts{Name: "sluice_backlog", Help: "Entries in all ingress streams that are not acknowledged."}),
 			BacklogBytes: f.NewGauge(prometheus.GaugeOpts{Name: "sluice_backlog_bytes", Help: "Bytes of all ingress streams in Redis, what was acknowledged in the last second included."}),
