@@ -16,8 +16,8 @@ func (c *conn) caller() *calls.Client {
 	return c.calling
 }
 
-// called is the caller, if there is one.
-func (c *conn) called() *calls.Client {
+// callerIfAny is the caller, if there is one.
+func (c *conn) callerIfAny() *calls.Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.calling
@@ -56,7 +56,7 @@ func (g *Gateway) beginCalls(again bool) {
 // callers are those of all connections.
 func (g *Gateway) callers() (all []*calls.Client) {
 	for _, c := range g.all() {
-		if k := c.called(); k != nil {
+		if k := c.callerIfAny(); k != nil {
 			all = append(all, k)
 		}
 	}
@@ -95,7 +95,7 @@ func (g *Gateway) ordered(o *wire.Order) {
 	}
 	switch o.What {
 	case wire.OrderReply, wire.OrderFail:
-		if k := c.called(); k != nil {
+		if k := c.callerIfAny(); k != nil {
 			k.Answered(o)
 		}
 	case wire.OrderClose:

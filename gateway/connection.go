@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/gateway/acks"
 	"sluice/gateway/auth"
 	"sluice/gateway/calls"
 	"sluice/gateway/limits"
@@ -56,7 +57,7 @@ type conn struct {
 	identity auth.Identity
 	retireAt time.Time       // the end of its greatest age, zero if it has none
 	calling  *calls.Client   // nil until functions may hear of it
-	acking   *acking         // nil until the first ack, or the end of a subscription
+	acking   *acks.Client    // nil until the first ack, or the end of a subscription
 	ctx      context.Context // of those who work for the connection, nil while nobody does
 	cancel   context.CancelFunc
 }
@@ -384,9 +385,11 @@ func (c *conn) Closed(code int) {
 	c.mu.Unlock()
 	c.interrupt()
 	c.leave()
-	c.gw.acks.flush(c)
+	if k := c.ackerIfAny(); k != nil {
+		k.Closed()
+	}
 	c.endLong()
-	if k := c.called(); k != nil {
+	if k := c.callerIfAny(); k != nil {
 		k.End(code)
 	}
 	c.gw.unregister(c)

@@ -24,9 +24,8 @@
 //	open.go        connect: sessions, welcome, the first subscriptions
 //	call.go        what clients ask functions, and what these want
 //	postcall.go    a call by a request, which has no connection
-//	acks.go        what clients acknowledge, on its way to the acks streams
+//	ack.go         what it acknowledges, and where its device begins and ends
 //	postacks.go    the same by a request
-//	cursors.go     where devices begin and end
 //	subscriber.go  the gateway's Pub/Sub channel, heartbeat, what is lost on it
 //	lag.go         connections that take nothing: reported, asked about, closed
 //	drain.go       the end
@@ -35,7 +34,7 @@
 // What is subscribed to, and the live flow, are in live/, reads of histories in history/, the
 // session Hashes in sessions/, bytes to and from a client in socket/, tokens in auth/; what
 // a stranger may send in listen/, and how much everybody may have in limits/. What clients publish
-// goes on its way in publish/, what functions are to hear in calls/, and answers/ keeps who waits without a
+// goes on its way in publish/, what functions are to hear in calls/, what is acknowledged in acks/, and answers/ keeps who waits without a
 // connection for what becomes of it. Workers are asked for in wake/.
 //
 // Locks, in their order: a shard's and a client's (live/doc.go), that of the lags or the kicks, a

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"sluice/gateway/acks"
 	"sluice/gateway/answers"
 	"sluice/gateway/auth"
 	"sluice/gateway/calls"
@@ -70,15 +71,12 @@ type Gateway struct {
 	postings   answers.Addresses[*posting] // requests that publish
 	waiters    waiters
 	bodies     *limits.Semaphore // of requests, in bytes, by user
-	acks       *acks
+	acks       *acks.Acks
 	history    *history.Reader
 	lags       *lags
-	cursors    *cursors
 	kicks      *kicks
 	waker      *wake.Waker
 	calls      *calls.Calls
-
-	cursorReads chan struct{} // bounds the reads of cursors under way
 
 	ctx      context.Context // ends after the drain; set by Run
 	wg       sync.WaitGroup  // goroutines of connections
@@ -128,7 +126,6 @@ func New(o Options) (*Gateway, error) {
 	g.bodies = limits.NewSemaphore(limits.Bounds{Size: bodyBytes, KeySize: userBodies, Waiting: waitingBodies, KeyWaiting: waitingOfAUser})
 	g.longFrames = newLongFrames()
 	g.asks = newAsks()
-	g.cursorReads = make(chan struct{}, mostCursorReads)
 	g.sessions = sessions.New(sessions.Options{
 		Server: id, Store: o.Store, Partitions: o.Config.Store.Partitions, TTL: o.Config.Store.SessionTTL,
 		About: g.about, Missed: g.missed, Failed: g.metrics.sessionFailures.Inc, Log: g.log,
@@ -143,8 +140,10 @@ func New(o Options) (*Gateway, error) {
 	g.publisher = publish.New(publish.Options{
 		Server: id, Store: o.Store, MaxEntries: o.Config.MaxBacklog, MaxBytes: o.Config.MaxBacklogBytes, Metrics: &g.metrics.publish, Log: g.log,
 	})
-	g.acks = newAcks(o.Store, o.Config.AcksSize, g.metrics, g.log)
-	g.cursors = newCursors(g.all, g.log)
+	g.acks = acks.New(acks.Options{
+		Store: o.Store, StreamSize: o.Config.AcksSize, CursorTTL: o.Config.CursorTTL, Targets: o.Config.MaxTargets,
+		StoodStill: g.sockets.StoodStill, Clients: g.ackers, Metrics: &g.metrics.acks, Log: g.log,
+	})
 	g.kicks = newKicks(g)
 	g.calls = calls.New(calls.Options{
 		Server: id, Store: o.Store, Timeout: cmp.Or(o.Config.CallTimeout, defaultCallTimeout), NoRoom: g.publisher.RefusesCall,
@@ -178,10 +177,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.history.Run(inner2) })
 	work.Go(func() error { return g.sessions.Run(inner2) })
 	work.Go(func() error { return g.publisher.Run(inner2) })
-	work.Go(func() error { return g.acks.run(inner2) })
+	work.Go(func() error { return g.acks.Run(inner2) })
 	work.Go(func() error { return g.listen(inner2) })
 	work.Go(func() error { return g.lags.run(inner2) })
-	work.Go(func() error { return g.cursors.run(inner2) })
 	work.Go(func() error { return g.kicks.run(inner2) })
 	work.Go(func() error { return g.waker.Run(inner2) })
 	work.Go(func() error { return g.calls.Run(inner2) })

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"sluice/gateway/acks"
 	"sluice/gateway/calls"
 	"sluice/gateway/live"
 	"sluice/gateway/publish"
@@ -18,27 +19,17 @@ const (
 	dropSlow      = "slow_report"  // too many reports wait that slow clients are slow no more
 )
 
-// Reasons why an acknowledgement was dropped.
-const (
-	ackDropFull      = "full"         // too many wait for Redis; the client is told
-	ackDropStopped   = "stopped"      // the gateway ended and Redis did not take it
-	ackDropNotStream = "not_a_stream" // the key of the acks holds something else
-	ackDropNoCursor  = "no_cursor"    // the user has all the cursors that are kept: none was begun
-	ackDropUnread    = "unread"       // the stream was full of acks that somebody has not read
-)
-
 type metrics struct {
 	connections, slow              prometheus.Gauge
 	records, subscriptions         prometheus.Counter
 	sessionFailures, retired       prometheus.Counter
 	keyFailures, kicked            prometheus.Counter
-	acks, acksRefused, acksWritten prometheus.Counter
-	ackDrops                       *prometheus.CounterVec
 	drops, closes, refused, errors *prometheus.CounterVec
 	slowReports, limited, wakes    *prometheus.CounterVec
 	live                           live.Metrics
 	publish                        publish.Metrics
 	calls                          calls.Metrics
+	acks                           acks.Metrics
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -59,14 +50,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		retired:         counter("retired_total", "Connections sent away because they had reached their greatest age."),
 		keyFailures:     counter("jwks_failures_total", "Fetches of the keys that check tokens (SLUICE_JWKS_URL) that failed."),
 		kicked:          counter("kicked_total", "Connections ended by a kick."),
-		acks:            counter("acks_total", "Acknowledgements that clients sent."),
-		acksRefused:     counter("acks_refused_total", "Acknowledgements of what was not sent on their connection."),
-		acksWritten:     counter("acks_written_total", "Acknowledgements appended to the acks streams, the highest for many."),
-		ackDrops:        vec("acks_dropped_total", "Acknowledgements that were dropped.", "reason"),
 		drops:           vec("drops_total", "Records and messages that were dropped.", "reason"),
 		closes:          vec("closes_total", "Closed sockets.", "code"),
 		refused:         vec("refused_total", "Connections and requests refused.", "reason"),
 
+		acks: acks.Metrics{
+			Acks:    counter("acks_total", "Acknowledgements that clients sent."),
+			Refused: counter("acks_refused_total", "Acknowledgements of what was not sent on their connection."),
+			Written: counter("acks_written_total", "Acknowledgements appended to the acks streams, the highest for many."),
+			Drops:   vec("acks_dropped_total", "Acknowledgements that were dropped.", "reason"),
+		},
 		calls: calls.Metrics{
 			Calls:   counter("calls_total", "Calls of clients, brought to functions."),
 			Refused: vec("calls_refused_total", "Calls that were not brought to functions, or not answered in time (late).", "reason"),

@@ -46,6 +46,46 @@ func positions(p map[string]string) []want {
 	return wants
 }
 
+// asked is what a client asks for when it connects, by the request and by `connect`.
+type asked struct {
+	wants    []want
+	mistakes []wire.Error
+	came     time.Time // when its client did
+	device   string    // "": no cursors are kept
+	resume   bool      // from the device's cursors
+	retained bool      // on_gap
+	byTime   bool      // the client keeps a single id for all its targets
+}
+
+// granted adds what a function wants the connection to have, before what the client asks for, whose positions count more.
+func (o *asked) granted(id auth.Identity) {
+	if id.Granted == nil {
+		return
+	}
+	var first []want
+	for _, target := range id.Granted.Subscribe {
+		first = append(first, want{target: target})
+	}
+	o.wants = append(first, o.wants...)
+}
+
+// ofDevice takes what the request says of the device, for clients that bring their token
+// in it and send no `connect`.
+func (o *asked) ofDevice(device, resume string) {
+	switch {
+	case device != "" && !wire.ValidName(device):
+		o.refuse(wire.CodeBadRequest, wire.ErrDevice)
+	case resume != "" && (resume != "device" || device == ""):
+		o.refuse(wire.CodeBadRequest, `resume is "device", and needs device`)
+	default:
+		o.device, o.resume = device, resume != ""
+	}
+}
+
+func (o *asked) refuse(code, message string) {
+	o.mistakes = append(o.mistakes, wire.Error{Code: code, Message: message})
+}
+
 // open makes a connection of a socket whose client is known: sessions, welcome, what
 // it has from the start, what it resumes. Each step has its time; what the socket has no
 // room for goes on in the background.
@@ -83,6 +123,25 @@ func (c *conn) open(id auth.Identity, asked *asked) {
 		c.gw.log.Warn("could not open a connection", "conn", c.id, "err", err)
 		c.sock.Close(wire.CloseOverloaded, live.TryAgain)
 	}
+}
+
+// byCursors adds the targets that the device's cursors name. A position that the client
+// gave itself counts more.
+func (c *conn) byCursors(ctx context.Context, user string, o *asked) error {
+	cursors, full, err := c.gw.acks.Cursors(ctx, user, o.device)
+	if err != nil {
+		return err
+	}
+	for _, w := range o.wants {
+		if _, ok := w.start.Position(); ok {
+			delete(cursors, w.target)
+		}
+	}
+	o.wants = append(o.wants, positions(cursors)...)
+	if full {
+		o.refuse(wire.CodeTooMany, "this user has as many cursors as are kept; some of this device may be missing")
+	}
+	return nil
 }
 
 // subscribeFirst makes the subscriptions of a new connection.

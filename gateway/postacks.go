@@ -15,16 +15,16 @@ import (
 func (g *Gateway) postAcks(ctx context.Context, in *incoming) (any, error) {
 	acks, wrong := wire.ParseAcks(in.body)
 	if wrong != nil {
-		g.metrics.acksRefused.Inc()
+		g.metrics.acks.Refused.Inc()
 		return nil, wrong
 	}
-	g.metrics.acks.Add(float64(len(acks)))
+	g.metrics.acks.Acks.Add(float64(len(acks)))
 	if err := g.charge(in, cost{frames: float64(len(acks)), bytes: float64(len(in.body))}); err != nil {
 		return nil, err
 	}
 	for i := range acks {
 		if !in.id.CanSubscribe(acks[i].To) {
-			g.metrics.acksRefused.Inc()
+			g.metrics.acks.Refused.Inc()
 			return nil, forbidden(acks[i].To + ": this token does not allow to subscribe to it")
 		}
 		acks[i].User = in.id.User
@@ -36,7 +36,7 @@ func (g *Gateway) postAcks(ctx context.Context, in *incoming) (any, error) {
 	}
 	return struct {
 		Acks int `json:"acks"`
-	}{len(acks)}, g.writeAcks(ctx, acks)
+	}{len(acks)}, g.acks.Post(ctx, acks)
 }
 
 // checkAcks refuses acks of what no history has had.
@@ -55,30 +55,29 @@ func (g *Gateway) checkAcks(ctx context.Context, user string, acks []wire.Ack) e
 		if !r.Got.Newest.Less(id) || r.Got.Empty && id.Ms < uint64(max(0, expired)) {
 			continue
 		}
-		g.metrics.acksRefused.Inc()
+		g.metrics.acks.Refused.Inc()
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: fmt.Sprintf("%s: no event up to the id %v was sent", acks[i].To, id)}
 	}
 	return nil
 }
 
-// writeAcks appends acks to their streams; those of the position before everything say nothing.
-func (g *Gateway) writeAcks(ctx context.Context, acks []wire.Ack) error {
-	written := acks[:0]
-	for _, a := range acks {
-		if !a.ID.IsZero() {
-			written = append(written, a)
-		}
+// postUnsubscribe is POST /v1/unsubscribe: the frame `unsubscribe` of a device that has an event stream, on which it can say nothing.
+func (g *Gateway) postUnsubscribe(ctx context.Context, in *incoming) (any, error) {
+	device, to, wrong := wire.ParseUnsubscribe(in.body)
+	if wrong != nil {
+		return nil, wrong
 	}
-	if len(written) == 0 {
-		return nil
+	if hasAlways(in.id.User, to) {
+		return nil, errHasAlways
 	}
-	errs, lost := g.store.AppendAcks(ctx, written, g.cfg.AcksSize)
-	g.metrics.ackDrops.WithLabelValues(ackDropUnread).Add(float64(lost))
-	for _, err := range errs {
-		if err != nil {
-			return err // those that were taken may come again
-		}
-		g.metrics.acksWritten.Inc()
+	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
+	defer cancel()
+	newest := &history.Reading{Query: store.Query{Target: to, After: wire.MaxID, Edges: true}} // what may have been sent
+	if err := g.history.Read(ctx, in.id.User, newest); err != nil {
+		return nil, err
 	}
-	return nil
+	if err := g.acks.EndCursor(ctx, in.id.User, device, to, newest.Got.Newest); err != nil {
+		return nil, err
+	}
+	return map[string]string{"type": "unsubscribed", "to": to}, nil
 }

@@ -145,7 +145,7 @@ func (g *Gateway) heartbeat(ctx context.Context, current *atomic.Pointer[store.S
 func (g *Gateway) registerAgain() {
 	g.sessions.Again()
 	g.lags.again()
-	g.cursors.again()
+	g.acks.CursorsAgain()
 }
 
 // heardMs is when the channel was last known to work, by Redis's clock.
@@ -206,7 +206,7 @@ func (g *Gateway) beat(b wire.Head) {
 func (g *Gateway) termBegan(partition int) {
 	if g.store.PerPartition() {
 		g.sessions.AgainOf(partition)
-		g.cursors.again()
+		g.acks.CursorsAgain()
 	}
 }
 

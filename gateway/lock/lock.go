@@ -16,15 +16,17 @@ type (
 	Kicks struct{}
 	// Lags is in lag.go: connections that lag
 	Lags struct{}
-	// Conn is in connection.go: who it is, what it acknowledged
+	// Conn is in connection.go: who it is, and whether it is over
 	Conn struct{}
+	// Acking is in acks/client.go: what a connection acknowledged
+	Acking struct{}
 	// Conns is in gateway.go: the connections
 	Conns struct{}
 	// Waiters is in waiter.go: the requests that wait
 	Waiters struct{}
 	// Waiter is in waiter.go: one of them
 	Waiter struct{}
-	// Acks is in acks.go: what is to be written
+	// Acks is in acks/acks.go: what is to be written
 	Acks struct{}
 	// Wanted is in sessions/sessions.go: the sessions that there should be
 	Wanted struct{}
@@ -54,7 +56,7 @@ var Order = [][]any{
 	{Shard{}},
 	{Client{}},
 	{Rereads{}, Kicks{}, Lags{}},
-	{Conn{}},
+	{Conn{}, Acking{}},
 	{Conns{}, Acks{}, Wanted{}, Waiters{}},
 	{Waiter{}, Stream{}},
 	{Parts{}},
