@@ -14,6 +14,7 @@ import (
 	"sluice/gateway/live"
 	"sluice/gateway/lock"
 	"sluice/gateway/publish"
+	"sluice/gateway/slow"
 	"sluice/gateway/socket"
 	"sluice/shared/wire"
 )
@@ -411,3 +412,13 @@ func (c *conn) leave() {
 func forbidden(message string) error {
 	return &wire.FrameError{Code: wire.CodeForbidden, Message: message}
 }
+
+// Lags says that a subscription has something to catch up with, from a position on, and
+// its socket has no room. Its shard's lock is held, and it has not ended.
+func (c *conn) Lags(s *live.Sub, at wire.ID) {
+	c.gw.lags.Lags(slow.Client{Conn: c.id, User: c.user(), Sock: c.sock, Drained: c.Drained}, s, at)
+}
+
+// CaughtUp says that a subscription has met the live flow, or is gone. Its shard's lock is
+// held.
+func (c *conn) CaughtUp(s *live.Sub) { c.gw.lags.CaughtUp(c.id, s) }

@@ -27,14 +27,13 @@
 //	ack.go         what it acknowledges, and where its device begins and ends
 //	postacks.go    the same by a request
 //	subscriber.go  the gateway's Pub/Sub channel, heartbeat, what is lost on it
-//	lag.go         connections that take nothing: reported, asked about, closed
 //	drain.go       the end
 //	metrics.go     counters
 //
 // What is subscribed to, and the live flow, are in live/, reads of histories in history/, the
 // session Hashes in sessions/, bytes to and from a client in socket/, tokens in auth/; what
 // a stranger may send in listen/, and how much everybody may have in limits/. What clients publish
-// goes on its way in publish/, what functions are to hear in calls/, what is acknowledged in acks/, and answers/ keeps who waits without a
+// goes on its way in publish/, what functions are to hear in calls/, what is acknowledged in acks/, reports of those that take nothing in slow/, and answers/ keeps who waits without a
 // connection for what becomes of it. Workers are asked for in wake/.
 //
 // Locks, in their order: a shard's and a client's (live/doc.go), that of the lags or the kicks, a

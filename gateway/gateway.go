@@ -28,6 +28,7 @@ import (
 	"sluice/gateway/lock"
 	"sluice/gateway/publish"
 	"sluice/gateway/sessions"
+	"sluice/gateway/slow"
 	"sluice/gateway/socket"
 	"sluice/gateway/wake"
 	"sluice/shared/ops"
@@ -73,7 +74,7 @@ type Gateway struct {
 	bodies     *limits.Semaphore // of requests, in bytes, by user
 	acks       *acks.Acks
 	history    *history.Reader
-	lags       *lags
+	lags       *slow.Lags
 	kicks      *kicks
 	waker      *wake.Waker
 	calls      *calls.Calls
@@ -136,7 +137,7 @@ func New(o Options) (*Gateway, error) {
 		NowMs: o.Store.NowMs, TTLMs: o.Store.HistoryTTLMs(), HeardMs: g.heardMs, TermBegan: g.termBegan, Lost: func(p int) { g.kicks.lost(p) },
 		Metrics: &g.metrics.live, Log: g.log,
 	})
-	g.lags = newLags(id, o.Store, g.metrics, g.log, g.conn)
+	g.lags = slow.New(slow.Options{Server: id, Store: o.Store, Metrics: &g.metrics.slow, Log: g.log})
 	g.publisher = publish.New(publish.Options{
 		Server: id, Store: o.Store, MaxEntries: o.Config.MaxBacklog, MaxBytes: o.Config.MaxBacklogBytes, Metrics: &g.metrics.publish, Log: g.log,
 	})
@@ -179,7 +180,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.publisher.Run(inner2) })
 	work.Go(func() error { return g.acks.Run(inner2) })
 	work.Go(func() error { return g.listen(inner2) })
-	work.Go(func() error { return g.lags.run(inner2) })
+	work.Go(func() error { return g.lags.Run(inner2) })
 	work.Go(func() error { return g.kicks.run(inner2) })
 	work.Go(func() error { return g.waker.Run(inner2) })
 	work.Go(func() error { return g.calls.Run(inner2) })

@@ -10,25 +10,26 @@ import (
 	"sluice/gateway/calls"
 	"sluice/gateway/live"
 	"sluice/gateway/publish"
+	"sluice/gateway/slow"
 )
 
 // Reasons why something from the channel was dropped, besides those of the live flow.
 const (
 	dropMalformed = "malformed"    // not a worker's message
 	dropChannel   = "channel_full" // the delivery does not keep up with the channel
-	dropSlow      = "slow_report"  // too many reports wait that slow clients are slow no more
 )
 
 type metrics struct {
-	connections, slow              prometheus.Gauge
+	connections                    prometheus.Gauge
 	records, subscriptions         prometheus.Counter
 	sessionFailures, retired       prometheus.Counter
 	keyFailures, kicked            prometheus.Counter
 	drops, closes, refused, errors *prometheus.CounterVec
-	slowReports, limited, wakes    *prometheus.CounterVec
+	limited, wakes                 *prometheus.CounterVec
 	live                           live.Metrics
 	publish                        publish.Metrics
 	calls                          calls.Metrics
+	slow                           slow.Metrics
 	acks                           acks.Metrics
 }
 
@@ -42,8 +43,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	m := &metrics{
 		connections:     f.NewGauge(prometheus.GaugeOpts{Name: "sluice_gateway_connections", Help: "Open sockets with or before a token."}),
-		slow:            f.NewGauge(prometheus.GaugeOpts{Name: "sluice_gateway_slow_connections", Help: "Connections that catch up from the history and have no room."}),
-		slowReports:     vec("slow_reports_total", "Reports to workers about connections that take nothing.", "state"),
 		records:         counter("records_total", "Records that came on the channel."),
 		subscriptions:   counter("subscriptions_total", "Subscriptions to the gateway's channel."),
 		sessionFailures: counter("session_failures_total", "Writes of sessions that failed and were repeated."),
@@ -59,6 +58,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Refused: counter("acks_refused_total", "Acknowledgements of what was not sent on their connection."),
 			Written: counter("acks_written_total", "Acknowledgements appended to the acks streams, the highest for many."),
 			Drops:   vec("acks_dropped_total", "Acknowledgements that were dropped.", "reason"),
+		},
+		slow: slow.Metrics{
+			Slow:    f.NewGauge(prometheus.GaugeOpts{Name: "sluice_gateway_slow_connections", Help: "Connections that catch up from the history and have no room."}),
+			Reports: vec("slow_reports_total", "Reports to workers about connections that take nothing.", "state"),
 		},
 		calls: calls.Metrics{
 			Calls:   counter("calls_total", "Calls of clients, brought to functions."),
@@ -85,7 +88,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		wakes:   vec("wakes_total", "Requests to SLUICE_WAKE_URL.", "outcome"),
 		limited: vec("limited_total", "Frames refused because a connection or its user sent too much.", "limit"),
 	}
-	m.live.Drops = m.drops
+	m.live.Drops, m.slow.Drops = m.drops, m.drops
 	return m
 }
 

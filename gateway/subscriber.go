@@ -144,7 +144,7 @@ func (g *Gateway) heartbeat(ctx context.Context, current *atomic.Pointer[store.S
 // it may have lost that.
 func (g *Gateway) registerAgain() {
 	g.sessions.Again()
-	g.lags.again()
+	g.lags.Again()
 	g.acks.CursorsAgain()
 }
 
@@ -169,7 +169,7 @@ func (g *Gateway) dispatch(payload string) {
 		}
 	case m.Redeliver != nil:
 		for i := range m.Redeliver {
-			g.lags.asked(&m.Redeliver[i])
+			g.lags.Asked(&m.Redeliver[i])
 		}
 	case m.Orders != nil:
 		for i := range m.Orders {

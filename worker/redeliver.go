@@ -17,7 +17,7 @@ import (
 const (
 	firstRetry = 200 * time.Millisecond
 	// longestRetry is the longest pause between two tries, before jitter. It is shorter than
-	// a gateway's patience with the workers (gateway/lag.go).
+	// a gateway's patience with the workers (gateway/slow).
 	longestRetry = 10 * time.Second
 )
 

@@ -41,7 +41,7 @@ func FuzzParseChain(f *testing.F) {
 // TestBackoff: the first try comes within half a second, asynq's look at what is due
 // included, and the longest pause is shorter than a gateway's patience.
 func TestBackoff(t *testing.T) {
-	const patience = 15 * time.Second // gateway/lag.go: lagRepeat
+	const patience = 15 * time.Second // gateway/slow: lagRepeat
 	for range 1000 {
 		if d := backoff(0) + taskCheck; d > 500*time.Millisecond {
 			t.Fatalf("the first try comes after %v", d)

@@ -25,7 +25,7 @@ const (
 //
 // A chain of tries is one task, unique for the connection and target (redeliver.go). What
 // the gateways report begins, restarts and ends chains. Every part may be done twice or get
-// lost: gateways report again (gateway/lag.go), and the answer to a question for a client
+// lost: gateways report again (gateway/slow), and the answer to a question for a client
 // that is not slow any more ends its chain.
 var slowRole = role{name: "slow", reads: store.SlowReports, tasks: []*taskType{redeliver}, parts: slowParts}
 

@@ -14,7 +14,7 @@ type (
 	Rereads struct{}
 	// Kicks is in kicks.go: partitions of which kicks are to be read
 	Kicks struct{}
-	// Lags is in lag.go: connections that lag
+	// Lags is in slow/slow.go: connections that lag
 	Lags struct{}
 	// Conn is in connection.go: who it is, and whether it is over
 	Conn struct{}
