@@ -87,7 +87,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	asked := request.wanted(g.cfg.MaxTargets)
 	asked.granted(id)
 	if c.enter(id, asked) {
-		g.openers.add(opening{c, id, asked})
+		c.openInTurn(id, asked)
 	}
 }
 

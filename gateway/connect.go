@@ -114,5 +114,5 @@ func (c *conn) connectAs(frame []byte) {
 	}
 	c.opened = true
 	c.sock.Hold()
-	c.gw.openers.add(opening{c, id, asked})
+	c.openInTurn(id, asked)
 }

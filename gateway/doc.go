@@ -19,7 +19,6 @@
 //	refusal.go     why a connection is not let in
 //	limit.go       how much a client may ask for
 //	ask.go         a function is asked who a client is
-//	openers.go     so many opened at once
 //	connection.go  one client: identity, its frames
 //	open.go        connect: sessions, welcome, the first subscriptions
 //	call.go        what clients ask functions, and what these want

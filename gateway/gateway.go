@@ -62,7 +62,7 @@ type Gateway struct {
 	addresses  *limits.Parties
 	lines      limits.Bucket // of the log, about clients that are refused
 	sockets    *socket.Group
-	openers    *openers
+	openers    *limits.Pool      // of connections
 	longFrames *limits.Semaphore // by address: frames `connect` that hide their token
 	asks       *limits.Semaphore // by address: functions that are asked who a client is
 	tickets    tickets

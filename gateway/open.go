@@ -7,12 +7,39 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/limits"
 	"sluice/gateway/live"
 	"sluice/shared/wire"
 )
+
+// maxOpening is how many connections are opened at once, and half of that how many of one
+// user. Opening waits for Redis, and takes a goroutine's stack: ten thousand clients that
+// come at once would take ten times the memory that they need from then on. A connection
+// that asks for many targets counts for one more for each openTargets of them.
+const (
+	maxOpening  = 256
+	openTargets = 16
+)
+
+// newOpeners opens connections whose clients are known, users in turn; each that waits is a socket: the limit of open files bounds them.
+func newOpeners(running *sync.WaitGroup) *limits.Pool {
+	return limits.NewPool(limits.Bounds{Size: maxOpening, KeySize: maxOpening / 2}, running)
+}
+
+// openInTurn opens a connection when it is its turn, and releases its socket. That is held meanwhile: no goroutine waits for
+// it, and a client that hangs up before its turn costs none.
+func (c *conn) openInTurn(id auth.Identity, asked *asked) {
+	c.gw.openers.Go(id.User, int64(1+len(asked.wants)/openTargets), func() {
+		if !c.isOver() { // its client may have lost patience, or a drain come first
+			c.open(id, asked)
+		}
+		c.sock.Release()
+	})
+}
 
 // want is a subscription that a connection asks for when it comes. An empty target stands
 // for those that every connection has.

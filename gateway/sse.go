@@ -165,7 +165,7 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request) {
 		sock.Release()
 		return
 	}
-	g.openers.add(opening{c, id, asked})
+	c.openInTurn(id, asked)
 }
 
 // mayStream says whose stream it is, or why there is none.

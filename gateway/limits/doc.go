@@ -2,6 +2,7 @@
 // their share.
 //
 //	queue.go      what waits, served in turn by key
+//	pool.go       goroutines that are served in turn by key
 //	semaphore.go  a budget that keys share: who waits for it is served in turn by key
 //
 // It knows nothing of sockets, frames or Redis.
