@@ -64,9 +64,9 @@ func TestReports(t *testing.T) {
 		time.Sleep(lagGrace / 2)
 		s.taken++ // it only reads slowly
 		l.report(t, "")
-		time.Sleep(lagGrace - 1)
+		time.Sleep(lagGrace - time.Millisecond)
 		l.report(t, "")
-		time.Sleep(1)
+		time.Sleep(time.Millisecond)
 		l.report(t, "c1 topic:room "+wire.SlowLagging)
 		l.report(t, "")
 		time.Sleep(lagRepeat)
