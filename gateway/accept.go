@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/gateway/admit"
 	"sluice/gateway/auth"
 	"sluice/gateway/listen"
 	"sluice/gateway/live"
@@ -25,10 +26,10 @@ func (g *Gateway) handler() http.Handler {
 		mux.HandleFunc(r.pattern, g.door(r))
 	}
 	for path, text := range js.Files {
-		mux.HandleFunc("GET "+path, g.perAddress(script(text)))
+		mux.HandleFunc("GET "+path, g.admission.PerAddress(script(text)))
 	}
 	for path, text := range documents {
-		mux.HandleFunc("GET "+path, g.perAddress(static("application/json", text)))
+		mux.HandleFunc("GET "+path, g.admission.PerAddress(static("application/json", text)))
 	}
 	if g.page != nil {
 		mux.Handle("/", g.page)
@@ -58,24 +59,24 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this gateway is stopping; connect again", http.StatusServiceUnavailable)
 		return
 	}
-	v, ok := g.knock(w, r)
+	v, ok := g.admission.Knock(w, r)
 	if !ok {
 		return
 	}
 	sock, err := g.sockets.Upgrade(w, r, auth.Subprotocol(r))
 	if err != nil {
-		g.countRefusal("handshake", http.StatusBadRequest, v.client)
-		g.leave(v)
+		g.admission.Count("handshake", http.StatusBadRequest, v.Client)
+		g.admission.Leave(v)
 		return
 	}
-	sock.ServeAs(" " + v.address.Key) // until there is a user, whose name has no spaces
+	sock.ServeAs(" " + v.Address.Key) // until there is a user, whose name has no spaces
 	if !g.verifier.OriginAllowed(r) {
-		g.refuse(sock, v, refusedPage)
+		g.refuse(sock, v, admit.RefusedPage)
 		return
 	}
 	c, request := newConn(g, sock, sock), requestOf(r)
 	c.visit = v
-	id, found, refused := g.bearer(r, wire.TransportWS)
+	id, found, refused := g.admission.Bearer(g.ctx, r, wire.TransportWS)
 	if !found {
 		c.awaitConnect(request.clone())
 		return
@@ -106,10 +107,10 @@ func (c *conn) enter(id auth.Identity, asked *asked) bool {
 }
 
 // refuse closes a connection that was not started.
-func (g *Gateway) refuse(sock *socket.Conn, v *visit, r *refusal) {
-	g.countRefusal(r.reason, r.code, v.client)
-	g.metrics.closed(r.code)
-	sock.Abandon(r.code, r.text, func() { g.leave(v) })
+func (g *Gateway) refuse(sock *socket.Conn, v *admit.Visit, r *admit.Refusal) {
+	g.admission.Count(r.Reason, r.Code, v.Client)
+	g.metrics.closed(r.Code)
+	sock.Abandon(r.Code, r.Text, func() { g.admission.Leave(v) })
 }
 
 // request is what is kept of one until its client is known: text that nobody has looked

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"sluice/gateway/admit"
 	"sluice/gateway/calls"
 	"sluice/gateway/live"
 	"sluice/shared/wire"
@@ -100,7 +101,7 @@ func (g *Gateway) ordered(o *wire.Order) {
 		}
 	case wire.OrderClose:
 		c.leave()
-		c.sock.Close(closeCode(o.Number), kickText(o.Text))
+		c.sock.Close(admit.CloseCode(o.Number), admit.KickText(o.Text))
 	case wire.OrderSubscribe, wire.OrderUnsubscribe:
 		c.Go(func() { c.orderedTarget(o.What, o.Text) })
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 
+	"sluice/gateway/admit"
 	"sluice/gateway/auth"
 	"sluice/gateway/limits"
 	"sluice/gateway/live"
@@ -25,10 +26,10 @@ func (c *conn) awaitConnect(r *request) {
 	c.request = r
 	c.start()
 	evict := func() { c.sock.Close(wire.CloseOverloaded, live.TryAgain) }
-	if !c.visit.entry.OnEvict(evict) {
+	if !c.visit.OnEvict(evict) {
 		evict()
 	}
-	c.sock.After(connectTimeout, func() { c.refuse(refusedLate) })
+	c.sock.After(connectTimeout, func() { c.refuse(admit.RefusedLate) })
 	c.sock.Start()
 }
 
@@ -39,35 +40,35 @@ func (c *conn) Early(begin []byte) bool {
 		return false
 	}
 	if c.gw.verifier.Asks() { // it would wait for a function in whole
-		c.refuse(refusedLarge)
+		c.refuse(admit.RefusedLarge)
 		return false
 	}
 	if token, found := wire.FindToken(begin); found {
-		if _, ok := c.whoHas(token, stranger{}); ok {
+		if _, ok := c.whoHas(token, admit.Stranger{}); ok {
 			c.sock.Known()
 			return true
 		}
 		return false
 	}
-	if c.long = c.gw.longFrames.TryAcquire(c.visit.address.Key, 1); !c.long {
-		c.refuse(refusedLong)
+	if c.long = c.gw.longFrames.TryAcquire(c.visit.Address.Key, 1); !c.long {
+		c.refuse(admit.RefusedLong)
 	}
 	return c.long
 }
 
 func (c *conn) endLong() {
 	if c.long {
-		c.gw.longFrames.Release(c.visit.address.Key, 1)
+		c.gw.longFrames.Release(c.visit.Address.Key, 1)
 		c.long = false
 	}
 }
 
 // whoHas says who a token belongs to, or refuses the connection.
-func (c *conn) whoHas(token string, of stranger) (id auth.Identity, ok bool) {
+func (c *conn) whoHas(token string, of admit.Stranger) (id auth.Identity, ok bool) {
 	c.sock.After(0, nil) // it brought a token in time
 	ctx, done := c.Work()
 	defer done()
-	id, refused := c.gw.identify(ctx, token, of)
+	id, refused := c.gw.admission.Identify(ctx, token, of)
 	if refused != nil {
 		c.refuse(refused)
 	}
@@ -87,16 +88,16 @@ func (c *conn) connect(frame []byte) {
 func (c *conn) connectAs(frame []byte) {
 	token, found := wire.FindToken(frame)
 	if !found {
-		c.refuse(refusedFrame)
+		c.refuse(admit.RefusedFrame)
 		return
 	}
-	id, ok := c.whoHas(token, stranger{client: c.clientAddr(), query: c.request.query, device: c.request.get("device"), transport: c.transport()})
+	id, ok := c.whoHas(token, admit.Stranger{Client: c.clientAddr(), Query: c.request.query, Device: c.request.get("device"), Transport: c.transport()})
 	if !ok {
 		return
 	}
 	f, err := wire.ParseClientFrame(frame)
 	if err != nil || f.Type != "connect" || f.Token != token {
-		c.refuse(refusedFrame)
+		c.refuse(admit.RefusedFrame)
 		return
 	}
 	asked := c.request.wanted(c.gw.cfg.MaxTargets)
@@ -115,4 +116,17 @@ func (c *conn) connectAs(frame []byte) {
 	c.opened = true
 	c.sock.Hold()
 	c.openInTurn(id, asked)
+}
+
+// connectByAsking is connect where a function has to be asked: without the socket's reader, which others need. What the client
+// sends meanwhile stays in the kernel.
+func (c *conn) connectByAsking(frame []byte) {
+	c.sock.After(0, nil)
+	c.sock.Hold()
+	c.Go(func() {
+		c.connectAs(frame)
+		if !c.opened {
+			c.sock.Release() // it is refused; else who opens it does that
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/gateway/acks"
+	"sluice/gateway/admit"
 	"sluice/gateway/auth"
 	"sluice/gateway/calls"
 	"sluice/gateway/limits"
@@ -37,7 +38,7 @@ type conn struct {
 	request *request // kept until `connect`
 
 	// Set before the first subscription.
-	visit    *visit        // nil in tests
+	visit    *admit.Visit  // nil in tests
 	account  *limits.Party // the user's; nil in tests
 	since    int64         // when it was let in, Redis's clock in Unix ms
 	device   string        // for cursors
@@ -120,9 +121,9 @@ func (c *conn) interrupt() {
 }
 
 // refuse closes a connection that was started, and is not let in.
-func (c *conn) refuse(r *refusal) {
-	c.gw.countRefusal(r.reason, r.code, c.clientAddr())
-	c.sock.Close(r.code, r.text)
+func (c *conn) refuse(r *admit.Refusal) {
+	c.gw.admission.Count(r.Reason, r.Code, c.clientAddr())
+	c.sock.Close(r.Code, r.Text)
 }
 
 // Message handles a frame of the client.
@@ -224,7 +225,7 @@ func (c *conn) Tell(f wire.ServerFrame) {
 // subscribe adds a target, or moves the position of one.
 func (c *conn) subscribe(f *wire.ClientFrame) error {
 	if !c.allowed(f.To) {
-		return forbidden("this token does not allow to subscribe to it")
+		return admit.Forbidden("this token does not allow to subscribe to it")
 	}
 	old, n := c.Get(f.To)
 	if old == nil && n >= c.maxTargets() {
@@ -301,10 +302,10 @@ func (c *conn) reauthorize(f *wire.ClientFrame) error {
 func (c *conn) reauthorizeBy(f *wire.ClientFrame) error {
 	ctx, done := c.Work()
 	defer done()
-	id, refused := c.gw.identify(ctx, f.Token, stranger{client: c.clientAddr(), device: c.device, transport: c.transport()})
+	id, refused := c.gw.admission.Identify(ctx, f.Token, admit.Stranger{Client: c.clientAddr(), Device: c.device, Transport: c.transport()})
 	switch {
-	case refused != nil && refused.code == wire.CloseOverloaded:
-		return &wire.FrameError{Code: wire.CodeUnavailable, Message: refused.text}
+	case refused != nil && refused.Code == wire.CloseOverloaded:
+		return &wire.FrameError{Code: wire.CodeUnavailable, Message: refused.Text}
 	case refused != nil || id.User != c.user():
 		err := &wire.FrameError{Code: wire.CodeUnauthorized, Message: "the token was refused; the connection continues with the old one"}
 		if c.badAuths++; c.badAuths < maxBadTokens {
@@ -371,7 +372,7 @@ func (c *conn) allowed(target string) bool {
 
 // Pong renews the connection's session.
 func (c *conn) Pong() {
-	if c.spend(plainCost, 0) != nil {
+	if c.spend(admit.PlainCost, 0) != nil {
 		return
 	}
 	if user := c.user(); user != "" {
@@ -397,7 +398,7 @@ func (c *conn) Closed(code int) {
 	if c.account != nil {
 		c.gw.users.Leave(c.account)
 	}
-	c.gw.leave(c.visit)
+	c.gw.admission.Leave(c.visit)
 	c.gw.metrics.closed(code)
 }
 
@@ -407,10 +408,6 @@ func (c *conn) leave() {
 	c.leaving = true
 	c.mu.Unlock()
 	c.Leave()
-}
-
-func forbidden(message string) error {
-	return &wire.FrameError{Code: wire.CodeForbidden, Message: message}
 }
 
 // Lags says that a subscription has something to catch up with, from a position on, and

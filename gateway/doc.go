@@ -14,11 +14,9 @@
 //	waiter.go      requests that wait for an event
 //	tickets.go     what stands for a token once
 //	script.go      the JavaScript client for pages
-//	kicks.go       users whose connections are ended, and who are kept out
+//	kicks.go       users whose connections are ended
 //	users.go       a user's connections, listed and ended by HTTP
-//	refusal.go     why a connection is not let in
 //	limit.go       how much a client may ask for
-//	ask.go         a function is asked who a client is
 //	connection.go  one client: identity, its frames
 //	open.go        connect: sessions, welcome, the first subscriptions
 //	call.go        what clients ask functions, and what these want
@@ -33,7 +31,7 @@
 // session Hashes in sessions/, bytes to and from a client in socket/, tokens in auth/; what
 // a stranger may send in listen/, and how much everybody may have in limits/. What clients publish
 // goes on its way in publish/, what functions are to hear in calls/, what is acknowledged in acks/, reports of those that take nothing in slow/, and answers/ keeps who waits without a
-// connection for what becomes of it. Workers are asked for in wake/.
+// connection for what becomes of it. Who is let in admit/ says. Workers are asked for in wake/.
 //
 // Locks, in their order: a shard's and a client's (live/doc.go), that of the lags or the kicks, a
 // connection's, then those of the acks, the sessions and the list of connections, and a

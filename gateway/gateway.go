@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sluice/gateway/acks"
+	"sluice/gateway/admit"
 	"sluice/gateway/answers"
 	"sluice/gateway/auth"
 	"sluice/gateway/calls"
@@ -59,12 +60,10 @@ type Gateway struct {
 	page     http.Handler
 
 	users      *limits.Parties
-	addresses  *limits.Parties
-	lines      limits.Bucket // of the log, about clients that are refused
+	admission  *admit.Admission
 	sockets    *socket.Group
 	openers    *limits.Pool      // of connections
 	longFrames *limits.Semaphore // by address: frames `connect` that hide their token
-	asks       *limits.Semaphore // by address: functions that are asked who a client is
 	tickets    tickets
 	flow       *live.Flow
 	sessions   *sessions.Sessions
@@ -109,8 +108,8 @@ func New(o Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg: o.Config, limits: o.Config.Limits.Effective(), id: id, store: o.Store,
-		users: limits.NewParties(), addresses: limits.NewParties(),
-		log: o.Log.With("server", id), verifier: verifier, page: o.Page,
+		users: limits.NewParties(),
+		log:   o.Log.With("server", id), verifier: verifier, page: o.Page,
 		metrics: newMetrics(o.Registry),
 		sockets: socket.NewGroup(socket.Options{
 			MaxMessage: o.Config.Store.MaxData + maxMessage, QueueBytes: o.Config.SendQueueBytes, SendBuffer: o.Config.SendBuffer,
@@ -120,20 +119,19 @@ func New(o Options) (*Gateway, error) {
 	}
 	g.listener = listen.New(o.Listener, listen.Options{
 		Config: o.Config.Listen, Files: listen.Files(), Bound: g.sockets.Bound, Log: g.log,
-		Refused: func(reason string, client netip.Addr) { g.countRefusal(reason, 0, client) },
+		Refused: func(reason string, client netip.Addr) { g.admission.Count(reason, 0, client) },
 	})
 	watchPending(o.Registry, g.listener.Pending)
 	g.openers = newOpeners(&g.wg)
 	g.bodies = limits.NewSemaphore(limits.Bounds{Size: bodyBytes, KeySize: userBodies, Waiting: waitingBodies, KeyWaiting: waitingOfAUser})
 	g.longFrames = newLongFrames()
-	g.asks = newAsks()
 	g.sessions = sessions.New(sessions.Options{
 		Server: id, Store: o.Store, Partitions: o.Config.Store.Partitions, TTL: o.Config.Store.SessionTTL,
 		About: g.about, Missed: g.missed, Failed: g.metrics.sessionFailures.Inc, Log: g.log,
 	})
 	g.history = history.NewReader(o.Store.History, cmp.Or(o.Config.ReadBytes, defaultReadBytes), o.Config.Store.MaxData)
 	g.flow = live.New(live.Options{
-		Partitions: o.Config.Store.Partitions, Partition: o.Store.Partition, History: g.history, Sessions: admission{g.sessions, o.Store},
+		Partitions: o.Config.Store.Partitions, Partition: o.Store.Partition, History: g.history, Sessions: admit.Sessions{Sessions: g.sessions, Store: o.Store},
 		NowMs: o.Store.NowMs, TTLMs: o.Store.HistoryTTLMs(), HeardMs: g.heardMs, TermBegan: g.termBegan, Lost: func(p int) { g.kicks.lost(p) },
 		Metrics: &g.metrics.live, Log: g.log,
 	})
@@ -149,6 +147,11 @@ func New(o Options) (*Gateway, error) {
 	g.calls = calls.New(calls.Options{
 		Server: id, Store: o.Store, Timeout: cmp.Or(o.Config.CallTimeout, defaultCallTimeout), NoRoom: g.publisher.RefusesCall,
 		Begin: g.beginCalls, Clients: g.callers, Draining: g.draining.Load, Metrics: &g.metrics.calls, Log: g.log,
+	})
+	g.admission = admit.New(admit.Options{
+		Server: id, Store: o.Store, Verifier: verifier, Calls: g.calls, ConnectTimeout: cmp.Or(o.Config.ConnectTimeout, defaultConnectTimeout),
+		HandshakeRate: g.limits.HandshakeRate, AddressConnections: g.limits.AddressConnections, Gone: g.listener.Gone,
+		Refused: g.metrics.refused, Log: g.log,
 	})
 	g.waker = wake.New(wake.Options{Config: o.Config.Wake, Store: o.Store, Asked: g.metrics.wakes, Log: g.log})
 	return g, nil

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"sluice/gateway/admit"
 	"sluice/gateway/auth"
 	"sluice/gateway/calls"
 	"sluice/gateway/limits"
@@ -89,15 +90,15 @@ func (g *Gateway) door(to route) http.HandlerFunc {
 		if allowed {
 			allowOrigin(w, r)
 		}
-		if wait := g.strangerWaits(r); wait > 0 {
+		if wait := g.admission.StrangerWaits(r); wait > 0 {
 			w.Header().Set("Connection", "close") // else the next requests are there already
-			g.answerError(w, g.forClients(tooFast(wait)))
+			g.answerError(w, g.forClients(admit.TooFast(wait)))
 			return
 		}
 		if !allowed {
-			g.countStranger(r)
-			g.refused(r, refusedPage)
-			g.answerError(w, refusedPage.frameError())
+			g.admission.CountStranger(r)
+			g.admission.CountRequest(r, admit.RefusedPage)
+			g.answerError(w, admit.RefusedPage.FrameError())
 			return
 		}
 		if r.Method == http.MethodOptions {
@@ -137,10 +138,10 @@ func (g *Gateway) serveEndpoint(w http.ResponseWriter, in *incoming, to route) (
 		return nil, &wire.FrameError{Code: wire.CodeNotFound, Message: "there is nothing at this path for this method"}
 	}
 	if refused := g.admitRequest(in); refused != nil {
-		g.refused(in.Request, refused)
-		return nil, refused.frameError()
+		g.admission.CountRequest(in.Request, refused)
+		return nil, refused.FrameError()
 	}
-	if err := g.charge(in, cost{frames: plainCost}); err != nil {
+	if err := g.charge(in, cost{frames: admit.PlainCost}); err != nil {
 		return nil, err
 	}
 	if !to.open {
@@ -155,20 +156,20 @@ func (g *Gateway) serveEndpoint(w http.ResponseWriter, in *incoming, to route) (
 }
 
 // admitRequest finds out whose request it is. While it is under way it is one of its user's connections.
-func (g *Gateway) admitRequest(in *incoming) *refusal {
+func (g *Gateway) admitRequest(in *incoming) *admit.Refusal {
 	token, found := auth.Bearer(in.Request)
 	if !found {
-		return refusedNoBearer
+		return admit.RefusedNoBearer
 	}
-	var refused *refusal
-	if in.id, refused = g.identify(in.Context(), token, strangerOf(in.Request, wire.TransportHTTP)); refused != nil {
-		g.countStranger(in.Request)
+	var refused *admit.Refusal
+	if in.id, refused = g.admission.Identify(in.Context(), token, admit.StrangerOf(in.Request, wire.TransportHTTP)); refused != nil {
+		g.admission.CountStranger(in.Request)
 		return refused
 	}
 	listen.Of(in.Request).Known()
 	account, ok := g.users.Enter(in.id.User, g.limits.UserConnections)
 	if !ok {
-		return refusedConnections
+		return admit.RefusedConnections
 	}
 	in.account = account
 	in.done = append(in.done, func() { g.users.Leave(account) })
@@ -187,9 +188,9 @@ func (g *Gateway) mayCome(in *incoming) error {
 	case !barred:
 		return nil
 	}
-	out := (&keptOut{reason}).refusal()
-	g.refused(in.Request, out)
-	return out.frameError()
+	out := (&admit.KeptOut{Reason: reason}).Refusal()
+	g.admission.CountRequest(in.Request, out)
+	return out.FrameError()
 }
 
 // cost is what a request takes from the limits of its user.
@@ -204,16 +205,16 @@ func (g *Gateway) charge(in *incoming, c cost) error {
 		rate   limits.Rate
 		units  float64
 	}{
-		{limitUserFrames, &a.Frames, l.UserFrameRate, c.frames},
-		{limitUserBytes, &a.Bytes, l.UserByteRate, c.bytes},
-		{limitUserPublishes, &a.Publishes, l.UserPublishRate, c.publishes},
+		{admit.LimitUserFrames, &a.Frames, l.UserFrameRate, c.frames},
+		{admit.LimitUserBytes, &a.Bytes, l.UserByteRate, c.bytes},
+		{admit.LimitUserPublishes, &a.Publishes, l.UserPublishRate, c.publishes},
 	} {
 		if one.units == 0 {
 			continue
 		}
 		if wait := one.bucket.Take(now, one.rate, one.units); wait > 0 {
 			g.metrics.limited.WithLabelValues(one.limit).Inc()
-			return tooFast(wait)
+			return admit.TooFast(wait)
 		}
 	}
 	return nil

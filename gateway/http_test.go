@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"sluice/gateway/admit"
 	"sluice/gateway/auth"
 	"sluice/gateway/limits"
 	"sluice/shared/store"
@@ -39,9 +40,10 @@ func TestRequestsOfAnAddress(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				m, log := newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler)
 				g := &Gateway{
-					users: limits.NewParties(), addresses: limits.NewParties(), limits: limits.Config{HandshakeRate: rate},
-					store: st, verifier: verifier, metrics: newMetrics(prometheus.NewRegistry()), log: slog.New(slog.DiscardHandler),
+					users: limits.NewParties(), store: st, verifier: verifier, metrics: m, log: log,
+					admission: admit.New(admit.Options{Store: st, Verifier: verifier, HandshakeRate: rate, Refused: m.refused, Log: log}),
 				}
 				handler := g.handler()
 				get := func(from string, change func(*http.Request)) *httptest.ResponseRecorder {

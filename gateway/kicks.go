@@ -2,14 +2,12 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"time"
 
+	"sluice/gateway/admit"
 	"sluice/gateway/live"
 	"sluice/gateway/lock"
-	"sluice/gateway/sessions"
 	"sluice/shared/ops"
-	"sluice/shared/store"
 	"sluice/shared/wire"
 )
 
@@ -37,15 +35,8 @@ func (g *Gateway) kick(k *wire.Kick, slack int64) {
 		c.leave() // its user is offline at once, whenever the client answers the close
 		g.metrics.kicked.Inc()
 		g.log.Info("ended a connection that was kicked", "conn", c.id, "user", k.User)
-		c.sock.Close(wire.CloseForbidden, kickText(k.Reason))
+		c.sock.Close(wire.CloseForbidden, admit.KickText(k.Reason))
 	}
-}
-
-func kickText(reason string) string {
-	if reason == "" {
-		return "this connection was ended"
-	}
-	return reason
 }
 
 // kicks looks into Redis when a message with a kick may have been lost. One goroutine does it, for all partitions.
@@ -113,38 +104,4 @@ func (g *Gateway) missed(target string) {
 		g.kicks.lost(g.store.Partition(target))
 		g.calls.MaybeEnded(target[len(wire.UserTarget("")):])
 	}
-}
-
-// admission is the sessions, and who is kept out: that is asked for when a connection's session is written. A kick is
-// kept before its worker reads the sessions, so either it is seen here, or the worker sees the session. Who cannot be
-// asked about, since Redis does not answer, is not let in, as nobody is whose session cannot be written.
-type admission struct {
-	*sessions.Sessions
-	store *store.Store
-}
-
-// Wait is that of the sessions. A *keptOut says that the user is not let in.
-func (a admission) Wait(ctx context.Context, target, conn string) error {
-	err := a.Sessions.Wait(ctx, target, conn)
-	var bad *store.BadKey
-	if !wire.IsUser(target) || err != nil && !errors.As(err, &bad) {
-		return err
-	}
-	reason, barred, failed := a.store.Barred(ctx, target[len(wire.UserTarget("")):])
-	switch {
-	case failed != nil:
-		return failed
-	case barred:
-		return &keptOut{reason}
-	}
-	return err
-}
-
-// keptOut is why a user is not let in.
-type keptOut struct{ reason string }
-
-func (k *keptOut) Error() string { return "kept out by a kick: " + k.reason }
-
-func (k *keptOut) refusal() *refusal {
-	return &refusal{"kicked", wire.CloseForbidden, kickText(k.reason)}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/gateway/admit"
 	"sluice/gateway/auth"
 	"sluice/gateway/limits"
 	"sluice/gateway/live"
@@ -138,12 +139,12 @@ func (c *conn) open(id auth.Identity, asked *asked) {
 		}
 		err = c.subscribeFirst(ctx, list, asked)
 	}
-	if out, kicked := errors.AsType[*keptOut](err); kicked {
-		c.refuse(out.refusal())
+	if out, kicked := errors.AsType[*admit.KeptOut](err); kicked {
+		c.refuse(out.Refusal())
 		return
 	}
 	if errors.Is(err, live.ErrStoodStill) {
-		c.refuse(refusedStill)
+		c.refuse(admit.RefusedStill)
 		return
 	}
 	if err != nil && !c.isOver() {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"sluice/gateway/admit"
 	"sluice/gateway/history"
 	"sluice/gateway/live"
 	"sluice/shared/store"
@@ -96,9 +97,9 @@ func (g *Gateway) getEvents(ctx context.Context, in *incoming) (any, error) {
 		return nil, wrong
 	}
 	if !in.id.CanSubscribe(w.Target) {
-		return nil, forbidden("this token does not allow to subscribe to it")
+		return nil, admit.Forbidden("this token does not allow to subscribe to it")
 	}
-	if err := g.charge(in, cost{frames: moveCost}); err != nil {
+	if err := g.charge(in, cost{frames: admit.MoveCost}); err != nil {
 		return nil, err
 	}
 	var page *live.Page

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"sluice/gateway/admit"
 	"sluice/gateway/history"
 	"sluice/gateway/live"
 	"sluice/shared/store"
@@ -25,7 +26,7 @@ func (g *Gateway) postAcks(ctx context.Context, in *incoming) (any, error) {
 	for i := range acks {
 		if !in.id.CanSubscribe(acks[i].To) {
 			g.metrics.acks.Refused.Inc()
-			return nil, forbidden(acks[i].To + ": this token does not allow to subscribe to it")
+			return nil, admit.Forbidden(acks[i].To + ": this token does not allow to subscribe to it")
 		}
 		acks[i].User = in.id.User
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/gateway/admit"
 	"sluice/shared/client/js"
 )
 
@@ -28,7 +29,7 @@ func testStatic(t *testing.T, path, contentType string, compressed []byte) {
 		r.Header.Set("Accept-Encoding", accept)
 		r.Header.Set("If-None-Match", has)
 		w := httptest.NewRecorder()
-		(&Gateway{}).handler().ServeHTTP(w, r)
+		(&Gateway{admission: admit.New(admit.Options{})}).handler().ServeHTTP(w, r)
 		return w
 	}
 	tags := map[string]bool{}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 
+	"sluice/gateway/admit"
 	"sluice/gateway/auth"
 	"sluice/gateway/lock"
 	"sluice/gateway/socket"
@@ -126,7 +127,7 @@ const leastRetry, mostRetry = 500, 2000 // ms
 func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request) {
 	g.wg.Add(1)
 	defer g.wg.Done()
-	v, ok := g.knock(w, r)
+	v, ok := g.admission.Knock(w, r)
 	if !ok {
 		return
 	}
@@ -134,16 +135,16 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Add("Vary", "Origin")
 	id, refused := g.mayStream(w, r)
-	if refused != nil && refused.code != wire.CloseOverloaded {
-		g.refused(r, refused)
-		g.answerError(w, refused.frameError())
-		g.leave(v)
+	if refused != nil && refused.Code != wire.CloseOverloaded {
+		g.admission.CountRequest(r, refused)
+		g.answerError(w, refused.FrameError())
+		g.admission.Leave(v)
 		return
 	}
 	sock, err := g.sockets.Stream(w)
 	if err != nil {
-		g.countRefusal("handshake", http.StatusInternalServerError, v.client)
-		g.leave(v)
+		g.admission.Count("handshake", http.StatusInternalServerError, v.Client)
+		g.admission.Leave(v)
 		return
 	}
 	if refused != nil {
@@ -169,14 +170,14 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request) {
 }
 
 // mayStream says whose stream it is, or why there is none.
-func (g *Gateway) mayStream(w http.ResponseWriter, r *http.Request) (id auth.Identity, refused *refusal) {
+func (g *Gateway) mayStream(w http.ResponseWriter, r *http.Request) (id auth.Identity, refused *admit.Refusal) {
 	if !g.verifier.OriginAllowed(r) {
-		return id, refusedPage
+		return id, admit.RefusedPage
 	}
 	allowOrigin(w, r)
-	id, found, refused := g.bearer(r, wire.TransportSSE)
+	id, found, refused := g.admission.Bearer(g.ctx, r, wire.TransportSSE)
 	if !found {
-		refused = refusedNone
+		refused = admit.RefusedNone
 	}
 	return id, refused
 }

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"sluice/gateway/auth"
 	"sluice/gateway/live"
 	"sluice/shared/wire"
 )
@@ -16,7 +15,6 @@ const (
 	// ticketsOfUser is how many tickets a user gets from a gateway within ticketLife: each takes up to 8 KiB in Redis,
 	// and as much as a function may say of a client where one does.
 	ticketsOfUser = 64
-	ticketChars   = 26 // of rand.Text
 )
 
 // tickets counts those that were given lately. They are kept in Redis, and work on any gateway.
@@ -53,23 +51,4 @@ func (g *Gateway) giveTicket(ctx context.Context, in *incoming) (any, error) {
 		Ticket  string    `json:"ticket"`
 		Expires time.Time `json:"expires"`
 	}{text, expires}, nil
-}
-
-// redeem says who a ticket belongs to, and takes it, or why it is refused.
-func (g *Gateway) redeem(ctx context.Context, ticket string) (auth.Identity, *refusal) {
-	if len(ticket) != ticketChars {
-		return auth.Identity{}, refusalOf(&auth.Error{Reason: auth.ReasonTicket})
-	}
-	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
-	defer cancel()
-	kept, err := g.store.TakeTicket(ctx, ticket)
-	if err != nil {
-		g.log.Warn("could not look for a ticket; the client is told to try again", "err", err)
-		return auth.Identity{}, refusedLater
-	}
-	id, err := g.verifier.Redeem(kept, g.now())
-	if err != nil {
-		return id, refusalOf(err)
-	}
-	return id, nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/gateway/admit"
 	"sluice/gateway/live"
 	"sluice/shared/store"
 	"sluice/shared/wire"
@@ -40,7 +41,7 @@ func newConnection(c store.Connection) connection {
 func (g *Gateway) listUser(ctx context.Context, in *incoming) (any, error) {
 	user, id := in.PathValue("id"), in.id
 	if user != id.User && !id.CanManage(user) {
-		return nil, forbidden("this token does not allow to list the connections of this user")
+		return nil, admit.Forbidden("this token does not allow to list the connections of this user")
 	}
 	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
 	defer cancel()
@@ -66,7 +67,7 @@ func (g *Gateway) endUser(ctx context.Context, in *incoming) (any, error) {
 	k := wire.Kick{User: user, Device: q.Get("device"), Conn: q.Get("conn"), Reason: q.Get("reason")}
 	manages := id.CanManage(user)
 	if user != id.User && !manages {
-		return nil, forbidden("this token does not allow to end the connections of this user")
+		return nil, admit.Forbidden("this token does not allow to end the connections of this user")
 	}
 	if q.Has("for") {
 		var err error
@@ -74,7 +75,7 @@ func (g *Gateway) endUser(ctx context.Context, in *incoming) (any, error) {
 			return nil, &wire.FrameError{Code: wire.CodeBadRequest, Message: "for is a duration such as 1h, or a number of seconds"}
 		}
 		if !manages { // else a stolen token could lock its user out
-			return nil, forbidden("this token does not allow to keep this user out")
+			return nil, admit.Forbidden("this token does not allow to keep this user out")
 		}
 	}
 	if wrong := k.Check(); wrong != "" {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/gateway/admit"
 	"sluice/gateway/live"
 	"sluice/gateway/lock"
 	"sluice/shared/wire"
@@ -106,8 +107,8 @@ func (x *waiter) subscribe() error {
 			refused = &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain}
 		}
 	})
-	if out, kicked := errors.AsType[*keptOut](err); kicked {
-		return out.refusal().frameError()
+	if out, kicked := errors.AsType[*admit.KeptOut](err); kicked {
+		return out.Refusal().FrameError()
 	}
 	if err != nil {
 		return err
@@ -156,7 +157,7 @@ func (x *waiter) over() error {
 func (x *waiter) kick(k *wire.Kick, slack int64) {
 	if (k.Conn == "" || k.Conn == x.id) && k.Device == "" && uint64(x.since-slack) <= k.At {
 		x.g.metrics.kicked.Inc()
-		x.stop(forbidden(kickText(k.Reason)))
+		x.stop(admit.Forbidden(admit.KickText(k.Reason)))
 	}
 }
 
