@@ -22,9 +22,7 @@ func (g *Gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/ws", g.accept)
 	mux.HandleFunc("GET /v1/sse", g.serveStream)
-	for _, r := range g.routes() {
-		mux.HandleFunc(r.pattern, g.door(r))
-	}
+	g.api.Register(mux)
 	for path, text := range js.Files {
 		mux.HandleFunc("GET "+path, g.admission.PerAddress(script(text)))
 	}

@@ -110,7 +110,7 @@ func (g *Gateway) ordered(o *wire.Order) {
 // orderedTarget subscribes to a target, or ends that, whatever the token says.
 func (c *conn) orderedTarget(what byte, target string) {
 	if what == wire.OrderUnsubscribe {
-		if target != wire.All && target != wire.UserTarget(c.user()) && c.End(target) != nil {
+		if !live.HasAlways(c.user(), target) && c.End(target) != nil {
 			c.Tell(wire.Unsubscribed{To: target})
 		}
 		return

@@ -178,7 +178,7 @@ func (c *conn) handle(f *wire.ClientFrame) error {
 // Fail tells the client why its frame was refused. What is not meant for clients
 // becomes `unavailable`.
 func (c *conn) Fail(ref string, err error) {
-	fe := c.gw.forClients(err, "conn", c.id)
+	fe := admit.ForClients(c.gw.log, err, "conn", c.id)
 	c.gw.metrics.errors.WithLabelValues(fe.Code).Inc()
 	c.Tell(wire.Error{Ref: ref, Code: fe.Code, Message: fe.Message, RetryAfterMs: ceilMs(fe.RetryAfter)})
 }
@@ -263,8 +263,8 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 }
 
 func (c *conn) unsubscribe(f *wire.ClientFrame) error {
-	if hasAlways(c.user(), f.To) {
-		return errHasAlways
+	if live.HasAlways(c.user(), f.To) {
+		return live.ErrHasAlways
 	}
 	if s := c.End(f.To); c.device != "" {
 		if err := c.endCursor(f.To); err != nil {
@@ -276,13 +276,6 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 	c.Tell(wire.Unsubscribed{Ref: f.Ref, To: f.To})
 	return nil
 }
-
-// hasAlways: each connection of the user has this target.
-func hasAlways(user, target string) bool {
-	return target == wire.All || target == wire.UserTarget(user)
-}
-
-var errHasAlways = &wire.FrameError{Code: wire.CodeBadRequest, Message: "every connection has `all` and its own user; it cannot unsubscribe from them"}
 
 // reauthorize replaces the token of the living connection by a fresh one.
 func (c *conn) reauthorize(f *wire.ClientFrame) error {

@@ -8,30 +8,36 @@
 //	accept.go      the request: origin, token, upgrade
 //	connect.go     the frame connect: the token first
 //	sse.go         the same as an event stream
-//	http.go        requests that are no WebSocket: checks, answers and refusals as JSON
-//	events.go      what requests publish
-//	page.go        what requests read of histories
-//	waiter.go      requests that wait for an event
-//	tickets.go     what stands for a token once
 //	script.go      the JavaScript client for pages
 //	kicks.go       users whose connections are ended
-//	users.go       a user's connections, listed and ended by HTTP
 //	limit.go       how much a client may ask for
+//	open.go        opened in turn: sessions, welcome, the first subscriptions
 //	connection.go  one client: identity, its frames
-//	open.go        connect: sessions, welcome, the first subscriptions
 //	call.go        what clients ask functions, and what these want
-//	postcall.go    a call by a request, which has no connection
 //	ack.go         what it acknowledges, and where its device begins and ends
-//	postacks.go    the same by a request
 //	subscriber.go  the gateway's Pub/Sub channel, heartbeat, what is lost on it
 //	drain.go       the end
 //	metrics.go     counters
 //
-// What is subscribed to, and the live flow, are in live/, reads of histories in history/, the
-// session Hashes in sessions/, bytes to and from a client in socket/, tokens in auth/; what
-// a stranger may send in listen/, and how much everybody may have in limits/. What clients publish
-// goes on its way in publish/, what functions are to hear in calls/, what is acknowledged in acks/, reports of those that take nothing in slow/, and answers/ keeps who waits without a
-// connection for what becomes of it. Who is let in admit/ says. Workers are asked for in wake/.
+// Packages, each of which is given what it needs and does not know the gateway:
+//
+//	listen/    connections of strangers, and their addresses
+//	admit/     who is let in, and why somebody is not
+//	auth/      whose a token is, and what it allows
+//	socket/    bytes to and from a client
+//	live/      what is subscribed to, and the live flow
+//	history/   reads of histories
+//	sessions/  the session Hashes
+//	publish/   what clients publish, on its way to the partitions, and whether they may
+//	calls/     what functions are to hear, on its way to the calls streams, and what they answer
+//	acks/      what clients acknowledge, on its way to the acks streams, and the cursors of devices
+//	slow/      connections that take nothing: reported, asked about, closed
+//	api/       requests that are answered with JSON
+//	answers/   who waits for an answer, and has no connection
+//	wake/      requests for workers
+//	limits/    how much everybody may have
+//	lock/      the order of locks
+//	query/     values of a URL
 //
 // Locks, in their order: a shard's and a client's (live/doc.go), that of the lags or the kicks, a
 // connection's, then those of the acks, the sessions and the list of connections, and a

@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +21,7 @@ import (
 
 	"sluice/gateway/acks"
 	"sluice/gateway/admit"
-	"sluice/gateway/answers"
+	"sluice/gateway/api"
 	"sluice/gateway/auth"
 	"sluice/gateway/calls"
 	"sluice/gateway/history"
@@ -61,16 +63,13 @@ type Gateway struct {
 
 	users      *limits.Parties
 	admission  *admit.Admission
+	api        *api.API
 	sockets    *socket.Group
 	openers    *limits.Pool      // of connections
 	longFrames *limits.Semaphore // by address: frames `connect` that hide their token
-	tickets    tickets
 	flow       *live.Flow
 	sessions   *sessions.Sessions
 	publisher  *publish.Publisher
-	postings   answers.Addresses[*posting] // requests that publish
-	waiters    waiters
-	bodies     *limits.Semaphore // of requests, in bytes, by user
 	acks       *acks.Acks
 	history    *history.Reader
 	lags       *slow.Lags
@@ -123,7 +122,6 @@ func New(o Options) (*Gateway, error) {
 	})
 	watchPending(o.Registry, g.listener.Pending)
 	g.openers = newOpeners(&g.wg)
-	g.bodies = limits.NewSemaphore(limits.Bounds{Size: bodyBytes, KeySize: userBodies, Waiting: waitingBodies, KeyWaiting: waitingOfAUser})
 	g.longFrames = newLongFrames()
 	g.sessions = sessions.New(sessions.Options{
 		Server: id, Store: o.Store, Partitions: o.Config.Store.Partitions, TTL: o.Config.Store.SessionTTL,
@@ -152,6 +150,12 @@ func New(o Options) (*Gateway, error) {
 		Server: id, Store: o.Store, Verifier: verifier, Calls: g.calls, ConnectTimeout: cmp.Or(o.Config.ConnectTimeout, defaultConnectTimeout),
 		HandshakeRate: g.limits.HandshakeRate, AddressConnections: g.limits.AddressConnections, Gone: g.listener.Gone,
 		Refused: g.metrics.refused, Log: g.log,
+	})
+	g.api = api.New(api.Options{
+		MaxData: o.Config.Store.MaxData, MaxExtra: maxMessage, PingInterval: o.Config.PingInterval, AnswerTimeout: o.Config.Listen.AnswerTimeout(),
+		Limits: g.limits, Store: o.Store, Verifier: verifier, Admission: g.admission, Users: g.users, Flow: g.flow, History: g.history,
+		Sessions: g.sessions, Publisher: g.publisher, Acks: g.acks, Calls: g.calls, Local: g.local, Running: &g.wg, Log: g.log,
+		Metrics: &api.Metrics{Errors: g.metrics.errors, Limited: g.metrics.limited, Kicked: g.metrics.kicked, Acks: &g.metrics.acks},
 	})
 	g.waker = wake.New(wake.Options{Config: o.Config.Wake, Store: o.Store, Asked: g.metrics.wakes, Log: g.log})
 	return g, nil
@@ -201,7 +205,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		serve <- err
 	}
 	g.draining.Store(true)
-	g.waiters.end()
+	g.api.End()
 	// Sockets are no longer the server's: this ends the listener, and waits for
 	// handshakes under way.
 	closing, done := context.WithTimeout(inner, time.Second)
@@ -282,4 +286,13 @@ func (g *Gateway) conn(id string) *conn {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.conns[id]
+}
+
+// about is what Redis keeps of a connection for who lists its user's: when it came, in Unix ms, its transport and its device.
+func (g *Gateway) about(conn string) string {
+	c := g.conn(conn)
+	if c == nil {
+		return g.api.About(conn) // or it has ended
+	}
+	return strings.TrimSuffix(strconv.FormatInt(c.since, 10)+" "+c.transport()+" "+c.device, " ")
 }

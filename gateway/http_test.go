@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sluice/gateway/admit"
+	"sluice/gateway/api"
 	"sluice/gateway/auth"
 	"sluice/gateway/limits"
 	"sluice/shared/store"
@@ -41,10 +42,11 @@ func TestRequestsOfAnAddress(t *testing.T) {
 					t.Fatal(err)
 				}
 				m, log := newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler)
-				g := &Gateway{
-					users: limits.NewParties(), store: st, verifier: verifier, metrics: m, log: log,
-					admission: admit.New(admit.Options{Store: st, Verifier: verifier, HandshakeRate: rate, Refused: m.refused, Log: log}),
-				}
+				g := &Gateway{admission: admit.New(admit.Options{Store: st, Verifier: verifier, HandshakeRate: rate, Refused: m.refused, Log: log})}
+				g.api = api.New(api.Options{
+					Store: st, Verifier: verifier, Admission: g.admission, Users: limits.NewParties(), Running: &g.wg, Log: log,
+					Metrics: &api.Metrics{Errors: m.errors, Limited: m.limited},
+				})
 				handler := g.handler()
 				get := func(from string, change func(*http.Request)) *httptest.ResponseRecorder {
 					r := httptest.NewRequest(http.MethodGet, "/v1/", nil)

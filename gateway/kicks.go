@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sluice/gateway/admit"
+	"sluice/gateway/api"
 	"sluice/gateway/live"
 	"sluice/gateway/lock"
 	"sluice/shared/ops"
@@ -21,7 +22,7 @@ func (g *Gateway) kick(k *wire.Kick, slack int64) {
 	g.flow.Each(k.Target(), func(client *live.Client) {
 		c, ok := client.Owner().(*conn)
 		if !ok {
-			client.Owner().(*waiter).kick(k, slack)
+			client.Owner().(*api.Waiter).Kick(k, slack)
 			return
 		}
 		if (k.Conn == "" || k.Conn == c.id) && (k.Device == "" || k.Device == c.device) && uint64(c.since-slack) <= k.At {

@@ -24,7 +24,6 @@ const (
 	limitFrames    = "frames"
 	limitBytes     = "bytes"
 	limitPublishes = "publishes"
-	limitBodies    = "bodies" // of requests
 )
 
 // spending is what a connection has taken from its limits.

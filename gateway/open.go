@@ -227,7 +227,7 @@ func (c *conn) entitled(id auth.Identity, wants []want) (list []want, mistakes [
 		}
 		if code != "" {
 			if len(mistakes) < maxMistakes {
-				mistakes = append(mistakes, wire.Error{To: clip(w.target), Code: code, Message: clip(text)})
+				mistakes = append(mistakes, wire.Error{To: admit.Clip(w.target), Code: code, Message: admit.Clip(text)})
 			} else if len(mistakes) == maxMistakes {
 				mistakes = append(mistakes, wire.Error{Code: code, Message: "more targets were refused than are listed here"})
 			}
@@ -245,12 +245,3 @@ func (c *conn) entitled(id auth.Identity, wants []want) (list []want, mistakes [
 
 // maxMistakes bounds the errors that one request or frame can ask for.
 const maxMistakes = 50
-
-// clip keeps what a client sent from coming back at length.
-func clip(s string) string {
-	const limit = 400
-	if len(s) > limit {
-		return s[:limit]
-	}
-	return s
-}

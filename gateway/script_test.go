@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"sluice/gateway/admit"
+	"sluice/gateway/api"
 	"sluice/shared/client/js"
 )
 
@@ -29,7 +30,7 @@ func testStatic(t *testing.T, path, contentType string, compressed []byte) {
 		r.Header.Set("Accept-Encoding", accept)
 		r.Header.Set("If-None-Match", has)
 		w := httptest.NewRecorder()
-		(&Gateway{admission: admit.New(admit.Options{})}).handler().ServeHTTP(w, r)
+		(&Gateway{admission: admit.New(admit.Options{}), api: api.New(api.Options{})}).handler().ServeHTTP(w, r)
 		return w
 	}
 	tags := map[string]bool{}

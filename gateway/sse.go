@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"sluice/gateway/admit"
+	"sluice/gateway/api"
 	"sluice/gateway/auth"
 	"sluice/gateway/lock"
 	"sluice/gateway/socket"
@@ -137,7 +138,7 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request) {
 	id, refused := g.mayStream(w, r)
 	if refused != nil && refused.Code != wire.CloseOverloaded {
 		g.admission.CountRequest(r, refused)
-		g.answerError(w, refused.FrameError())
+		g.api.AnswerError(w, refused.FrameError())
 		g.admission.Leave(v)
 		return
 	}
@@ -174,7 +175,7 @@ func (g *Gateway) mayStream(w http.ResponseWriter, r *http.Request) (id auth.Ide
 	if !g.verifier.OriginAllowed(r) {
 		return id, admit.RefusedPage
 	}
-	allowOrigin(w, r)
+	api.AllowOrigin(w, r)
 	id, found, refused := g.admission.Bearer(g.ctx, r, wire.TransportSSE)
 	if !found {
 		refused = admit.RefusedNone

@@ -220,8 +220,8 @@ func (g *Gateway) answer(r *wire.Record) {
 	var a publish.Asker
 	if c := g.conn(r.Conn); c != nil {
 		a = c
-	} else if p, ok := g.postings.Get(r.Conn); ok {
-		a = p
+	} else {
+		a = g.api.Asker(r.Conn)
 	}
 	switch {
 	case a == nil:

@@ -2,6 +2,7 @@ package admit
 
 import (
 	"errors"
+	"log/slog"
 
 	"sluice/gateway/auth"
 	"sluice/gateway/live"
@@ -66,4 +67,23 @@ func refusalOf(err error) *Refusal {
 // Forbidden is the refusal of what a token does not allow.
 func Forbidden(message string) error {
 	return &wire.FrameError{Code: wire.CodeForbidden, Message: message}
+}
+
+// ForClients is what a client may know of an error; what it may not is logged, with where it happened.
+func ForClients(log *slog.Logger, err error, where ...any) *wire.FrameError {
+	var fe *wire.FrameError
+	if !errors.As(err, &fe) {
+		log.Warn("could not do what a client asked for; it gets the error `unavailable`", append(where, "err", err)...)
+		fe = &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain}
+	}
+	return fe
+}
+
+// Clip keeps what a client sent from coming back at length.
+func Clip(s string) string {
+	const limit = 400
+	if len(s) > limit {
+		return s[:limit]
+	}
+	return s
 }

@@ -57,3 +57,11 @@ func (w *Request) came() time.Time {
 	}
 	return w.Came
 }
+
+// HasAlways reports whether each connection of the user has this target.
+func HasAlways(user, target string) bool {
+	return target == wire.All || target == wire.UserTarget(user)
+}
+
+// ErrHasAlways says that a subscription to such a target cannot end.
+var ErrHasAlways = &wire.FrameError{Code: wire.CodeBadRequest, Message: "every connection has `all` and its own user; it cannot unsubscribe from them"}

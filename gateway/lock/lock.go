@@ -22,9 +22,9 @@ type (
 	Acking struct{}
 	// Conns is in gateway.go: the connections
 	Conns struct{}
-	// Waiters is in waiter.go: the requests that wait
+	// Waiters is in api/waiter.go: the requests that wait
 	Waiters struct{}
-	// Waiter is in waiter.go: one of them
+	// Waiter is in api/waiter.go: one of them
 	Waiter struct{}
 	// Acks is in acks/acks.go: what is to be written
 	Acks struct{}

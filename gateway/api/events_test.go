@@ -1,4 +1,4 @@
-package gateway
+package api
 
 import (
 	"bytes"
@@ -19,12 +19,17 @@ import (
 	"sluice/shared/wire"
 )
 
+func testAPI() *API {
+	vec := func(name string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name}, []string{"label"})
+	}
+	return New(Options{Metrics: &Metrics{Errors: vec("errors"), Limited: vec("limited")}, Log: slog.New(slog.DiscardHandler)})
+}
+
 // TestBodiesShareABudget: a user whose bodies take its share waits for itself only, and is refused in the end.
 func TestBodiesShareABudget(t *testing.T) {
-	g := &Gateway{
-		metrics: newMetrics(prometheus.NewRegistry()), users: limits.NewParties(), log: slog.New(slog.DiscardHandler),
-		bodies: limits.NewSemaphore(limits.Bounds{Size: 300, KeySize: 100, Waiting: 10, KeyWaiting: 5}),
-	}
+	g := testAPI()
+	g.bodies = limits.NewSemaphore(limits.Bounds{Size: 300, KeySize: 100, Waiting: 10, KeyWaiting: 5})
 	read := func(ctx context.Context, user string, body io.Reader, most int) (*incoming, error) {
 		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/v1/events", body)
 		in := &incoming{Request: r, id: auth.Identity{User: user}}
@@ -65,7 +70,7 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // TestPosting: of the answers to an event the first one counts, what comes for others is dropped, and what has not come is not known.
 func TestPosting(t *testing.T) {
-	g := &Gateway{metrics: newMetrics(prometheus.NewRegistry()), log: slog.New(slog.DiscardHandler)}
+	g := testAPI()
 	p := g.newPosting(3)
 	p.Published(wire.Published{Ref: "1", To: "all", ID: wire.ID{Ms: 7}})
 	p.Fail("1", errors.New("too late"))

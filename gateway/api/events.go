@@ -1,4 +1,4 @@
-package gateway
+package api
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/gateway/admit"
 	"sluice/gateway/publish"
 	"sluice/shared/wire"
 )
@@ -21,7 +22,7 @@ const notKnown = "it is not known whether the event was appended; send it again 
 
 // posting gathers the answers to the events of a request. A ref is an event's number.
 type posting struct {
-	g *Gateway
+	api *API
 
 	mu      sync.Mutex
 	answers []posted
@@ -37,8 +38,8 @@ type posted struct {
 	refused   *wire.FrameError // in place of these
 }
 
-func (g *Gateway) newPosting(events int) *posting {
-	p := &posting{g: g, answers: make([]posted, events), left: events, done: make(chan struct{})}
+func (h *API) newPosting(events int) *posting {
+	p := &posting{api: h, answers: make([]posted, events), left: events, done: make(chan struct{})}
 	if events == 0 {
 		close(p.done)
 	}
@@ -50,7 +51,7 @@ func (p *posting) Published(a wire.Published) {
 }
 
 func (p *posting) Fail(ref string, err error) {
-	p.set(ref, posted{known: true, refused: p.g.forClients(err, "path", "/v1/events")})
+	p.set(ref, posted{known: true, refused: admit.ForClients(p.api.o.Log, err, "path", "/v1/events")})
 }
 
 // set takes an event's answer; the first one counts.
@@ -80,7 +81,7 @@ func (p *posting) all() []posted {
 }
 
 // postEvents is POST /v1/events. It is answered when the workers have appended the events.
-func (g *Gateway) postEvents(ctx context.Context, in *incoming) (any, error) {
+func (h *API) postEvents(ctx context.Context, in *incoming) (any, error) {
 	key, err := idempotencyKey(in.Header.Values("Idempotency-Key"))
 	if err != nil {
 		return nil, err
@@ -96,17 +97,17 @@ func (g *Gateway) postEvents(ctx context.Context, in *incoming) (any, error) {
 		data += float64(len(posts[i].Data)) // of a list of targets each has it
 	}
 	c.bytes = max(c.bytes, data)
-	if err := g.charge(in, c); err != nil {
+	if err := h.charge(in, c); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	p := g.newPosting(len(posts))
-	by, leave := g.postings.Add(p)
+	p := h.newPosting(len(posts))
+	by, leave := h.postings.Add(p)
 	defer leave()
 	for i := range posts {
 		ref := strconv.Itoa(i)
-		if err := g.post(ctx, p, by, ref, in, &posts[i]); err != nil {
+		if err := h.post(ctx, p, by, ref, in, &posts[i]); err != nil {
 			p.Fail(ref, err)
 		}
 	}
@@ -114,19 +115,19 @@ func (g *Gateway) postEvents(ctx context.Context, in *incoming) (any, error) {
 	case <-p.done:
 	case <-ctx.Done():
 	}
-	return g.tellPosted(posts, p.all(), single)
+	return h.tellPosted(posts, p.all(), single)
 }
 
 // post sends one event of a request on its way.
-func (g *Gateway) post(ctx context.Context, p *posting, by, ref string, in *incoming, e *wire.Post) error {
+func (h *API) post(ctx context.Context, p *posting, by, ref string, in *incoming, e *wire.Post) error {
 	if e.Err != nil {
 		return e.Err
 	}
-	return g.publisher.AddInTurn(ctx, p, publish.Address{By: by, Ref: ref}, in.id, &e.Publish)
+	return h.o.Publisher.AddInTurn(ctx, p, publish.Address{By: by, Ref: ref}, in.id, &e.Publish)
 }
 
 // tellPosted is the answer to a request: about one event, or a list. It is an error if nothing is known of any event.
-func (g *Gateway) tellPosted(posts []wire.Post, answers []posted, single bool) (any, error) {
+func (h *API) tellPosted(posts []wire.Post, answers []posted, single bool) (any, error) {
 	later := 0
 	for _, a := range answers {
 		if a.refused != nil && a.refused.Code == wire.CodeUnavailable {
@@ -148,7 +149,7 @@ func (g *Gateway) tellPosted(posts []wire.Post, answers []posted, single bool) (
 		}
 		b = a.appendTo(b, posts[i].To)
 		if a.refused != nil {
-			g.metrics.errors.WithLabelValues(a.refused.Code).Inc()
+			h.o.Metrics.Errors.WithLabelValues(a.refused.Code).Inc()
 		}
 	}
 	return json.RawMessage(append(b, "]}\n"...)), nil

@@ -1,4 +1,4 @@
-package gateway
+package api
 
 import (
 	"context"
@@ -11,15 +11,6 @@ import (
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
-
-// about is what Redis keeps of a connection for who lists its user's: when it came, in Unix ms, its transport and its device.
-func (g *Gateway) about(conn string) string {
-	c := g.conn(conn)
-	if c == nil {
-		return g.waiters.about(conn) // or it has ended
-	}
-	return strings.TrimSuffix(strconv.FormatInt(c.since, 10)+" "+c.transport()+" "+c.device, " ")
-}
 
 // connection is one of those that GET /v1/users/{id} lists.
 type connection struct {
@@ -38,14 +29,14 @@ func newConnection(c store.Connection) connection {
 }
 
 // listUser is GET /v1/users/{id}.
-func (g *Gateway) listUser(ctx context.Context, in *incoming) (any, error) {
+func (h *API) listUser(ctx context.Context, in *incoming) (any, error) {
 	user, id := in.PathValue("id"), in.id
 	if user != id.User && !id.CanManage(user) {
 		return nil, admit.Forbidden("this token does not allow to list the connections of this user")
 	}
 	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
 	defer cancel()
-	all, err := g.store.Connections(ctx, user)
+	all, err := h.o.Store.Connections(ctx, user)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +53,7 @@ func (g *Gateway) listUser(ctx context.Context, in *incoming) (any, error) {
 
 // endUser is DELETE /v1/users/{id}/connections: it asks for a kick, as any service may by an entry of the intake, and
 // does not wait for it.
-func (g *Gateway) endUser(ctx context.Context, in *incoming) (any, error) {
+func (h *API) endUser(ctx context.Context, in *incoming) (any, error) {
 	user, id, q := in.PathValue("id"), in.id, in.URL.Query()
 	k := wire.Kick{User: user, Device: q.Get("device"), Conn: q.Get("conn"), Reason: q.Get("reason")}
 	manages := id.CanManage(user)
@@ -83,7 +74,7 @@ func (g *Gateway) endUser(ctx context.Context, in *incoming) (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
 	defer cancel()
-	if err := g.store.Publish(ctx, []store.Publication{{To: k.Target(), Fields: k.Fields()}})[0]; err != nil {
+	if err := h.o.Store.Publish(ctx, []store.Publication{{To: k.Target(), Fields: k.Fields()}})[0]; err != nil {
 		return nil, err
 	}
 	return map[string]string{"user": user}, nil

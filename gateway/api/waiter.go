@@ -1,4 +1,4 @@
-package gateway
+package api
 
 import (
 	"context"
@@ -17,15 +17,15 @@ import (
 // waiters are the requests that wait for an event, by id.
 type waiters struct {
 	mu    lock.Mutex[lock.Waiters]
-	byID  map[string]*waiter
+	byID  map[string]*Waiter
 	ended bool
 }
 
-func (x *waiters) add(w *waiter) {
+func (x *waiters) add(w *Waiter) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.byID == nil {
-		x.byID = make(map[string]*waiter)
+		x.byID = make(map[string]*Waiter)
 	}
 	x.byID[w.id] = w
 	if x.ended {
@@ -33,7 +33,7 @@ func (x *waiters) add(w *waiter) {
 	}
 }
 
-func (x *waiters) remove(w *waiter) {
+func (x *waiters) remove(w *Waiter) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	delete(x.byID, w.id)
@@ -49,7 +49,7 @@ func (x *waiters) end() {
 	}
 }
 
-// about is what is kept in Redis of one that waits for events of its user, for who lists that user's connections; "": there is none.
+// about is what is kept in Redis of one; "": there is none.
 func (x *waiters) about(id string) string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -59,12 +59,12 @@ func (x *waiters) about(id string) string {
 	return ""
 }
 
-// waiter is a request that waits for an event of a target. It subscribes as a connection does, to its user, too, whose kicks are
+// Waiter is a request that waits for an event of a target. It subscribes as a connection does, to its user, too, whose kicks are
 // told so; and it has a sink that only says that something has come of the target: what that is the request reads from the history.
-type waiter struct {
+type Waiter struct {
 	live.Client
 
-	g      *Gateway
+	api    *API
 	in     *incoming
 	id     string
 	target string
@@ -78,25 +78,25 @@ type waiter struct {
 	isOver  bool
 }
 
-func newWaiter(ctx context.Context, g *Gateway, in *incoming, target string) *waiter {
-	x := &waiter{
-		g: g, in: in, target: target, id: strings.Clone(rand.Text()[:16]), since: g.store.NowMs(), ctx: ctx,
+func newWaiter(ctx context.Context, h *API, in *incoming, target string) *Waiter {
+	x := &Waiter{
+		api: h, in: in, target: target, id: strings.Clone(rand.Text()[:16]), since: h.o.Store.NowMs(), ctx: ctx,
 		wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
-	x.Attach(g.flow, x.id, x, x)
+	x.Attach(h.o.Flow, x.id, x, x)
 	x.Keeps(in.id.User, false, false)
-	g.waiters.add(x)
+	h.waiters.add(x)
 	return x
 }
 
 // end ends the subscription.
-func (x *waiter) end() {
+func (x *Waiter) end() {
 	x.Leave()
-	x.g.waiters.remove(x)
+	x.api.waiters.remove(x)
 }
 
 // subscribe returns when every event that is added from now on wakes it.
-func (x *waiter) subscribe() error {
+func (x *Waiter) subscribe() error {
 	var refused error
 	all := []live.Request{{Target: x.target}}
 	if user := wire.UserTarget(x.in.id.User); user != x.target {
@@ -121,7 +121,7 @@ func (x *waiter) subscribe() error {
 }
 
 // sleep waits until there may be something. over: the request is answered, with what it has or with the error.
-func (x *waiter) sleep(renew <-chan time.Time) (over bool, err error) {
+func (x *Waiter) sleep(renew <-chan time.Time) (over bool, err error) {
 	for {
 		select {
 		case <-x.wake:
@@ -131,13 +131,13 @@ func (x *waiter) sleep(renew <-chan time.Time) (over bool, err error) {
 		case <-x.stopped:
 			return true, x.over()
 		case <-renew: // a user's sessions are renewed by each connection
-			x.g.sessions.Renew(wire.UserTarget(x.in.id.User), x.id)
+			x.api.o.Sessions.Renew(wire.UserTarget(x.in.id.User), x.id)
 		}
 	}
 }
 
 // stop ends the wait, with an error or as if the time were over.
-func (x *waiter) stop(why error) {
+func (x *Waiter) stop(why error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.isOver {
@@ -147,21 +147,21 @@ func (x *waiter) stop(why error) {
 }
 
 // over is why it was stopped.
-func (x *waiter) over() error {
+func (x *Waiter) over() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.why
 }
 
-// kick ends it if it is meant.
-func (x *waiter) kick(k *wire.Kick, slack int64) {
+// Kick ends it if it is meant.
+func (x *Waiter) Kick(k *wire.Kick, slack int64) {
 	if (k.Conn == "" || k.Conn == x.id) && k.Device == "" && uint64(x.since-slack) <= k.At {
-		x.g.metrics.kicked.Inc()
+		x.api.o.Metrics.Kicked.Inc()
 		x.stop(admit.Forbidden(admit.KickText(k.Reason)))
 	}
 }
 
-func (x *waiter) signal() {
+func (x *Waiter) signal() {
 	select {
 	case x.wake <- struct{}{}:
 	default:
@@ -169,12 +169,12 @@ func (x *waiter) signal() {
 }
 
 // Send is called with events. Those that are live only are not in the history.
-func (x *waiter) Send(frame []byte) bool {
+func (x *Waiter) Send(frame []byte) bool {
 	return x.Answer(frame)
 }
 
 // Answer is called with what a gap or the begin of the subscription says.
-func (x *waiter) Answer(frame []byte) bool {
+func (x *Waiter) Answer(frame []byte) bool {
 	if h, _ := wire.ReadStreamHead(frame); h.Moves && h.To == x.target {
 		x.signal()
 	}
@@ -182,39 +182,39 @@ func (x *waiter) Answer(frame []byte) bool {
 }
 
 // Room there is always.
-func (x *waiter) Room() bool { return true }
+func (x *Waiter) Room() bool { return true }
 
 // Work ends with the request.
-func (x *waiter) Work() (ctx context.Context, done func()) { return x.ctx, func() {} }
+func (x *Waiter) Work() (ctx context.Context, done func()) { return x.ctx, func() {} }
 
 // Go runs a goroutine that the gateway waits for.
-func (x *waiter) Go(f func()) { x.g.wg.Go(f) }
+func (x *Waiter) Go(f func()) { x.api.o.Running.Go(f) }
 
 // Tell is called with answers that a connection would get.
-func (x *waiter) Tell(wire.ServerFrame) {}
+func (x *Waiter) Tell(wire.ServerFrame) {}
 
 // Refuse says that the subscription is not possible now.
-func (x *waiter) Refuse(_, message string) {
+func (x *Waiter) Refuse(_, message string) {
 	x.stop(&wire.FrameError{Code: wire.CodeUnavailable, Message: message})
 }
 
 // CannotOpen is for connections.
-func (x *waiter) CannotOpen() {}
+func (x *Waiter) CannotOpen() {}
 
 // BeginCursors is for devices.
-func (x *waiter) BeginCursors(context.Context, time.Time, map[string]wire.ID) error { return nil }
+func (x *Waiter) BeginCursors(context.Context, time.Time, map[string]wire.ID) error { return nil }
 
 // LedBack is for acks.
-func (x *waiter) LedBack(string, wire.ID) {}
+func (x *Waiter) LedBack(string, wire.ID) {}
 
 // Joined counts the subscription as the user's, until Left.
-func (x *waiter) Joined() { x.in.account.Targets.Add(1) }
+func (x *Waiter) Joined() { x.in.account.Targets.Add(1) }
 
 // Left follows Joined.
-func (x *waiter) Left(subs ...*live.Sub) { x.in.account.Targets.Add(-int64(len(subs))) }
+func (x *Waiter) Left(subs ...*live.Sub) { x.in.account.Targets.Add(-int64(len(subs))) }
 
 // Lags is for slow clients.
-func (x *waiter) Lags(*live.Sub, wire.ID) {}
+func (x *Waiter) Lags(*live.Sub, wire.ID) {}
 
 // CaughtUp is for slow clients.
-func (x *waiter) CaughtUp(*live.Sub) {}
+func (x *Waiter) CaughtUp(*live.Sub) {}

@@ -1,4 +1,4 @@
-package gateway
+package api
 
 import (
 	"context"
@@ -87,11 +87,11 @@ func defaulted(s, otherwise string) string {
 }
 
 func badQuery(message string) *wire.FrameError {
-	return &wire.FrameError{Code: wire.CodeBadRequest, Message: clip(message)}
+	return &wire.FrameError{Code: wire.CodeBadRequest, Message: admit.Clip(message)}
 }
 
 // getEvents is GET /v1/events: a page of a history, or with `wait` what comes next, as soon as it is there.
-func (g *Gateway) getEvents(ctx context.Context, in *incoming) (any, error) {
+func (h *API) getEvents(ctx context.Context, in *incoming) (any, error) {
 	w, wrong := parsePage(in.URL.Query())
 	if wrong != nil {
 		return nil, wrong
@@ -99,15 +99,15 @@ func (g *Gateway) getEvents(ctx context.Context, in *incoming) (any, error) {
 	if !in.id.CanSubscribe(w.Target) {
 		return nil, admit.Forbidden("this token does not allow to subscribe to it")
 	}
-	if err := g.charge(in, cost{frames: admit.MoveCost}); err != nil {
+	if err := h.charge(in, cost{frames: admit.MoveCost}); err != nil {
 		return nil, err
 	}
 	var page *live.Page
 	var err error
 	if w.reverse {
-		page, err = g.pageBack(ctx, in, w)
-	} else if page, err = g.pageOn(ctx, in, w); err == nil && w.wait > 0 && isEmpty(page) {
-		page, err = g.await(ctx, in, w, page)
+		page, err = h.pageBack(ctx, in, w)
+	} else if page, err = h.pageOn(ctx, in, w); err == nil && w.wait > 0 && isEmpty(page) {
+		page, err = h.await(ctx, in, w, page)
 	}
 	if err != nil {
 		return nil, err
@@ -118,12 +118,12 @@ func (g *Gateway) getEvents(ctx context.Context, in *incoming) (any, error) {
 func isEmpty(p *live.Page) bool { return len(p.Frames) == 0 && p.Gap == nil && !p.More }
 
 // pageOn reads a page of what follows.
-func (g *Gateway) pageOn(ctx context.Context, in *incoming, w *pageWanted) (*live.Page, error) {
-	give, err := g.takeRoom(ctx, in.id.User, pageBytes)
+func (h *API) pageOn(ctx context.Context, in *incoming, w *pageWanted) (*live.Page, error) {
+	give, err := h.takeRoom(ctx, in.id.User, pageBytes)
 	if err != nil {
 		return nil, err
 	}
-	page, err := g.flow.Page(ctx, in.id.User, &w.PageRequest)
+	page, err := h.o.Flow.Page(ctx, in.id.User, &w.PageRequest)
 	if err != nil || isEmpty(page) { // it may wait for long
 		give()
 		return page, err
@@ -133,8 +133,8 @@ func (g *Gateway) pageOn(ctx context.Context, in *incoming, w *pageWanted) (*liv
 }
 
 // pageBack reads a page of what was before, newest first. Behind the oldest event stands whether something is missing there.
-func (g *Gateway) pageBack(ctx context.Context, in *incoming, w *pageWanted) (*live.Page, error) {
-	give, err := g.takeRoom(ctx, in.id.User, pageBytes)
+func (h *API) pageBack(ctx context.Context, in *incoming, w *pageWanted) (*live.Page, error) {
+	give, err := h.takeRoom(ctx, in.id.User, pageBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -142,9 +142,9 @@ func (g *Gateway) pageBack(ctx context.Context, in *incoming, w *pageWanted) (*l
 	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
 	defer cancel()
 	page := &live.Page{Position: w.after}
-	bytes, n := 0, max(1, min(backPiece, pageBytes/g.cfg.Store.MaxData))
+	bytes, n := 0, max(1, min(backPiece, pageBytes/h.o.MaxData))
 	for below := w.before; ; {
-		events, err := g.store.HistoryBack(ctx, w.Target, below, w.after, n)
+		events, err := h.o.Store.HistoryBack(ctx, w.Target, below, w.after, n)
 		if err != nil {
 			return nil, err
 		}
@@ -167,7 +167,7 @@ func (g *Gateway) pageBack(ctx context.Context, in *incoming, w *pageWanted) (*l
 	if !w.asked {
 		return page, nil
 	}
-	ends, err := g.flow.Page(ctx, in.id.User, &live.PageRequest{Target: w.Target, Start: w.Start, Retained: true})
+	ends, err := h.o.Flow.Page(ctx, in.id.User, &live.PageRequest{Target: w.Target, Start: w.Start, Retained: true})
 	if err != nil {
 		return nil, err
 	}
@@ -196,10 +196,10 @@ func renderPage(target string, p *live.Page) json.RawMessage {
 }
 
 // await waits for an event behind an empty page. It subscribes before it reads again, so nothing comes in between.
-func (g *Gateway) await(ctx context.Context, in *incoming, w *pageWanted, page *live.Page) (*live.Page, error) {
-	ctx, cancel := context.WithTimeout(ctx, g.patience(in, w.wait))
+func (h *API) await(ctx context.Context, in *incoming, w *pageWanted, page *live.Page) (*live.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, h.patience(in, w.wait))
 	defer cancel()
-	x := newWaiter(ctx, g, in, w.Target)
+	x := newWaiter(ctx, h, in, w.Target)
 	defer x.end()
 	if err := x.subscribe(); err != nil {
 		if ctx.Err() != nil { // the time is over
@@ -207,12 +207,12 @@ func (g *Gateway) await(ctx context.Context, in *incoming, w *pageWanted, page *
 		}
 		return nil, err
 	}
-	renew := time.NewTicker(g.cfg.PingInterval)
+	renew := time.NewTicker(h.o.PingInterval)
 	defer renew.Stop()
 	next := *w
 	next.Start = live.After(page.Position)
 	for {
-		again, err := g.pageOn(ctx, in, &next)
+		again, err := h.pageOn(ctx, in, &next)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			return nil, err
@@ -228,8 +228,8 @@ func (g *Gateway) await(ctx context.Context, in *incoming, w *pageWanted, page *
 }
 
 // patience is how long a request may wait: no longer than its token lives.
-func (g *Gateway) patience(in *incoming, wait time.Duration) time.Duration {
-	if end := g.local(in.id.Expires); !end.IsZero() {
+func (h *API) patience(in *incoming, wait time.Duration) time.Duration {
+	if end := h.o.Local(in.id.Expires); !end.IsZero() {
 		wait = min(wait, max(0, time.Until(end)))
 	}
 	return wait

@@ -1,4 +1,4 @@
-package gateway
+package api
 
 import (
 	"context"
@@ -7,7 +7,7 @@ import (
 )
 
 // postCall is POST /v1/calls. Repeated with the same id it is the same call, and has the same answer.
-func (g *Gateway) postCall(ctx context.Context, in *incoming) (any, error) {
+func (h *API) postCall(ctx context.Context, in *incoming) (any, error) {
 	key, err := idempotencyKey(in.Header.Values("Idempotency-Key"))
 	if err != nil {
 		return nil, err
@@ -16,8 +16,8 @@ func (g *Gateway) postCall(ctx context.Context, in *incoming) (any, error) {
 	if wrong != nil {
 		return nil, wrong
 	}
-	if err := g.charge(in, cost{bytes: float64(len(in.body))}); err != nil {
+	if err := h.charge(in, cost{bytes: float64(len(in.body))}); err != nil {
 		return nil, err
 	}
-	return g.calls.Post(ctx, in.id, f)
+	return h.o.Calls.Post(ctx, in.id, f)
 }

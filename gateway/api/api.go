@@ -1,4 +1,14 @@
-package gateway
+// Package api answers the requests over HTTP that are answered with JSON: for backends, and for clients without a connection.
+//
+//	api.go      checks, answers and refusals
+//	events.go   what requests publish
+//	page.go     what they read of histories
+//	waiter.go   those that wait for an event
+//	acks.go     what they acknowledge, and the end of a subscription
+//	calls.go    what they ask functions
+//	tickets.go  what stands for a token once
+//	users.go    a user's connections, listed and ended
+package api
 
 import (
 	"bytes"
@@ -6,20 +16,33 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"math"
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sluice/gateway/acks"
 	"sluice/gateway/admit"
+	"sluice/gateway/answers"
 	"sluice/gateway/auth"
 	"sluice/gateway/calls"
+	"sluice/gateway/history"
 	"sluice/gateway/limits"
 	"sluice/gateway/listen"
 	"sluice/gateway/live"
+	"sluice/gateway/publish"
+	"sluice/gateway/sessions"
+	"sluice/shared/store"
 	"sluice/shared/wire"
 )
+
+// limitBodies is the limit of the bytes of requests: a label of the metric.
+const limitBodies = "bodies"
 
 const (
 	smallBody   = 64 << 10         // bytes of a request that has little to say
@@ -32,6 +55,77 @@ const (
 	bodyBytes, userBodies         = 64 << 20, 8 << 20
 	waitingBodies, waitingOfAUser = 4096, 64
 )
+
+// Options are what an API is made of.
+type Options struct {
+	MaxData       int           // bytes of an event
+	MaxExtra      int           // how much longer a message may be than the data in it
+	PingInterval  time.Duration // after which sessions are renewed
+	AnswerTimeout time.Duration // for which an answer may take to be sent
+	Limits        limits.Config
+
+	Store     *store.Store
+	Verifier  *auth.Verifier
+	Admission *admit.Admission
+	Users     *limits.Parties
+	Flow      *live.Flow
+	History   *history.Reader
+	Sessions  *sessions.Sessions
+	Publisher *publish.Publisher
+	Acks      *acks.Acks
+	Calls     *calls.Calls
+
+	Local   func(time.Time) time.Time // a time of Redis's clock by this process's; zero stays zero
+	Running *sync.WaitGroup           // requests that are under way
+	Metrics *Metrics
+	Log     *slog.Logger
+}
+
+// Metrics are counted by an API.
+type Metrics struct {
+	Errors  *prometheus.CounterVec // that were told, by code
+	Limited *prometheus.CounterVec // what was refused, by limit
+	Kicked  prometheus.Counter     // requests that waited
+	Acks    *acks.Metrics
+}
+
+// API answers requests.
+type API struct {
+	o        Options
+	bodies   *limits.Semaphore // of requests, in bytes, by user
+	tickets  tickets
+	waiters  waiters
+	postings answers.Addresses[*posting]
+}
+
+// New makes an API.
+func New(o Options) *API {
+	return &API{o: o, bodies: limits.NewSemaphore(limits.Bounds{
+		Size: bodyBytes, KeySize: userBodies, Waiting: waitingBodies, KeyWaiting: waitingOfAUser,
+	})}
+}
+
+// Register adds all requests that are answered.
+func (h *API) Register(mux *http.ServeMux) {
+	for _, r := range h.routes() {
+		mux.HandleFunc(r.pattern, h.door(r))
+	}
+}
+
+// End lets all requests that wait be answered, and those that come: the gateway ends.
+func (h *API) End() { h.waiters.end() }
+
+// About is what is kept in Redis of a request that waits for events of its user, for who lists that user's connections; "": there
+// is none.
+func (h *API) About(id string) string { return h.waiters.about(id) }
+
+// Asker is the request that publishes and has this address; nil: there is none.
+func (h *API) Asker(at string) publish.Asker {
+	if p, ok := h.postings.Get(at); ok {
+		return p
+	}
+	return nil
+}
 
 // endpoint answers a request whose bearer is known with what becomes JSON, or with an error: a *wire.FrameError is told
 // as it is, anything else becomes `unavailable`.
@@ -63,42 +157,42 @@ type route struct {
 }
 
 // routes are all requests that are answered with JSON.
-func (g *Gateway) routes() []route {
+func (h *API) routes() []route {
 	return []route{
-		{"POST /v1/events", g.postEvents, max(4<<20, 2*g.cfg.Store.MaxData+maxMessage), false},
-		{"GET /v1/events", g.getEvents, smallBody, false},
-		{"POST /v1/acks", g.postAcks, acksBody, false},
-		{"POST /v1/unsubscribe", g.postUnsubscribe, smallBody, false},
-		{"POST /v1/calls", g.postCall, g.cfg.Store.MaxData + maxMessage, false},
-		{"POST /v1/tickets", g.giveTicket, smallBody, true},
-		{"GET /v1/users/{id}", g.listUser, smallBody, true},
-		{"DELETE /v1/users/{id}/connections", g.endUser, smallBody, true},
+		{"POST /v1/events", h.postEvents, max(4<<20, 2*h.o.MaxData+h.o.MaxExtra), false},
+		{"GET /v1/events", h.getEvents, smallBody, false},
+		{"POST /v1/acks", h.postAcks, acksBody, false},
+		{"POST /v1/unsubscribe", h.postUnsubscribe, smallBody, false},
+		{"POST /v1/calls", h.postCall, h.o.MaxData + h.o.MaxExtra, false},
+		{"POST /v1/tickets", h.giveTicket, smallBody, true},
+		{"GET /v1/users/{id}", h.listUser, smallBody, true},
+		{"DELETE /v1/users/{id}/connections", h.endUser, smallBody, true},
 		{"/v1/", nil, 0, true}, // preflights, too
 	}
 }
 
 // door is that of one endpoint: what is checked before it, and how answers and refusals look. Without an endpoint there is
 // nothing.
-func (g *Gateway) door(to route) http.HandlerFunc {
+func (h *API) door(to route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		g.wg.Add(1)
-		defer g.wg.Done()
+		h.o.Running.Add(1)
+		defer h.o.Running.Done()
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Add("Vary", "Origin")
-		allowed := g.verifier.OriginAllowed(r)
+		allowed := h.o.Verifier.OriginAllowed(r)
 		if allowed {
-			allowOrigin(w, r)
+			AllowOrigin(w, r)
 		}
-		if wait := g.admission.StrangerWaits(r); wait > 0 {
+		if wait := h.o.Admission.StrangerWaits(r); wait > 0 {
 			w.Header().Set("Connection", "close") // else the next requests are there already
-			g.answerError(w, g.forClients(admit.TooFast(wait)))
+			h.AnswerError(w, admit.ForClients(h.o.Log, admit.TooFast(wait)))
 			return
 		}
 		if !allowed {
-			g.admission.CountStranger(r)
-			g.admission.CountRequest(r, admit.RefusedPage)
-			g.answerError(w, admit.RefusedPage.FrameError())
+			h.o.Admission.CountStranger(r)
+			h.o.Admission.CountRequest(r, admit.RefusedPage)
+			h.AnswerError(w, admit.RefusedPage.FrameError())
 			return
 		}
 		if r.Method == http.MethodOptions {
@@ -107,19 +201,19 @@ func (g *Gateway) door(to route) http.HandlerFunc {
 		}
 		in := &incoming{Request: r}
 		defer in.end()
-		answer, err := g.serveEndpoint(w, in, to)
+		answer, err := h.serveEndpoint(w, in, to)
 		// From now on: an endpoint may have waited for long.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.cfg.Listen.AnswerTimeout()))
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.o.AnswerTimeout))
 		if err != nil {
-			g.answerError(w, g.forClients(err, "path", r.Pattern))
+			h.AnswerError(w, admit.ForClients(h.o.Log, err, "path", r.Pattern))
 			return
 		}
 		answerJSON(w, http.StatusOK, answer)
 	}
 }
 
-// allowOrigin lets the page that asks read the answer, errors too, and send a token (Fetch standard, 3.3).
-func allowOrigin(w http.ResponseWriter, r *http.Request) {
+// AllowOrigin lets the page that asks read the answer, errors too, and send a token (Fetch standard, 3.3).
+func AllowOrigin(w http.ResponseWriter, r *http.Request) {
 	h, origin := w.Header(), r.Header.Get("Origin")
 	if origin == "" {
 		return
@@ -133,63 +227,63 @@ func allowOrigin(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (g *Gateway) serveEndpoint(w http.ResponseWriter, in *incoming, to route) (any, error) {
+func (h *API) serveEndpoint(w http.ResponseWriter, in *incoming, to route) (any, error) {
 	if to.do == nil {
 		return nil, &wire.FrameError{Code: wire.CodeNotFound, Message: "there is nothing at this path for this method"}
 	}
-	if refused := g.admitRequest(in); refused != nil {
-		g.admission.CountRequest(in.Request, refused)
+	if refused := h.admitRequest(in); refused != nil {
+		h.o.Admission.CountRequest(in.Request, refused)
 		return nil, refused.FrameError()
 	}
-	if err := g.charge(in, cost{frames: admit.PlainCost}); err != nil {
+	if err := h.charge(in, cost{frames: admit.PlainCost}); err != nil {
 		return nil, err
 	}
 	if !to.open {
-		if err := g.mayCome(in); err != nil {
+		if err := h.mayCome(in); err != nil {
 			return nil, err
 		}
 	}
-	if err := g.readBody(w, in, to.maxBody); err != nil {
+	if err := h.readBody(w, in, to.maxBody); err != nil {
 		return nil, err
 	}
 	return to.do(in.Context(), in)
 }
 
 // admitRequest finds out whose request it is. While it is under way it is one of its user's connections.
-func (g *Gateway) admitRequest(in *incoming) *admit.Refusal {
+func (h *API) admitRequest(in *incoming) *admit.Refusal {
 	token, found := auth.Bearer(in.Request)
 	if !found {
 		return admit.RefusedNoBearer
 	}
 	var refused *admit.Refusal
-	if in.id, refused = g.admission.Identify(in.Context(), token, admit.StrangerOf(in.Request, wire.TransportHTTP)); refused != nil {
-		g.admission.CountStranger(in.Request)
+	if in.id, refused = h.o.Admission.Identify(in.Context(), token, admit.StrangerOf(in.Request, wire.TransportHTTP)); refused != nil {
+		h.o.Admission.CountStranger(in.Request)
 		return refused
 	}
 	listen.Of(in.Request).Known()
-	account, ok := g.users.Enter(in.id.User, g.limits.UserConnections)
+	account, ok := h.o.Users.Enter(in.id.User, h.o.Limits.UserConnections)
 	if !ok {
 		return admit.RefusedConnections
 	}
 	in.account = account
-	in.done = append(in.done, func() { g.users.Leave(account) })
+	in.done = append(in.done, func() { h.o.Users.Leave(account) })
 	return nil
 }
 
 // mayCome refuses those whom a kick keeps out.
-func (g *Gateway) mayCome(in *incoming) error {
+func (h *API) mayCome(in *incoming) error {
 	ctx, cancel := context.WithTimeout(in.Context(), live.RedisTimeout)
 	defer cancel()
-	reason, barred, err := g.store.Barred(ctx, in.id.User)
+	reason, barred, err := h.o.Store.Barred(ctx, in.id.User)
 	switch {
 	case err != nil: // Redis is away, which the log says once and not for each request
-		g.log.Debug("could not ask whether a user is kept out; the request is refused", "err", err)
+		h.o.Log.Debug("could not ask whether a user is kept out; the request is refused", "err", err)
 		return &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain}
 	case !barred:
 		return nil
 	}
 	out := (&admit.KeptOut{Reason: reason}).Refusal()
-	g.admission.CountRequest(in.Request, out)
+	h.o.Admission.CountRequest(in.Request, out)
 	return out.FrameError()
 }
 
@@ -197,8 +291,8 @@ func (g *Gateway) mayCome(in *incoming) error {
 type cost struct{ frames, publishes, bytes float64 }
 
 // charge takes it, or refuses: then nothing is done, and what the other buckets gave is gone.
-func (g *Gateway) charge(in *incoming, c cost) error {
-	now, l, a := g.users.Now(), &g.limits, in.account
+func (h *API) charge(in *incoming, c cost) error {
+	now, l, a := h.o.Users.Now(), &h.o.Limits, in.account
 	for _, one := range []struct {
 		limit  string
 		bucket *limits.Bucket
@@ -213,7 +307,7 @@ func (g *Gateway) charge(in *incoming, c cost) error {
 			continue
 		}
 		if wait := one.bucket.Take(now, one.rate, one.units); wait > 0 {
-			g.metrics.limited.WithLabelValues(one.limit).Inc()
+			h.o.Metrics.Limited.WithLabelValues(one.limit).Inc()
 			return admit.TooFast(wait)
 		}
 	}
@@ -221,25 +315,25 @@ func (g *Gateway) charge(in *incoming, c cost) error {
 }
 
 // takeRoom takes some of the budget for bodies of requests and large answers; give must be called when they are no more.
-func (g *Gateway) takeRoom(ctx context.Context, user string, bytes int64) (give func(), err error) {
+func (h *API) takeRoom(ctx context.Context, user string, bytes int64) (give func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, bodyTimeout)
 	defer cancel()
-	if err := g.bodies.Acquire(ctx, user, bytes); err != nil {
-		g.metrics.limited.WithLabelValues(limitBodies).Inc()
+	if err := h.bodies.Acquire(ctx, user, bytes); err != nil {
+		h.o.Metrics.Limited.WithLabelValues(limitBodies).Inc()
 		return nil, &wire.FrameError{Code: wire.CodeUnavailable, Message: "too many large requests at a time; try again"}
 	}
-	return func() { g.bodies.Release(user, bytes) }, nil
+	return func() { h.bodies.Release(user, bytes) }, nil
 }
 
 // readBody reads what comes with a request, within its bounds.
-func (g *Gateway) readBody(w http.ResponseWriter, in *incoming, most int) (err error) {
+func (h *API) readBody(w http.ResponseWriter, in *incoming, most int) (err error) {
 	weight := int64(most)
 	if in.ContentLength >= 0 {
 		weight = min(weight, in.ContentLength)
 	}
 	link := http.NewResponseController(w)
 	if weight > 0 {
-		give, err := g.takeRoom(in.Context(), in.id.User, weight)
+		give, err := h.takeRoom(in.Context(), in.id.User, weight)
 		if err != nil {
 			return err
 		}
@@ -285,9 +379,9 @@ var statuses = map[string]int{
 	wire.CodeUnavailable:  http.StatusServiceUnavailable,
 }
 
-// answerError tells an error: {"error":{"code","message"}}.
-func (g *Gateway) answerError(w http.ResponseWriter, e *wire.FrameError) {
-	g.metrics.errors.WithLabelValues(e.Code).Inc()
+// AnswerError tells an error: {"error":{"code","message"}}.
+func (h *API) AnswerError(w http.ResponseWriter, e *wire.FrameError) {
+	h.o.Metrics.Errors.WithLabelValues(e.Code).Inc()
 	status := statuses[e.Code]
 	switch e {
 	case calls.ErrLate:
@@ -318,14 +412,4 @@ func answerJSON(w http.ResponseWriter, status int, answer any) {
 		return
 	}
 	_ = json.NewEncoder(w).Encode(answer)
-}
-
-// forClients is what a client may know of an error; what it may not is logged, with where it happened.
-func (g *Gateway) forClients(err error, where ...any) *wire.FrameError {
-	var fe *wire.FrameError
-	if !errors.As(err, &fe) {
-		g.log.Warn("could not do what a client asked for; it gets the error `unavailable`", append(where, "err", err)...)
-		fe = &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain}
-	}
-	return fe
 }

@@ -1,4 +1,4 @@
-package gateway
+package api
 
 import (
 	"context"
@@ -36,15 +36,15 @@ func (t *tickets) take(user string, now time.Time) bool {
 }
 
 // giveTicket is POST /v1/tickets: a ticket stands for the claims and the end of the token that was shown.
-func (g *Gateway) giveTicket(ctx context.Context, in *incoming) (any, error) {
-	if !g.tickets.take(in.id.User, time.Now()) {
+func (h *API) giveTicket(ctx context.Context, in *incoming) (any, error) {
+	if !h.tickets.take(in.id.User, time.Now()) {
 		return nil, &wire.FrameError{Code: wire.CodeRateLimited, Message: "too many tickets; use those that you have, or try again later"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, live.RedisTimeout)
 	defer cancel()
 	text := rand.Text()
-	expires := g.now().Add(ticketLife).UTC().Truncate(time.Second)
-	if err := g.store.KeepTicket(ctx, text, in.id.Ticket(), ticketLife); err != nil {
+	expires := time.UnixMilli(h.o.Store.NowMs()).Add(ticketLife).UTC().Truncate(time.Second)
+	if err := h.o.Store.KeepTicket(ctx, text, in.id.Ticket(), ticketLife); err != nil {
 		return nil, err
 	}
 	return struct {
