@@ -1,18 +1,13 @@
 package gateway
 
 import (
-	"cmp"
 	"net"
 	"net/http"
 	"runtime"
-	"strings"
-	"time"
 
 	"sluice/gateway/admit"
 	"sluice/gateway/auth"
 	"sluice/gateway/listen"
-	"sluice/gateway/live"
-	"sluice/gateway/query"
 	"sluice/gateway/socket"
 	"sluice/shared/client/js"
 	"sluice/shared/wire"
@@ -109,73 +104,4 @@ func (g *Gateway) refuse(sock *socket.Conn, v *admit.Visit, r *admit.Refusal) {
 	g.admission.Count(r.Reason, r.Code, v.Client)
 	g.metrics.closed(r.Code)
 	sock.Abandon(r.Code, r.Text, func() { g.admission.Leave(v) })
-}
-
-// request is what is kept of one until its client is known: text that nobody has looked
-// into. listen.MaxHeader bounds it.
-type request struct {
-	query, lastEventID string
-	came               time.Time
-}
-
-func requestOf(r *http.Request) request {
-	return request{r.URL.RawQuery, r.Header.Get("Last-Event-ID"), time.Now()}
-}
-
-// clone is one that does not hold the memory of all that was sent.
-func (r request) clone() *request {
-	return &request{strings.Clone(r.query), strings.Clone(r.lastEventID), r.came}
-}
-
-func (r request) get(name string) string {
-	value, _ := query.Get(r.query, name)
-	return value
-}
-
-// wanted is what a request asks for: `topics`, of which no more than most are read,
-// positions by `last_event_id` or Last-Event-ID, and `device`.
-func (r request) wanted(most int) *asked {
-	return r.wantedFrom(most, cmp.Or(r.get("last_event_id"), r.lastEventID))
-}
-
-// wantedFrom is wanted with positions by last event ids, of which the later ones count more.
-func (r request) wantedFrom(most int, last ...string) *asked {
-	o := &asked{came: r.came}
-	var bare live.Start
-	var told []want
-	for _, text := range last {
-		if text == "" {
-			continue
-		}
-		from, err := wire.ParseLastEventID(text)
-		if err != nil {
-			o.refuse(wire.CodeBadRequest, err.Error())
-		}
-		if from.IsBare {
-			o.byTime, bare = true, live.Since(from.Bare)
-		}
-		told = append(told, positions(from.Positions)...)
-	}
-	if o.byTime {
-		o.wants = append(o.wants, want{target: "", start: bare}) // for user and all
-	}
-	switch onGap := r.get("on_gap"); onGap {
-	case "", wire.OnGapLive, wire.OnGapRetained:
-		o.retained = onGap == wire.OnGapRetained
-	default:
-		o.refuse(wire.CodeBadRequest, wire.ErrOnGap)
-	}
-	if topics := r.get("topics"); topics != "" {
-		n := 0
-		for name := range strings.SplitSeq(topics, ",") {
-			if n++; n > most {
-				o.refuse(wire.CodeTooMany, "more topics than a connection may have subscriptions; the rest is left out")
-				break
-			}
-			o.wants = append(o.wants, want{target: wire.TopicTarget(name), start: bare})
-		}
-	}
-	o.wants = append(o.wants, told...)
-	o.ofDevice(r.get("device"), r.get("resume"))
-	return o
 }

@@ -85,9 +85,3 @@ func (g *Gateway) acked(a *wire.Ack) {
 		g.metrics.dropped(live.DropNobody)
 	}
 }
-
-func (c *conn) isWelcomed() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.welcomed
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	mathrand "math/rand/v2"
 	"strings"
 	"time"
 
@@ -23,7 +24,6 @@ import (
 const (
 	connectTimeout = 5 * time.Second // for the first frame of who brought no token
 	maxBadFrames   = 10              // in a row
-	maxBadTokens   = 3               // in frames `auth`, in a row
 )
 
 // conn is one client. It handles its socket's messages, one after the other. There are
@@ -277,73 +277,6 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 	return nil
 }
 
-// reauthorize replaces the token of the living connection by a fresh one.
-func (c *conn) reauthorize(f *wire.ClientFrame) error {
-	if !c.gw.verifier.Asks() {
-		return c.reauthorizeBy(f)
-	}
-	c.sock.Hold() // the reader is for others, too, and a function may take long
-	c.Go(func() {
-		if err := c.reauthorizeBy(f); err != nil {
-			c.Fail(f.Ref, err)
-		}
-		c.sock.Release()
-	})
-	return nil
-}
-
-func (c *conn) reauthorizeBy(f *wire.ClientFrame) error {
-	ctx, done := c.Work()
-	defer done()
-	id, refused := c.gw.admission.Identify(ctx, f.Token, admit.Stranger{Client: c.clientAddr(), Device: c.device, Transport: c.transport()})
-	switch {
-	case refused != nil && refused.Code == wire.CloseOverloaded:
-		return &wire.FrameError{Code: wire.CodeUnavailable, Message: refused.Text}
-	case refused != nil || id.User != c.user():
-		err := &wire.FrameError{Code: wire.CodeUnauthorized, Message: "the token was refused; the connection continues with the old one"}
-		if c.badAuths++; c.badAuths < maxBadTokens {
-			return err
-		}
-		c.Fail(f.Ref, err)
-		c.sock.Close(wire.CloseUnauthorized, "too many tokens in a row were refused")
-		return nil
-	}
-	c.badAuths = 0
-	c.authorize(id)
-	exp := int64(0)
-	if !id.Expires.IsZero() {
-		exp = id.Expires.Unix()
-	}
-	c.Tell(wire.Authorized{Exp: exp})
-	// What the fresh token does not allow ends here.
-	for _, target := range c.Targets() {
-		if !id.CanSubscribe(target) && c.End(target) != nil {
-			c.Tell(wire.Unsubscribed{To: target})
-		}
-	}
-	return nil
-}
-
-// authorize sets who the client is, and the end of that.
-func (c *conn) authorize(id auth.Identity) {
-	id.User = strings.Clone(id.User) // it may be a part of the whole request
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.identity = id
-	end, f := c.retireAt, c.retire
-	if exp := c.gw.local(id.Expires); !exp.IsZero() && (end.IsZero() || exp.Before(end)) {
-		end, f = exp, func() { c.sock.Close(wire.CloseExpired, "the token has expired") }
-		if time.Until(end) <= 0 { // it was accepted within the leeway
-			end = end.Add(auth.Leeway)
-		}
-	}
-	if end.IsZero() {
-		c.sock.After(0, nil)
-		return
-	}
-	c.sock.After(time.Until(end), f)
-}
-
 func (c *conn) user() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -403,6 +336,25 @@ func (c *conn) leave() {
 	c.Leave()
 }
 
+func (c *conn) isWelcomed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.welcomed
+}
+
+// farewell is what a client is told that may come back elsewhere.
+type farewell struct {
+	reason string
+	within time.Duration // it comes back after a random part of this
+}
+
+// goaway closes a connection that may come back elsewhere.
+func (c *conn) goaway(bye farewell) {
+	after := mathrand.Int64N(bye.within.Milliseconds())
+	_ = c.Answer(wire.Frame(wire.Goaway{AfterMs: after, Reason: bye.reason}))
+	c.sock.Close(wire.CloseRestart, "come back")
+}
+
 // Lags says that a subscription has something to catch up with, from a position on, and
 // its socket has no room. Its shard's lock is held, and it has not ended.
 func (c *conn) Lags(s *live.Sub, at wire.ID) {
@@ -412,3 +364,5 @@ func (c *conn) Lags(s *live.Sub, at wire.ID) {
 // CaughtUp says that a subscription has met the live flow, or is gone. Its shard's lock is
 // held.
 func (c *conn) CaughtUp(s *live.Sub) { c.gw.lags.CaughtUp(c.id, s) }
+
+var _ socket.Handler = (*conn)(nil)

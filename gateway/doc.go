@@ -4,15 +4,19 @@
 // In the order of a connection and of an event:
 //
 //	config.go      settings
-//	gateway.go     New and Run
+//	run.go         New and Run
+//	gateway.go     what a gateway is made of, and its connections
 //	accept.go      the request: origin, token, upgrade
+//	asked.go       what a client asks for when it connects
 //	connect.go     the frame connect: the token first
 //	sse.go         the same as an event stream
+//	stream.go      frames as the events of such a stream
 //	script.go      the JavaScript client for pages
 //	kicks.go       users whose connections are ended
 //	limit.go       how much a client may ask for
 //	open.go        opened in turn: sessions, welcome, the first subscriptions
 //	connection.go  one client: identity, its frames
+//	authorize.go   who the client is, until when, and a fresh token
 //	call.go        what clients ask functions, and what these want
 //	ack.go         what it acknowledges, and where its device begins and ends
 //	subscriber.go  the gateway's Pub/Sub channel, heartbeat, what is lost on it

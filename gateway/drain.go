@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
-	"sluice/gateway/socket"
 	"sluice/shared/ops"
 	"sluice/shared/wire"
 )
@@ -72,12 +70,6 @@ func (g *Gateway) drain() {
 	}
 }
 
-// farewell is what a client is told that may come back elsewhere.
-type farewell struct {
-	reason string
-	within time.Duration // it comes back after a random part of this
-}
-
 // sendAway closes some connections, once their sessions are gone: from then on
 // nobody publishes to them here, and what they miss they get elsewhere. It waits for
 // Redis no longer than patience.
@@ -108,22 +100,3 @@ func (c *conn) retire() {
 		c.gw.sendAway(c.gw.ctx, sessionPatience, farewell{"connections move from time to time", leastReturn}, c)
 	}()
 }
-
-func (g *Gateway) all() []*conn {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	conns := make([]*conn, 0, len(g.conns))
-	for _, c := range g.conns {
-		conns = append(conns, c)
-	}
-	return conns
-}
-
-// goaway closes a connection that may come back elsewhere.
-func (c *conn) goaway(bye farewell) {
-	after := rand.Int64N(bye.within.Milliseconds())
-	_ = c.Answer(wire.Frame(wire.Goaway{AfterMs: after, Reason: bye.reason}))
-	c.sock.Close(wire.CloseRestart, "come back")
-}
-
-var _ socket.Handler = (*conn)(nil)

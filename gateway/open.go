@@ -3,9 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,78 +38,6 @@ func (c *conn) openInTurn(id auth.Identity, asked *asked) {
 		}
 		c.sock.Release()
 	})
-}
-
-// want is a subscription that a connection asks for when it comes. An empty target stands
-// for those that every connection has.
-type want struct {
-	target string
-	start  live.Start
-	bad    string // why the position cannot be used
-}
-
-// positions are the wants of a resume or a cursor, in a fixed order.
-func positions(p map[string]string) []want {
-	wants := make([]want, 0, len(p))
-	for _, target := range slices.Sorted(maps.Keys(p)) {
-		w := want{target: strings.Clone(target)}
-		switch text := p[target]; text {
-		case wire.Now:
-		case wire.Earliest:
-			w.start = live.Earliest()
-		default:
-			id, err := wire.ParseID(text)
-			if err != nil {
-				w.bad = err.Error()
-			}
-			w.start = live.After(id)
-		}
-		if err := wire.CheckTarget(target); err != nil {
-			w.bad = err.Error()
-		}
-		wants = append(wants, w)
-	}
-	return wants
-}
-
-// asked is what a client asks for when it connects, by the request and by `connect`.
-type asked struct {
-	wants    []want
-	mistakes []wire.Error
-	came     time.Time // when its client did
-	device   string    // "": no cursors are kept
-	resume   bool      // from the device's cursors
-	retained bool      // on_gap
-	byTime   bool      // the client keeps a single id for all its targets
-}
-
-// granted adds what a function wants the connection to have, before what the client asks for, whose positions count more.
-func (o *asked) granted(id auth.Identity) {
-	if id.Granted == nil {
-		return
-	}
-	var first []want
-	for _, target := range id.Granted.Subscribe {
-		first = append(first, want{target: target})
-	}
-	o.wants = append(first, o.wants...)
-}
-
-// ofDevice takes what the request says of the device, for clients that bring their token
-// in it and send no `connect`.
-func (o *asked) ofDevice(device, resume string) {
-	switch {
-	case device != "" && !wire.ValidName(device):
-		o.refuse(wire.CodeBadRequest, wire.ErrDevice)
-	case resume != "" && (resume != "device" || device == ""):
-		o.refuse(wire.CodeBadRequest, `resume is "device", and needs device`)
-	default:
-		o.device, o.resume = device, resume != ""
-	}
-}
-
-func (o *asked) refuse(code, message string) {
-	o.mistakes = append(o.mistakes, wire.Error{Code: code, Message: message})
 }
 
 // open makes a connection of a socket whose client is known: sessions, welcome, what

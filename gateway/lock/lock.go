@@ -30,7 +30,7 @@ type (
 	Acks struct{}
 	// Wanted is in sessions/sessions.go: the sessions that there should be
 	Wanted struct{}
-	// Stream is in sse.go: the positions of an event stream
+	// Stream is in stream.go: the positions of an event stream
 	Stream struct{}
 	// Parts is in socket/partial.go: messages that have come in part
 	Parts struct{}
