@@ -92,9 +92,15 @@ func New(o Options) (*Gateway, error) {
 		NowMs: o.Store.NowMs, TTLMs: o.Store.HistoryTTLMs(), HeardMs: g.heardMs, TermBegan: g.termBegan, Lost: func(p int) { g.kicks.lost(p) },
 		Metrics: &g.metrics.live, Log: g.log,
 	})
-	g.lags = slow.New(slow.Options{Server: id, Store: o.Store, Metrics: &g.metrics.slow, Log: g.log})
+	g.addParts(&o)
+	return g, nil
+}
+
+// addParts makes what clients' requests go through; sockets, sessions and the live flow are there.
+func (g *Gateway) addParts(o *Options) {
+	g.lags = slow.New(slow.Options{Server: g.id, Store: o.Store, Metrics: &g.metrics.slow, Log: g.log})
 	g.publisher = publish.New(publish.Options{
-		Server: id, Store: o.Store, MaxEntries: o.Config.MaxBacklog, MaxBytes: o.Config.MaxBacklogBytes, Metrics: &g.metrics.publish, Log: g.log,
+		Server: g.id, Store: o.Store, MaxEntries: o.Config.MaxBacklog, MaxBytes: o.Config.MaxBacklogBytes, Metrics: &g.metrics.publish, Log: g.log,
 	})
 	g.acks = acks.New(acks.Options{
 		Store: o.Store, StreamSize: o.Config.AcksSize, CursorTTL: o.Config.CursorTTL, Targets: o.Config.MaxTargets,
@@ -102,22 +108,21 @@ func New(o Options) (*Gateway, error) {
 	})
 	g.kicks = newKicks(g)
 	g.calls = calls.New(calls.Options{
-		Server: id, Store: o.Store, Timeout: cmp.Or(o.Config.CallTimeout, defaultCallTimeout), NoRoom: g.publisher.RefusesCall,
+		Server: g.id, Store: o.Store, Timeout: cmp.Or(o.Config.CallTimeout, defaultCallTimeout), NoRoom: g.publisher.RefusesCall,
 		Begin: g.beginCalls, Clients: g.callers, Draining: g.draining.Load, Metrics: &g.metrics.calls, Log: g.log,
 	})
 	g.admission = admit.New(admit.Options{
-		Server: id, Store: o.Store, Verifier: verifier, Calls: g.calls, ConnectTimeout: cmp.Or(o.Config.ConnectTimeout, defaultConnectTimeout),
+		Server: g.id, Store: o.Store, Verifier: g.verifier, Calls: g.calls, ConnectTimeout: cmp.Or(o.Config.ConnectTimeout, defaultConnectTimeout),
 		HandshakeRate: g.limits.HandshakeRate, AddressConnections: g.limits.AddressConnections, Gone: g.listener.Gone,
 		Refused: g.metrics.refused, Log: g.log,
 	})
 	g.api = api.New(api.Options{
 		MaxData: o.Config.Store.MaxData, MaxExtra: maxMessage, PingInterval: o.Config.PingInterval, AnswerTimeout: o.Config.Listen.AnswerTimeout(),
-		Limits: g.limits, Store: o.Store, Verifier: verifier, Admission: g.admission, Users: g.users, Flow: g.flow, History: g.history,
+		Limits: g.limits, Store: o.Store, Verifier: g.verifier, Admission: g.admission, Users: g.users, Flow: g.flow, History: g.history,
 		Sessions: g.sessions, Publisher: g.publisher, Acks: g.acks, Calls: g.calls, Local: g.local, Running: &g.wg, Log: g.log,
 		Metrics: &api.Metrics{Errors: g.metrics.errors, Limited: g.metrics.limited, Kicked: g.metrics.kicked, Acks: &g.metrics.acks},
 	})
 	g.waker = wake.New(wake.Options{Config: o.Config.Wake, Store: o.Store, Asked: g.metrics.wakes, Log: g.log})
-	return g, nil
 }
 
 // streamPing is the time between two comments on an event stream: less than proxies wait for something to come.
