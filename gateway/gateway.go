@@ -52,7 +52,7 @@ type Gateway struct {
 	acks       *acks.Acks
 	history    *history.Reader
 	lags       *slow.Lags
-	kicks      *kicks
+	kicks      *admit.Kicks
 	waker      *wake.Waker
 	calls      *calls.Calls
 

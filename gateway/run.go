@@ -32,6 +32,7 @@ import (
 	"sluice/gateway/wake"
 	"sluice/shared/ops"
 	"sluice/shared/store"
+	"sluice/shared/wire"
 )
 
 // Options are what a gateway is made of.
@@ -89,7 +90,7 @@ func New(o Options) (*Gateway, error) {
 	g.history = history.NewReader(o.Store.History, cmp.Or(o.Config.ReadBytes, defaultReadBytes), o.Config.Store.MaxData)
 	g.flow = live.New(live.Options{
 		Partitions: o.Config.Store.Partitions, Partition: o.Store.Partition, History: g.history, Sessions: admit.Sessions{Sessions: g.sessions, Store: o.Store},
-		NowMs: o.Store.NowMs, TTLMs: o.Store.HistoryTTLMs(), HeardMs: g.heardMs, TermBegan: g.termBegan, Lost: func(p int) { g.kicks.lost(p) },
+		NowMs: o.Store.NowMs, TTLMs: o.Store.HistoryTTLMs(), HeardMs: g.heardMs, TermBegan: g.termBegan, Lost: func(p int) { g.kicks.Lost(p) },
 		Metrics: &g.metrics.live, Log: g.log,
 	})
 	g.addParts(&o)
@@ -106,7 +107,7 @@ func (g *Gateway) addParts(o *Options) {
 		Store: o.Store, StreamSize: o.Config.AcksSize, CursorTTL: o.Config.CursorTTL, Targets: o.Config.MaxTargets,
 		StoodStill: g.sockets.StoodStill, Clients: g.ackers, Metrics: &g.metrics.acks, Log: g.log,
 	})
-	g.kicks = newKicks(g)
+	g.kicks = admit.NewKicks(o.Store.Kicks, func(k *wire.Kick) { g.kick(k, 0) }, g.log)
 	g.calls = calls.New(calls.Options{
 		Server: g.id, Store: o.Store, Timeout: cmp.Or(o.Config.CallTimeout, defaultCallTimeout), NoRoom: g.publisher.RefusesCall,
 		Begin: g.beginCalls, Clients: g.callers, Draining: g.draining.Load, Metrics: &g.metrics.calls, Log: g.log,
@@ -149,7 +150,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	work.Go(func() error { return g.acks.Run(inner2) })
 	work.Go(func() error { return g.listen(inner2) })
 	work.Go(func() error { return g.lags.Run(inner2) })
-	work.Go(func() error { return g.kicks.run(inner2) })
+	work.Go(func() error { return g.kicks.Run(inner2) })
 	work.Go(func() error { return g.waker.Run(inner2) })
 	work.Go(func() error { return g.calls.Run(inner2) })
 	work.Go(func() error { return g.flow.Run(inner2) })

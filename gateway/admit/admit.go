@@ -5,6 +5,7 @@
 //	ask.go      a function is asked who a client is
 //	address.go  how much may come from one address
 //	kicked.go   who is kept out
+//	kicks.go    kicks whose message may have been lost
 //	refusal.go  why somebody is not let in
 //	cost.go     what frames and requests cost
 package admit

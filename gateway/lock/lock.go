@@ -12,7 +12,7 @@ type (
 	Client struct{}
 	// Rereads is in live/reread.go: targets to be read again
 	Rereads struct{}
-	// Kicks is in kicks.go: partitions of which kicks are to be read
+	// Kicks is in admit/kicks.go: partitions of which kicks are to be read
 	Kicks struct{}
 	// Lags is in slow/slow.go: connections that lag
 	Lags struct{}
