@@ -9,7 +9,9 @@
 // connections that are neither TCP nor TLS over it, a socket has one goroutine that reads, and one
 // while it writes.
 //
-//	group.go         all sockets of a process: upgrade, the end
+//	socket.go        what a socket and all sockets of a process are made of
+//	group.go         all of them, up to their end
+//	upgrade.go       how a request becomes one
 //	conn.go          one socket: queue, close, the states up to its end
 //	framing.go       what WebSockets and event streams add to it
 //	room.go          what may wait: answers beside events
@@ -18,13 +20,15 @@
 //	reader.go        reading with gorilla/websocket
 //	peek.go          headers of frames
 //	partial.go       messages that have not come whole
-//	wheel.go         pings and deadlines
+//	wheel.go         when something is due
+//	ticks.go         and what: pings, deadlines
 //	link.go          a socket's way to the network: goroutines
 //	poll_linux.go    and epoll
 //	poll_turns.go    who may read when
 //	poll_writers.go  goroutines that write for all
 //	tls.go           TLS connections: goroutines
 //	tls_linux.go     and epoll
+//	vector_linux.go  writev
 //	unsent_*.go      what the kernel may keep for a client
 //	fifo.go          queues
 package socket

@@ -9,24 +9,6 @@ import (
 	"time"
 )
 
-// link is a socket's way to the network. wantWrite, wantTurn, interrupt, start and
-// halfClose are called with the socket's lock held.
-type link interface {
-	start() error                // turns begin
-	serve(deaf bool) (more bool) // reads what has come: for the handler, or to throw it away; more: others want a turn first
-	wantTurn()                   // Conn.turn must be called
-	wantWrite()                  // Conn.write must be called, until it is done
-	interrupt()                  // the socket is dead or deaf: ends reads that wait, and writes if it is dead
-	halfClose() bool             // tells the client that nothing more comes; false: that is not possible
-	close(unsent bool)           // the last call; unsent: nobody will get what the kernel still has
-
-	// read waits for bytes if it may, else returns errAgain. errInterrupted: look at
-	// the socket's state.
-	read(b []byte, wait bool) (int, error)
-	// write returns errAgain if the kernel has no room for the rest; Conn.ready follows.
-	write(frames [][]byte, v *vector) (int, error)
-}
-
 // netLink is a link with a goroutine that reads, and one while there is something to
 // write.
 type netLink struct {
@@ -124,10 +106,6 @@ func (l *netLink) read(b []byte, wait bool) (int, error) {
 	l.c.mu.Unlock()
 	return 0, errInterrupted
 }
-
-// piece is how much a goroutine writes at once: it must be seen that a slow client
-// takes something.
-const piece = 16 << 10
 
 func (l *netLink) write(frames [][]byte, _ *vector) (int, error) {
 	left := piece

@@ -4,7 +4,6 @@ package socket
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -174,24 +173,6 @@ type pollLink struct {
 	kept       *reader // of a turn that ended early
 }
 
-// link takes the descriptor of a connection over, out of the hands of Go's poller,
-// which would be woken for each message, too, and keeps some hundred bytes for each
-// socket. nil: this connection cannot be polled, or there are no descriptors.
-func (p *poller) link(nc net.Conn, c *Conn) link {
-	if p == nil {
-		return nil
-	}
-	switch nc := nc.(type) {
-	case *net.TCPConn:
-		if fd := takeOver(nc); fd >= 0 {
-			return &pollLink{c: c, poller: p, fd: fd}
-		}
-	case *tls.Conn:
-		return p.tlsLink(nc, c)
-	}
-	return nil
-}
-
 // takeOver is a descriptor of the connection, which is closed then; -1 if there is none.
 func takeOver(tcp *net.TCPConn) int {
 	raw, err := tcp.SyscallConn()
@@ -337,8 +318,6 @@ func (c *Conn) hasHungUp() bool {
 	return c.in.hungup
 }
 
-type vector [maxBatch]unix.Iovec
-
 func (l *pollLink) write(frames [][]byte, v *vector) (int, error) {
 	want := 0
 	for i, f := range frames {
@@ -368,12 +347,4 @@ func (l *pollLink) write(frames [][]byte, v *vector) (int, error) {
 		}
 		return n, nil
 	}
-}
-
-func writev(fd int, v []unix.Iovec) (int, error) {
-	n, _, e := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(v))), uintptr(len(v)))
-	if e != 0 {
-		return 0, e
-	}
-	return int(n), nil
 }

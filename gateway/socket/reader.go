@@ -99,40 +99,6 @@ func (r *reader) SetDeadline(t time.Time) error {
 
 func (r *reader) SetWriteDeadline(time.Time) error { return nil }
 
-// handshake gives gorilla a reader instead of the connection.
-type handshake struct {
-	http.ResponseWriter
-	reader *reader
-}
-
-// detached is the connection in one that a listener counts: what is polled must be plain TCP.
-func detached(nc net.Conn) (net.Conn, error) {
-	counted, ok := nc.(interface{ Detach() (net.Conn, bool) })
-	if !ok {
-		return nc, nil
-	}
-	if nc, ok = counted.Detach(); !ok {
-		return nil, errEarly
-	}
-	return nc, nil
-}
-
-func (h *handshake) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err == nil {
-		if nc, err = detached(nc); err != nil {
-			return nil, nil, err
-		}
-	}
-	if err != nil || rw.Reader.Buffered() > 0 { // gorilla refuses who sends too early
-		return nc, rw, err
-	}
-	h.reader.nc = nc
-	h.reader.br = bufio.NewReaderSize(h.reader, ownBuffer)
-	rw.Reader = h.reader.br
-	return h.reader, rw, nil
-}
-
 // use makes a gorilla connection the reader's.
 func (r *reader) use(ws *websocket.Conn) {
 	r.nc, r.ws = nil, ws
@@ -308,16 +274,4 @@ func (r *reader) refuse(code int, reason string) bool {
 	r.broken = true
 	r.c.refuse(code, reason)
 	return false
-}
-
-// over is told when no more can be read.
-func (c *Conn) over(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.in.deaf = true
-	if !errors.Is(err, io.EOF) || c.phase < closing { // a close under way may still be sent
-		c.die(abnormal)
-	}
-	c.in.eof = true
-	c.settle()
 }

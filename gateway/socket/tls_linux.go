@@ -181,3 +181,21 @@ func (l *tlsLink) close(unsent bool) {
 	}
 	l.pollLink.close(unsent)
 }
+
+// link takes the descriptor of a connection over, out of the hands of Go's poller,
+// which would be woken for each message, too, and keeps some hundred bytes for each
+// socket. nil: this connection cannot be polled, or there are no descriptors.
+func (p *poller) link(nc net.Conn, c *Conn) link {
+	if p == nil {
+		return nil
+	}
+	switch nc := nc.(type) {
+	case *net.TCPConn:
+		if fd := takeOver(nc); fd >= 0 {
+			return &pollLink{c: c, poller: p, fd: fd}
+		}
+	case *tls.Conn:
+		return p.tlsLink(nc, c)
+	}
+	return nil
+}

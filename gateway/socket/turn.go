@@ -2,6 +2,7 @@ package socket
 
 import (
 	"errors"
+	"io"
 	"sync"
 )
 
@@ -113,4 +114,16 @@ func (c *Conn) pinged(data []byte) {
 		return
 	}
 	c.answer(append([]byte{bitFinal | opPong, byte(len(data))}, data...))
+}
+
+// over is told when no more can be read.
+func (c *Conn) over(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.in.deaf = true
+	if !errors.Is(err, io.EOF) || c.phase < closing { // a close under way may still be sent
+		c.die(abnormal)
+	}
+	c.in.eof = true
+	c.settle()
 }

@@ -2,9 +2,6 @@ package socket
 
 import "errors"
 
-// maxBatch is how many frames leave in one write.
-const maxBatch = 64
-
 // writer is what a goroutine needs to write.
 type writer struct {
 	frames [maxBatch][]byte
