@@ -2,7 +2,6 @@ package worker
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -115,17 +114,6 @@ func (b *badKeys) met(kind string, why error) {
 
 // Ready is nil when the worker can work on everything that is its own, and Redis takes writes.
 func (w *Worker) Ready() error { return errors.Join(w.room.ready(), w.apart.err()) }
-
-// streamName is a partition, its calls, or the intake, as people read it.
-func (w *Worker) streamName(partition int) string {
-	if partition == store.Intake {
-		return "intake"
-	}
-	if n := w.store.Config().Partitions; partition >= n {
-		return fmt.Sprintf("calls of partition %d", partition-n)
-	}
-	return fmt.Sprintf("partition %d", partition)
-}
 
 // groupApart notes which streams of a reader are set apart.
 func (w *Worker) groupApart(what string, r *store.GroupReader) {

@@ -23,25 +23,6 @@ func (l *lane) most() int {
 	return min(batchEntries, batchBytes/max(1, l.entrySize), readBytes/l.w.store.Config().MaxData)
 }
 
-// cut takes the first entries off that are not more than so many bytes together, one at
-// least.
-func cut(entries []store.Entry, bytes int) (piece, rest []store.Entry) {
-	size := 0
-	for i := range entries {
-		if size += entries[i].Size(); size > bytes && i > 0 {
-			return entries[:i], entries[i:]
-		}
-	}
-	return entries, nil
-}
-
-func sizeOf(entries []store.Entry) (n int) {
-	for i := range entries {
-		n += entries[i].Size()
-	}
-	return n
-}
-
 // process repeats the batch while Redis answers that it cannot now: the entries are
 // ours, and every part of the work may be done again. Other failures end the generation, and so
 // does every answer that lets the lane look for another node.

@@ -3,11 +3,15 @@
 // somebody who wants it, publishes, and acknowledges.
 //
 //	config.go      settings
-//	worker.go      the parts and roles, New and Run
+//	run.go         New and Run: the parts of a worker, in the order of their start
+//	roles.go       the roles that there are
+//	worker.go      what the parts share
 //	member.go      who lives
 //	share.go       how many partitions are this worker's
 //	events.go      role: the lanes
-//	term.go       a lane: leases, terms, and the loop that never stops
+//	loop.go        a lane: the loop that never stops
+//	lane.go        what it is, and how it reads
+//	term.go        its leases and terms
 //	batch.go       how much is read at once, and done again
 //	room.go        histories kept shorter while Redis's memory is short
 //	bring.go       how a lane brings what it reads of the intake to its partitions, and finds it there
@@ -21,6 +25,7 @@
 //	tasks.go       tasks, by type
 //	redeliver.go   a type: attempts to serve a client that does not keep up
 //	functions.go   role: reads what functions are to hear
+//	calls.go       what is held of it
 //	lines.go       the events of each connection, one after the other
 //	answers.go     what follows from an answer, and a type: attempts after one that failed
 //	deadletters.go the command that lists, requeues and drops them

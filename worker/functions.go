@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"sluice/shared/ops"
@@ -69,45 +68,6 @@ func (w *Worker) tellFunctions(ctx context.Context) error {
 	return nil
 }
 
-const (
-	// callsHeld bounds the events that a worker has read and not finished, in bytes: beyond it nothing is read, until
-	// functions have answered.
-	callsHeld = 64 << 20
-	// lostAtOnce is how many connections of a partition are looked for in a second.
-	lostAtOnce = 1000
-	// callRetry is the pause after a failure of Redis.
-	callRetry = 200 * time.Millisecond
-)
-
-// calls is the work of the lane of functions: it hands each event to the line of its connection, and acknowledges what the
-// lines have finished.
-type calls struct {
-	w      *Worker
-	caller *functions.Caller
-	wg     sync.WaitGroup
-
-	mu       sync.Mutex
-	lines    map[lineKey]*line
-	waiting  map[eventKey]*line // for a task to say that their first events are due
-	terms    map[int]*callTerm
-	finished []store.Entry
-	held     int // events read and not finished
-	bytes    int // of them
-}
-
-// callTerm is a term over a partition's calls.
-type callTerm struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-	seen   wire.ID // events up to here may have been tried by an earlier owner
-	began  time.Time
-	unread int // events that nobody has acknowledged, of those that are held; guarded by calls.mu
-}
-
-func newCalls(w *Worker, caller *functions.Caller) *calls {
-	return &calls{w: w, caller: caller, lines: make(map[lineKey]*line), waiting: make(map[eventKey]*line), terms: make(map[int]*callTerm)}
-}
-
 func (c *calls) begin(_ context.Context, r store.Term) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,23 +100,6 @@ func (c *calls) end(partition int) {
 		c.held--
 		return true
 	})
-}
-
-func (c *calls) wait() {
-	c.wg.Wait()
-	c.caller.Close()
-}
-
-func (c *calls) full() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.bytes > callsHeld
-}
-
-func (c *calls) holds() (some, due bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.held > 0, len(c.finished) > 0
 }
 
 // process hands out what was read, and takes what is finished.
@@ -201,36 +144,6 @@ func (c *calls) process(ctx context.Context, _ *store.Lane, entries []store.Entr
 		return 1
 	})
 	return nil, done, nil
-}
-
-// refuse finishes a call that nobody answers.
-func (c *calls) refuse(ctx context.Context, p int, e *callEvent, code, _ string) error {
-	if e.call.Kind == wire.CallKind {
-		if err := c.order(ctx, e, wire.Order{What: wire.OrderFail, Text: code}); err != nil {
-			return err
-		}
-	}
-	return c.finish(ctx, p, e, store.StateChange{})
-}
-
-func (c *calls) finish(ctx context.Context, p int, e *callEvent, state store.StateChange) error {
-	if e.call.Kind == wire.DisconnectedKind {
-		state = store.StateChange{Drop: true}
-	}
-	_, err := c.w.store.FinishCall(ctx, p, e.ID, &e.call, state)
-	return err
-}
-
-// order tells the connection's gateway what the function wants. It may be lost, as all that is told so.
-func (c *calls) order(ctx context.Context, e *callEvent, orders ...wire.Order) error {
-	for i := range orders {
-		orders[i].Conn, orders[i].Ref, orders[i].ID = e.call.Conn, e.call.Ref, e.call.ID
-	}
-	return c.w.store.Send(ctx, []store.Outgoing{{Server: e.call.Server, Payload: wire.AppendOrders(nil, orders)}})
-}
-
-func (c *calls) count(e *callEvent, outcome string, took time.Duration) {
-	c.w.metrics.function(e.call.Kind, outcome, took)
 }
 
 // upkeep looks for connections whose gateways have died, users that have left and events that nobody has acknowledged, and tells it.

@@ -6,48 +6,9 @@ import (
 	"time"
 
 	"sluice/shared/ops"
-	"sluice/shared/store"
 	"sluice/shared/wire"
 	"sluice/worker/functions"
 )
-
-type lineKey struct {
-	partition int // of the calls
-	of        string
-}
-
-// lineOf names those whose events come one after the other: a connection, what a user asks without one, or a user. No name has a space.
-func lineOf(c *wire.Call) string {
-	switch {
-	case c.OfUser():
-		return "user " + c.User
-	case c.OfConnection():
-		return c.Conn
-	}
-	return c.Transport + " " + c.User
-}
-
-// eventKey names an event.
-type eventKey struct {
-	partition int
-	id        wire.ID
-}
-
-// line are events that come one after the other, the first of them under way or waiting to be tried again.
-type line struct {
-	key    lineKey
-	term   *callTerm
-	events []*callEvent // guarded by calls.mu
-}
-
-// callEvent is one event.
-type callEvent struct {
-	store.Entry
-	call  wire.Call
-	tried bool // maybe, by an earlier owner
-	tries int  // that have failed
-	since uint64
-}
 
 // add puts an event at the end of its line. c.mu is held.
 func (c *calls) add(e *callEvent) {
@@ -163,23 +124,4 @@ func (c *calls) try(ctx context.Context, l *line, e *callEvent) (done bool, err 
 		return true, c.effect(ctx, p, e, out.Answer)
 	}
 	return c.failed(ctx, l, p, e, out)
-}
-
-// await lets a line wait for a task. From here on another goroutine may work on it.
-func (c *calls) await(l *line, e *callEvent) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.lines[l.key] == l {
-		c.waiting[eventKey{l.key.partition, e.ID}] = l
-	}
-}
-
-// resume ends that. false: it was due meanwhile, or the term is over.
-func (c *calls) resume(l *line, e *callEvent) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	key := eventKey{l.key.partition, e.ID}
-	waited := c.waiting[key] == l
-	delete(c.waiting, key)
-	return waited
 }

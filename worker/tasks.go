@@ -12,22 +12,6 @@ import (
 	"sluice/shared/ops"
 )
 
-// taskType is a type of tasks. Each has a queue of its own: a worker gets only those of its
-// roles, and never one that it does not know, as while a newer version is rolled out.
-type taskType struct {
-	name   string // of the tasks
-	queue  string // behind the prefix; no colon is in it
-	reason string // why a task that was given up is a dead letter
-
-	// letter is what a payload says in the fields of a dead letter.
-	letter func(payload []byte) map[string]string
-	// handle is one try. An error means that it is tried again after delay, as often as was
-	// said when it was begun; asynq.SkipRetry gives it up, and the handler says so itself.
-	handle func(ctx context.Context, w *Worker, task *asynq.Task) error
-	// delay is the pause after a try; n have failed before it.
-	delay func(w *Worker, n int, task *asynq.Task) time.Duration
-}
-
 const (
 	// The tasks have few goroutines, and connections of their own (store.Tasks): however
 	// many there are, the fan-out does not wait for them.
@@ -78,14 +62,6 @@ func (t *tasks) newServer(ctx context.Context) *asynq.Server {
 		Logger:          asynqLog{t.w.log},
 		LogLevel:        asynq.WarnLevel,
 	})
-}
-
-// taskTypes are those of some roles.
-func taskTypes(roles []role) (types []*taskType) {
-	for _, r := range roles {
-		types = append(types, r.tasks...)
-	}
-	return types
 }
 
 // run works on tasks until ctx ends. A server of asynq runs while there are some: it asks Redis

@@ -101,10 +101,3 @@ func (c *calls) tellUnread(ctx context.Context, partition int) error {
 	c.w.metrics.unread.WithLabelValues(unreadTold).Add(float64(told))
 	return err
 }
-
-// count notes how many events that nobody has acknowledged are held. calls.mu is held.
-func (r *callTerm) count(e *callEvent, n int) {
-	if e.call.Kind == wire.UnreadKind {
-		r.unread += n
-	}
-}
