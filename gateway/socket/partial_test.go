@@ -200,7 +200,6 @@ func TestPartialsByOwner(t *testing.T) {
 func TestMessagesOfNobody(t *testing.T) {
 	each(t, func(t *testing.T, o Options) {
 		o.MaxMessage = 128 << 10
-		o.QueueBytes = 1 << 20 // the client may have an echo before the writer knows that it is gone
 		s := serve(t, o, echo)
 		s.strangers.Store(true)
 		long, longer := bytes.Repeat([]byte("x"), maxUnknown), bytes.Repeat([]byte("x"), maxUnknown+1)

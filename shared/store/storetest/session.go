@@ -130,8 +130,12 @@ func (x *suite) members(t *testing.T) {
 		}
 		return err
 	})
-	live, _ = announce(store.Workers, "w1", time.Minute)
-	want(t, "live", live, []string{"w1"})
+	Eventually(t, func() error { // its clock is set anew each time, and may be a little earlier than the one before
+		if live, _ := announce(store.Workers, "w1", time.Minute); len(live) != 1 {
+			return fmt.Errorf("live are %v", live)
+		}
+		return nil
+	})
 	_, fresh = announce(store.Workers, "w2", time.Minute)
 	want(t, "fresh after silence", fresh, true)
 
