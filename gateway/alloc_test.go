@@ -21,6 +21,7 @@ import (
 	"sluice/gateway/history"
 	"sluice/gateway/live"
 	"sluice/shared/store"
+	"sluice/shared/store/storetest"
 	"sluice/shared/wire"
 )
 
@@ -39,14 +40,9 @@ const deliveriesTopic = "topic:room"
 
 func newDeliveries(t testing.TB, sockets int) *deliveries {
 	t.Helper()
-	st, err := store.Open(store.Config{
-		RedisURL: "redis://127.0.0.1:1", Prefix: "sluice:", Partitions: 16, // never asked
-		HistorySize: 1000, HistoryTTL: time.Hour, SessionTTL: time.Minute, MaxData: 64 << 10,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := storetest.Unasked(t, nil)
 	d := &deliveries{sockets: sockets}
+	var err error
 	d.gw, err = New(Options{
 		Config: Config{
 			Store: st.Config(), Auth: auth.Config{Mode: "dev"}, SendQueueBytes: 64 << 10, PingInterval: time.Hour, MaxTargets: 10,
@@ -89,7 +85,6 @@ func newDeliveries(t testing.TB, sockets int) *deliveries {
 		cancel()
 		parts.Wait()
 		d.gw.sockets.Wait()
-		_ = st.Close()
 	})
 	for range sockets {
 		nc, err := net.Dial("tcp", server.Listener.Addr().String())

@@ -14,7 +14,6 @@ import (
 	"sluice/gateway/api"
 	"sluice/gateway/auth"
 	"sluice/gateway/limits"
-	"sluice/shared/store"
 	"sluice/shared/store/storetest"
 )
 
@@ -23,11 +22,7 @@ import (
 // its own.
 func TestRequestsOfAnAddress(t *testing.T) {
 	const rate, burst = 2, 20
-	st, err := store.Open(storetest.Config("redis://127.0.0.1:1")) // for its clock: nobody is asked
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = st.Close() }()
+	st := storetest.Unasked(t, nil) // for its clock
 	for name, ask := range map[string]func(*http.Request){
 		"no token":                 func(r *http.Request) { r.URL.Path = "/v1/users/anna" },
 		"a bad token":              func(r *http.Request) { r.URL.Path = "/v1/users/anna"; r.Header.Set("Authorization", "Bearer nonsense") },

@@ -14,11 +14,7 @@ import (
 
 // TestRoomEvicts: the log says once that Redis takes keys away, and once that it does so no more.
 func TestRoomEvicts(t *testing.T) {
-	st, err := store.Open(storetest.Config("redis://127.0.0.1:1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = st.Close() }()
+	st := storetest.Unasked(t, nil)
 	var log bytes.Buffer
 	r := newRoom(&Worker{store: st, metrics: newMetrics(prometheus.NewRegistry()), log: slog.New(slog.NewTextHandler(&log, nil))})
 	good, evicts := store.Memory{Max: 1 << 20, Policy: "noeviction"}, store.Memory{Max: 1 << 20, Policy: "allkeys-lru"}

@@ -129,6 +129,17 @@ func TestRedisRestart(t *testing.T) {
 	}
 }
 
+// lasts waits until something that began then has gone on for so long.
+func lasts(t *testing.T, begin time.Time, d time.Duration, what string) {
+	t.Helper()
+	eventually(t, patience, what, func() error {
+		if since := time.Since(begin); since < d {
+			return fmt.Errorf("for %v", since)
+		}
+		return nil
+	})
+}
+
 // TestRedisAway: Redis is not there for longer than leases and heartbeats live.
 func TestRedisAway(t *testing.T) {
 	t.Parallel()
@@ -140,12 +151,7 @@ func TestRedisAway(t *testing.T) {
 	flows(p, clients)
 	begin := time.Now()
 	r.redis.stop()
-	eventually(t, patience, "the gateways have been without Redis for a while", func() error {
-		if time.Since(begin) < 4*time.Second {
-			return fmt.Errorf("for %v", time.Since(begin))
-		}
-		return nil
-	})
+	lasts(t, begin, 4*time.Second, "the gateways have been without Redis for a while")
 	if err := r.redis.start(t); err != nil {
 		t.Fatal(err)
 	}
@@ -167,12 +173,7 @@ func TestRedisRefusesWrites(t *testing.T) {
 	flows(p, clients)
 	begin := time.Now()
 	r.rdb.ConfigSet(ctx, "min-replicas-to-write", "1")
-	eventually(t, patience, "Redis has refused writes for a while", func() error {
-		if time.Since(begin) < 4*time.Second {
-			return fmt.Errorf("for %v", time.Since(begin))
-		}
-		return nil
-	})
+	lasts(t, begin, 4*time.Second, "Redis has refused writes for a while")
 	late := dial(t, g1, "late", topics("late"))
 	r.rdb.ConfigSet(ctx, "min-replicas-to-write", "0")
 	begin = time.Now()

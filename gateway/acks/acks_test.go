@@ -11,21 +11,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"sluice/gateway/live"
-	"sluice/shared/store"
+	"sluice/shared/store/storetest"
 	"sluice/shared/wire"
 )
 
 // testAcks are some that write nothing.
 func testAcks(t *testing.T) *Acks {
 	t.Helper()
-	st, err := store.Open(store.Config{
-		RedisURL: "redis://127.0.0.1:1", Prefix: "sluice:", Partitions: 16, // never asked
-		HistorySize: 1000, HistoryTTL: time.Hour, SessionTTL: time.Minute, MaxData: 64 << 10,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := storetest.Unasked(t, nil)
 	counter := func(name string) prometheus.Counter { return prometheus.NewCounter(prometheus.CounterOpts{Name: name}) }
 	return New(Options{
 		Store: st, StreamSize: 1000, CursorTTL: time.Hour, Targets: 3, StoodStill: func(time.Time) bool { return true },

@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"sluice/gateway/auth"
-	"sluice/shared/store"
+	"sluice/shared/store/storetest"
 	"sluice/shared/wire"
 )
 
@@ -38,14 +38,7 @@ func (p *party) heard(t *testing.T, want ...string) {
 // testCalls are some that append nothing, where functions take these kinds.
 func testCalls(t *testing.T, takes ...string) *Calls {
 	t.Helper()
-	st, err := store.Open(store.Config{
-		RedisURL: "redis://127.0.0.1:1", Prefix: "sluice:", Partitions: 16, // never asked
-		HistorySize: 1000, HistoryTTL: time.Hour, SessionTTL: time.Minute, MaxData: 64 << 10,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := storetest.Unasked(t, nil)
 	x := New(Options{
 		Server: "gw", Store: st, Timeout: time.Minute, NoRoom: func(int) string { return "" }, Log: slog.New(slog.DiscardHandler),
 		Metrics: &Metrics{

@@ -15,20 +15,14 @@ import (
 
 	"sluice/gateway/auth"
 	"sluice/shared/store"
+	"sluice/shared/store/storetest"
 	"sluice/shared/wire"
 )
 
 // testPublisher is one that appends nothing.
 func testPublisher(t *testing.T) *Publisher {
 	t.Helper()
-	st, err := store.Open(store.Config{
-		RedisURL: "redis://127.0.0.1:1", Prefix: "sluice:", Partitions: 16,
-		HistorySize: 1000, HistoryTTL: time.Hour, SessionTTL: time.Minute, MaxData: 64 << 10,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := storetest.Unasked(t, nil)
 	return New(Options{Server: "gw", Store: st, Metrics: testMetrics(), Log: slog.New(slog.DiscardHandler)})
 }
 
@@ -159,13 +153,7 @@ func TestInFlight(t *testing.T) {
 func TestNoRoomForPublishes(t *testing.T) {
 	p := testPublisher(t)
 	h := p.headroom
-	cfg := h.store.Config()
-	cfg.MemoryPercent = 80
-	st, err := store.Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = st.Close() }()
+	st := storetest.Unasked(t, func(c *store.Config) { c.MemoryPercent = 80 })
 	h.store, h.maxEntries, h.maxBytes = st, 10, 1000
 	for _, tc := range []struct {
 		name   string

@@ -7,12 +7,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"sluice/shared/store"
+	"sluice/shared/store/storetest"
 )
 
 const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -47,14 +47,7 @@ func TestAsk(t *testing.T) {
 		w.WriteHeader(status)
 	}))
 	defer server.Close()
-	st, err := store.Open(store.Config{
-		RedisURL: "redis://127.0.0.1:1", Prefix: "sluice:", Partitions: 1, // never asked
-		HistorySize: 1000, HistoryTTL: time.Hour, SessionTTL: time.Minute, MaxData: 64 << 10,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = st.Close() }()
+	st := storetest.Unasked(t, func(c *store.Config) { c.Partitions = 1 })
 	said := &bytes.Buffer{}
 	asked := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "asked"}, []string{"outcome"})
 	w := New(Options{

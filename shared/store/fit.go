@@ -81,9 +81,9 @@ func (s *Store) masters(ctx context.Context) (nodes []*redis.Client, err error) 
 	switch rdb := s.rdb.(type) {
 	case *redis.ClusterClient:
 		for p := range s.cfg.Partitions {
-			node, err := rdb.MasterForKey(ctx, s.keys.events(p))
+			node, err := s.masterOf(ctx, rdb, p)
 			if err != nil {
-				return nil, fmt.Errorf("cannot find the node of partition %d: %w", p, err)
+				return nil, err
 			}
 			if !slices.Contains(nodes, node) {
 				nodes = append(nodes, node)
@@ -93,6 +93,14 @@ func (s *Store) masters(ctx context.Context) (nodes []*redis.Client, err error) 
 		nodes = append(nodes, rdb)
 	}
 	return nodes, nil
+}
+
+func (s *Store) masterOf(ctx context.Context, rdb *redis.ClusterClient, partition int) (*redis.Client, error) {
+	node, err := rdb.MasterForKey(ctx, s.keys.events(partition))
+	if err != nil {
+		return nil, fmt.Errorf("cannot find the node of partition %d: %w", partition, err)
+	}
+	return node, nil
 }
 
 // infoOf are the fields of an answer to INFO.

@@ -37,9 +37,9 @@ func (s *Store) Memory(ctx context.Context) ([]Memory, error) {
 	for p := range all {
 		var node redis.Cmdable = s.rdb
 		if several {
-			master, err := cluster.MasterForKey(ctx, s.keys.events(p))
+			master, err := s.masterOf(ctx, cluster, p)
 			if err != nil {
-				return nil, fmt.Errorf("cannot find the node of partition %d: %w", p, err)
+				return nil, err
 			}
 			node = master
 		}
@@ -65,11 +65,10 @@ func memoryOf(ctx context.Context, node redis.Cmdable) (Memory, error) {
 		}
 		return Memory{}, fmt.Errorf("cannot read how much memory Redis uses (INFO memory): %w", err)
 	}
-	return parseMemory(text), nil
+	return memoryIn(infoOf(text)), nil
 }
 
-func parseMemory(text string) Memory { return memoryIn(infoOf(text)) }
-
+// memoryIn is what the fields of INFO say of a node's memory.
 func memoryIn(info map[string]string) Memory {
 	number := func(name string) int64 {
 		n, _ := strconv.ParseInt(info[name], 10, 64)

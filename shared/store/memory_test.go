@@ -5,14 +5,14 @@ import (
 	"testing"
 )
 
-func TestParseMemory(t *testing.T) {
+func TestMemoryIn(t *testing.T) {
 	for text, want := range map[string]Memory{
 		"": {},
 		"# Memory\r\nused_memory:500\r\nused_memory_human:500B\r\nmem_not_counted_for_evict:100\r\nmaxmemory:1000\r\n": {Used: 400, Max: 1000},
 		"used_memory:5\nmem_not_counted_for_evict:100\n":                                                               {},
 		"used_memory:x\nmaxmemory:-1\nmaxmemory_policy:noeviction\nnonsense":                                           {Max: -1, Policy: "noeviction"},
 	} {
-		if got := parseMemory(text); got != want {
+		if got := memoryIn(infoOf(text)); got != want {
 			t.Errorf("%q is %+v, want %+v", text, got, want)
 		}
 	}

@@ -60,6 +60,23 @@ func Config(url string) store.Config {
 // not nil, and waits until it is ready. It is closed at the end of the test.
 func Open(tb testing.TB, url string, mutate func(*store.Config)) *store.Store {
 	tb.Helper()
+	s := made(tb, url, mutate)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := s.Await(ctx, func(error) {}); err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// Unasked is a store as Open makes it without a Redis, for tests of what asks it for nothing.
+func Unasked(tb testing.TB, mutate func(*store.Config)) *store.Store {
+	tb.Helper()
+	return made(tb, "redis://127.0.0.1:1", mutate)
+}
+
+func made(tb testing.TB, url string, mutate func(*store.Config)) *store.Store {
+	tb.Helper()
 	cfg := Config(url)
 	if mutate != nil {
 		mutate(&cfg)
@@ -69,11 +86,6 @@ func Open(tb testing.TB, url string, mutate func(*store.Config)) *store.Store {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = s.Close() })
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := s.Await(ctx, func(error) {}); err != nil {
-		tb.Fatal(err)
-	}
 	return s
 }
 
