@@ -5,7 +5,7 @@ import { Sluice } from "../../shared/client/js/src/stream.js";
 import { client, collect, numbers, Proxy, shared, throughCuts, token, until } from "./harness.js";
 
 let system;
-shared({ SLUICE_HISTORY_SIZE: "20" }, 2, (started) => (system = started));
+shared({ SLUICE_HISTORY_SIZE: "100" }, 2, (started) => (system = started));
 
 const gateway = () => system.gateways[0];
 const overStream = (t, url, options) => client(t, url, { transport: "sse", ...options }, Sluice);
