@@ -213,6 +213,7 @@ test("a device goes on where it acknowledged, with nothing kept", async (t) => {
   assert.deepEqual([...rest], [3]);
   rest.subscription.unsubscribe();
   third.close();
+  await acked("-1"); // there is none, in Redis's words
   await system.add(to, 4);
   const fourth = client(t, gateway().url, device);
   const nothing = collect(fourth, to);

@@ -8,7 +8,6 @@ export class Subscription {
   #detach;
   #item; // {event, _handled}: there is one at a time, since the target waits until it is handled
   #wake;
-  #over;
   #error;
 
   constructor(to, handler, onGap, detach) {
@@ -33,8 +32,8 @@ export class Subscription {
 
   /** Ends it. Without forget a later subscribe goes on where this one stood. */
   _end(error, forget) {
-    if (this.#over) return;
-    this.#over = true;
+    if (!this._handler) return;
+    this._handler = this._onGap = undefined; // it is over
     this.#error = error;
     this.#detach(forget);
     this._refused(error ?? closed());
@@ -46,12 +45,12 @@ export class Subscription {
   /** An event is handled when the loop asks for the next one. */
   async *[Symbol.asyncIterator]() {
     try {
-      for (;;) {
-        while (!this.#item && !this.#over) await new Promise((wake) => (this.#wake = wake));
-        if (this.#over) break;
-        yield this.#item.event;
-        this.#item?._handled();
-        this.#item = undefined;
+      while (this._handler) {
+        if (this.#item) {
+          yield this.#item.event;
+          this.#item?._handled();
+          this.#item = undefined;
+        } else await new Promise((wake) => (this.#wake = wake));
       }
     } finally {
       this._end();

@@ -9,12 +9,12 @@ export const latest = (a, b) => (!a || (b && isAfter(b, a)) ? b : a);
 /** The ref of what was asked for in `connect`, whose answers have none. */
 export const CONNECT = "c";
 
-/** Gives a frame of a target to its handlers, one after the other. */
+/** Gives a frame of a target to its handlers, one after the other, but not to one that an earlier one has ended. */
 export async function give({ _owner, _subscriptions }, f) {
   if (f.type === "gap") await _owner._gap(f);
   for (const s of [..._subscriptions]) {
     try {
-      if (f.type === "event") await s._handler(f);
+      if (f.type === "event") await s._handler?.(f);
       else if (f.type === "gap") await s._onGap?.(f);
     } catch (error) {
       _owner._failed(error, f);

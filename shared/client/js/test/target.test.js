@@ -153,6 +153,17 @@ test("a handler that throws is told of, and does not stop what follows", async (
   assert.deepEqual(s.failures.map((f) => [f.error.message, f.event.data]), [["oops", 2]]);
 });
 
+test("a handler that another one ends does not get what both would have got", async (t) => {
+  const { server, s, got } = await standing(t);
+  const ended = [];
+  const ends = s.subscribe(to, (e) => e.data === 3 && later.unsubscribe());
+  const later = s.subscribe(to, (e) => void ended.push(e.data));
+  for (const id of [2, 3, 4]) server.event(to, id);
+  await settle();
+  assert.deepEqual([got, ended], [[2, 3, 4], [2]]);
+  ends.unsubscribe();
+});
+
 test("a loop takes one event at a time, and has handled it when it asks for the next one", async (t) => {
   const server = new Server(t);
   const s = server.client({ autoAck: true });
