@@ -1,10 +1,10 @@
 #!/bin/sh
 # Usage: need.sh PROGRAM...
 #
-# Makes sure that the programs which the tests need are there: redis-server, chromium, node, npm, python3, python3-redis (its module), cc, which is a C compiler with
-# its headers (for the race detector), and for the tests in containers dockerd, docker-compose, haproxy, nginx and
-# busybox. What is missing is installed with the system's package manager, and said. Where that is not
-# possible, one sentence says what to do, and the exit code is 1.
+# Makes sure that the programs which the tests need are there: redis-server, node, npm, python3, python3-redis (its module),
+# cc, which is a C compiler with its headers (for the race detector), the browsers chromium, firefox-esr and cog (of WebKit),
+# and for the tests in containers dockerd, docker-compose, haproxy, nginx and busybox. What is missing is installed with the
+# system's package manager, and said. Where that is not possible, one sentence says what to do, and the exit code is 1.
 set -eu
 
 fail() {
@@ -37,6 +37,8 @@ packages() {
     'brew python3-redis') fail "there is no Python module redis: run 'python3 -m pip install redis', then try again" ;;
     *' python3-redis') echo python3-redis ;;
     *' chromium') echo chromium ;;
+    'apt-get firefox-esr') echo firefox-esr ;;
+    'apt-get cog') echo cog ;;
     'apt-get dockerd') echo docker.io ;;
     'apt-get docker-compose') echo docker-compose ;;
     'apt-get haproxy') echo haproxy ;;
