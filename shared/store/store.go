@@ -142,14 +142,19 @@ func (s *Store) writeVersion(ctx context.Context, pipe redis.Pipeliner) (lost *r
 
 // Await calls Ready until Redis answers; processes may be started in any order.
 // It gives up when ctx ends or nothing but a change of the configuration helps.
-// failed is told of each failure.
+// failed is told of failures: of the first one, and then less and less often, at last twice a minute.
 func (s *Store) Await(ctx context.Context, failed func(error)) error {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	var told time.Time
+	quiet := 50 * time.Millisecond
+	for wait := quiet; ; wait = min(2*wait, time.Second) {
 		err := s.Ready(ctx)
 		if err == nil || errors.Is(err, ErrMeta) || ctx.Err() != nil {
 			return err
 		}
-		failed(err)
+		if now := time.Now(); now.Sub(told) >= quiet {
+			failed(err)
+			told, quiet = now, min(2*quiet, 30*time.Second)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

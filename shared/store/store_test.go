@@ -1,7 +1,10 @@
 package store_test
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -76,4 +79,25 @@ func TestWaitsWithItsHistory(t *testing.T) {
 			t.Errorf("%q: it waits: %d, %v, want %d", there, got, err, want)
 		}
 	}
+}
+
+// TestAwaitIsQuiet: a Redis that does not come is told of at once, and then less and less often.
+func TestAwaitIsQuiet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := storetest.Unasked(t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		begin := time.Now()
+		var told []time.Duration
+		err := s.Await(ctx, func(error) { told = append(told, time.Since(begin)) })
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("it ended with %v", err)
+		}
+		if len(told) < 10 || len(told) > 25 || told[0] > 0 {
+			t.Errorf("it was told at %v", told)
+		}
+		_ = s.Close()
+		time.Sleep(time.Minute) // go-redis goes on dialing until it sees that
+	})
 }
