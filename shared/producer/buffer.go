@@ -98,10 +98,10 @@ func NewBuffer(p *Producer, o BufferOptions) *Buffer {
 	return b
 }
 
-// Add takes an event, and waits for room if there is none. Errors: ErrClosed, ErrTooLarge, wire.ErrTarget, that of ctx. The
-// event's data must not be changed afterwards.
+// Add takes an event, and waits for room if there is none. Errors: ErrClosed, ErrTooLarge, wire.ErrTarget, wire.ErrUnread, that of
+// ctx. The event's data must not be changed afterwards.
 func (b *Buffer) Add(ctx context.Context, e Event) error {
-	if err := wire.CheckTarget(e.To); err != nil {
+	if err := e.check(); err != nil {
 		return err
 	}
 	if e.Key == "" {
@@ -328,9 +328,9 @@ func isFinal(err error) bool {
 		case wire.CodeBadRequest, wire.CodeForbidden, wire.CodeTooLarge:
 			return true
 		}
-		return false
+		return r.tooLarge()
 	}
-	return errors.Is(err, wire.ErrTarget) || errors.Is(err, ErrBinary) || errors.Is(err, store.ErrMeta)
+	return errors.Is(err, ErrBinary) || errors.Is(err, store.ErrMeta)
 }
 
 // isRefusal reports whether it is known that the event was not appended.
@@ -338,6 +338,8 @@ func isRefusal(err error) bool {
 	var r *Refused
 	var dial *net.OpError
 	switch {
+	case errors.As(err, new(notSent)):
+		return true
 	case errors.As(err, &r):
 		return r.Status == http.StatusUnauthorized || r.Status == http.StatusTooManyRequests
 	case errors.As(err, &dial):

@@ -110,6 +110,9 @@ func TestBufferLoses(t *testing.T) {
 	if err := b.Add(ctx, producer.Event{To: "room"}); !errors.Is(err, wire.ErrTarget) {
 		t.Errorf("no target: %v", err)
 	}
+	if err := b.Add(ctx, producer.Event{To: "all", Unread: time.Minute}); !errors.Is(err, wire.ErrUnread) {
+		t.Errorf("unread of no user: %v", err)
+	}
 	var refused *producer.Refused
 	if err := b.Flush(soon(t)); !errors.As(err, &refused) || refused.Code != "forbidden" || !strings.HasPrefix(err.Error(), "1 event") {
 		t.Errorf("Flush: %v", err)
@@ -122,6 +125,62 @@ func TestBufferLoses(t *testing.T) {
 	}
 	if err := b.Add(ctx, producer.Event{To: "all", Data: []byte("1")}); !errors.Is(err, producer.ErrClosed) {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+// TestBufferBehindSmallDoor: what stands before the gateways takes less than they do, in words of its own. Requests get as small
+// as that, and only an event that does not pass alone is lost.
+func TestBufferBehindSmallDoor(t *testing.T) {
+	d := newDoor(t)
+	d.most = 100_000
+	var l losses
+	b := producer.NewBuffer(d.producer(t), l.options(producer.BufferOptions{}))
+	const n = 60
+	for i := range n {
+		e := producer.Event{To: "topic:a", Data: fmt.Appendf(nil, `"%d %s"`, i, strings.Repeat("x", 9000)), Key: fmt.Sprint("k", i)}
+		if i == 40 {
+			e.Data = []byte(`"large ` + strings.Repeat("x", 100_000) + `"`)
+		}
+		if err := b.Add(soon(t), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Close(soon(t)); err == nil || len(l.all) != 1 || !strings.Contains(l.all[0], "HTTP 413") || len(l.errs) > 0 {
+		t.Errorf("%v, lost %.200q, tried again because of %v", err, l.all, l.errs)
+	}
+	got := d.all()
+	if len(got) != n-1 {
+		t.Fatalf("there are %d", len(got))
+	}
+	for i, e := range got {
+		if i >= 40 {
+			i++
+		}
+		if !strings.HasPrefix(e.Data, fmt.Sprintf(`"%d x`, i)) {
+			t.Fatalf("%.20s stands where %d should", e.Data, i)
+		}
+	}
+}
+
+// TestBufferBehindRefused: events that were not sent, since a request before theirs was refused for good, are not lost with it.
+func TestBufferBehindRefused(t *testing.T) {
+	d := newDoor(t)
+	d.fault = func(n int, w http.ResponseWriter) (bool, bool) {
+		if n == 1 {
+			refuse(w, http.StatusForbidden, "forbidden")
+		}
+		return n == 1, false
+	}
+	var l losses
+	b := producer.NewBuffer(d.producer(t), l.options(producer.BufferOptions{}))
+	data := []byte(strings.Repeat("\x01", 250_000)) // six times as much in JSON
+	for range 3 {
+		if err := b.Add(soon(t), producer.Event{To: "topic:a", Data: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Close(soon(t)); err == nil || len(l.all)+len(d.all()) != 3 || len(d.all()) == 0 {
+		t.Errorf("%v, %d lost, %d there", err, len(l.all), len(d.all()))
 	}
 }
 

@@ -41,6 +41,14 @@ func (r *Refused) Error() string {
 	return fmt.Sprintf("HTTP %d: %s: %s", r.Status, r.Code, r.Message)
 }
 
+// tooLarge reports whether a gateway, or what stands before it, takes no request of that size.
+func (r *Refused) tooLarge() bool { return r.Status == http.StatusRequestEntityTooLarge }
+
+// notSent is why an event was not sent: a request before its own failed.
+type notSent string
+
+func (e notSent) Error() string { return "not sent, since those before it failed: " + string(e) }
+
 // httpSink posts to /v1/events.
 type httpSink struct {
 	url    string
@@ -103,20 +111,28 @@ func (s *httpSink) publish(ctx context.Context, events []Event) ([]error, error)
 		bodies[i], err = events[i].body()
 		return err
 	})
-	for len(places) > 0 {
+	for most := maxBody; len(places) > 0; {
 		n, size := 0, 0
-		for n < len(places) && n < wire.MaxPosts && (n == 0 || size+len(bodies[places[n]]) < maxBody) {
+		for n < len(places) && n < wire.MaxPosts && (n == 0 || size+len(bodies[places[n]]) < most) {
 			size += len(bodies[places[n]]) + 1
 			n++
 		}
 		failed := s.post(ctx, places[:n], bodies, size, errs)
-		places = places[n:]
-		if failed != nil {
-			for _, place := range places {
-				errs[place] = fmt.Errorf("not sent, since those before it failed: %w", failed)
+		var r *Refused
+		switch {
+		case failed == nil:
+		case errors.As(failed, &r) && r.tooLarge(): // what stands before gateways may take less than they do
+			if n > 1 {
+				most = size / 2
+				continue
 			}
-			break
+		default:
+			for _, place := range places[n:] {
+				errs[place] = notSent(failed.Error())
+			}
+			return errs, nil
 		}
+		places = places[n:]
 	}
 	return errs, nil
 }

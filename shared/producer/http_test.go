@@ -22,6 +22,7 @@ import (
 type door struct {
 	*httptest.Server
 	fault func(n int, w http.ResponseWriter) (done, lost bool) // of request n: it is answered; its answer gets lost
+	most  int                                                  // bytes of a body that what stands before it lets through; 0: any
 
 	mu       sync.Mutex
 	requests int
@@ -45,6 +46,10 @@ func (d *door) serve(t *testing.T, w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.requests++
+	if d.most > 0 && len(body) > d.most {
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+		return
+	}
 	done, lost := d.fault(d.requests, w)
 	if done {
 		return

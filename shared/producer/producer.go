@@ -47,6 +47,15 @@ func (e *Event) unread() string {
 	return e.Unread.String()
 }
 
+// check says whether it can be sent at all: the error is wire.ErrTarget or wire.ErrUnread.
+func (e *Event) check() error {
+	if err := wire.CheckTarget(e.To); err != nil {
+		return err
+	}
+	_, err := wire.CheckUnread(e.To, e.unread(), e.LiveOnly)
+	return err
+}
+
 // ErrBacklog says that workers are too far behind, and nothing was appended.
 var ErrBacklog = errors.New("too many events wait for workers")
 
@@ -122,11 +131,7 @@ func (p *Producer) Publish(ctx context.Context, events ...Event) error {
 // checked are the places of the events that may be sent; errs is told of the others.
 func checked(events []Event, errs []error, check func(i int) error) (places []int) {
 	for i := range events {
-		e := &events[i]
-		err := wire.CheckTarget(e.To)
-		if err == nil {
-			_, err = wire.CheckUnread(e.To, e.unread(), e.LiveOnly)
-		}
+		err := events[i].check()
 		if err == nil {
 			err = check(i)
 		}
