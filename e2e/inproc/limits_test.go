@@ -340,6 +340,28 @@ func TestRequestsEnd(t *testing.T) {
 	}
 }
 
+// TestBodyComesLate: who sends a body too slowly is told to try again, not that the request is wrong, and is not held.
+func TestBodyComesLate(t *testing.T) {
+	t.Parallel()
+	g := newRig(t).gateway()
+	nc, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close() //nolint:errcheck // it is over
+	_ = nc.SetDeadline(time.Now().Add(patience))
+	_, _ = io.WriteString(nc, "POST /v1/events HTTP/1.1\r\nHost: "+g.addr+"\r\nAuthorization: Bearer dev:a\r\nContent-Length: 1000\r\n\r\n{\"to\":")
+	resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // it is over
+	body, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || !strings.Contains(string(body), `"unavailable"`) {
+		t.Errorf("%d %v: %s", resp.StatusCode, resp.Header, body)
+	}
+}
+
 func prefixes(list ...string) (all []netip.Prefix) {
 	for _, p := range list {
 		all = append(all, netip.MustParsePrefix(p))

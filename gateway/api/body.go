@@ -52,15 +52,17 @@ func (h *API) readBody(w http.ResponseWriter, in *incoming, most int) (err error
 	}
 	_ = link.SetReadDeadline(time.Now().Add(bodyTimeout)) // a connection that refuses it is closed
 	in.body, err = readAll(http.MaxBytesReader(w, in.Body, int64(most)), int(weight))
-	_ = link.SetReadDeadline(time.Time{})
 	if err == nil {
+		_ = link.SetReadDeadline(time.Time{})
 		return nil
 	}
+	// The deadline stays, else the server would wait for the rest before it answers, for ever.
 	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
 		return &wire.FrameError{Code: wire.CodeTooLarge, Message: "the body is larger than " + strconv.Itoa(most) + " bytes"}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "the body did not come within " + bodyTimeout.String()}
+		// The link is slow, and the request may be right.
+		return &wire.FrameError{Code: wire.CodeUnavailable, Message: "the body did not come within " + bodyTimeout.String() + "; try again"}
 	}
 	return &wire.FrameError{Code: wire.CodeBadRequest, Message: "the body cannot be read"}
 }
