@@ -156,6 +156,9 @@ func TestRotation(t *testing.T) {
 		if err := v.Ready(); err == nil || !strings.Contains(err.Error(), "no key") {
 			t.Errorf("ready without any key: %v", err)
 		}
+		if _, err := v.Await(t.Context(), after.token(t, "2"), clock); !errors.Is(err, ErrLater) {
+			t.Errorf("a token while there is no key is refused for good: %v", err)
+		}
 	})
 }
 

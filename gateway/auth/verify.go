@@ -77,7 +77,7 @@ func (v *Verifier) Await(ctx context.Context, token string, now func() time.Time
 	if v.keys.remote == nil || ReasonOf(err) != ReasonKey {
 		return id, err
 	}
-	if v.keys.remote.await(ctx) != nil {
+	if v.keys.remote.await(ctx) != nil || v.Ready() != nil { // a set without keys is a mistake of who serves it
 		return Identity{}, &Error{ReasonNoKeys}
 	}
 	return v.Verify(token, now())
