@@ -47,7 +47,8 @@ type BufferOptions struct {
 
 // Buffer appends events in the background, many at once, and repeats what was not answered: each has an idempotency key, its own or
 // one that the buffer makes, so that it stays one event. Events are sent in the order of Add, and a repeat comes before all that
-// are behind it; only an event that Redis refused for lack of memory while it took others of the same batch comes behind those.
+// are behind it; only an event that was refused for now (Redis has no memory left, workers are behind) while others of the same
+// batch were taken comes behind those.
 // Its methods may be called by any number of goroutines.
 type Buffer struct {
 	p    *Producer
