@@ -177,18 +177,20 @@ test("what a token does not allow is told to whom it concerns", async (t) => {
   assert.equal(s.state, "connected");
 });
 
+// Acks of the last second or two may be on their way, and what they are of would come again.
+const cursor = (user, device, to) => system.redis("HGET", system.key("user:" + user, "cursor"), `${device} ${to}`);
+const acked = (user, device, to, id) => until("the cursor is there", async () => (await cursor(user, device, to)) === id);
+const ended = (user, device, to) => until("the cursor has ended", async () => (await cursor(user, device, to)).endsWith(" ended"));
+
 test("a device goes on where it acknowledged, with nothing kept", async (t) => {
   const to = "topic:device";
   const device = { device: "phone-1" };
-  // Acks of the last second or two may be on their way, and what they are of would come again.
-  const acked = (id) => until("the cursor is there", async () =>
-    (await system.redis("HGET", system.key("user:alice", "cursor"), `phone-1 ${to}`)) === id);
   const first = client(t, gateway().url, device);
   const got = collect(first, to);
   await got.subscription.ready;
   const one = await system.add(to, 1);
   await until("one", () => got.length === 1);
-  await acked(one);
+  await acked("alice", "phone-1", to, one);
   let stop;
   first.subscribe(to, (e) => e.data === 2 && new Promise((r) => (stop = r))); // is never done with it
   const two = await system.add(to, 2);
@@ -205,7 +207,7 @@ test("a device goes on where it acknowledged, with nothing kept", async (t) => {
   }
   assert.deepEqual(again, [2, 3]);
   second.close();
-  await acked(two);
+  await acked("alice", "phone-1", to, two);
 
   const third = client(t, gateway().url, device);
   const rest = collect(third, to);
@@ -213,7 +215,7 @@ test("a device goes on where it acknowledged, with nothing kept", async (t) => {
   assert.deepEqual([...rest], [3]);
   rest.subscription.unsubscribe();
   third.close();
-  await acked("-1"); // there is none, in Redis's words
+  await ended("alice", "phone-1", to);
   await system.add(to, 4);
   const fourth = client(t, gateway().url, device);
   const nothing = collect(fourth, to);
@@ -221,6 +223,84 @@ test("a device goes on where it acknowledged, with nothing kept", async (t) => {
   await system.add(to, 5);
   await until("five", () => nothing.length);
   assert.deepEqual([...nothing], [5]);
+});
+
+test("a device whose token becomes another user's goes on where that one acknowledged", async (t) => {
+  const to = "topic:users";
+  const bob = client(t, gateway().url, { device: "shared", getToken: () => token("bob") });
+  const first = collect(bob, to);
+  await first.subscription.ready;
+  await acked("bob", "shared", to, await system.add(to, 1));
+  bob.close();
+  await system.add(to, 2);
+  let user = "alice";
+  const proxy = await Proxy.to(t, gateway().port);
+  const s = client(t, proxy.url, { device: "shared", getToken: () => token(user) });
+  const got = [];
+  await s.subscribe(to, (e) => void got.push(`${s.user} ${e.data}`)).ready;
+  await system.add(to, 3);
+  await until("three", () => got.length === 1);
+  user = "bob";
+  proxy.cut();
+  await until("what bob had missed", () => got.length === 3);
+  await system.add(to, 4);
+  await until("four", () => got.length === 4);
+  assert.deepEqual(got, ["alice 3", "bob 2", "bob 3", "bob 4"]);
+  assert.deepEqual(s.told.errors.map((e) => e.error.code), ["user_changed"]);
+});
+
+test("a device that comes back before its acknowledgements are there gets nothing twice, and nothing that it unsubscribed meanwhile", async (t) => {
+  const [to, over] = ["topic:early", "topic:over"];
+  const proxy = await Proxy.to(t, gateway().port);
+  const s = client(t, proxy.url, { device: "early-1" });
+  const stop = new AbortController();
+  const got = [];
+  const left = collect(s, over);
+  await s.subscribe(to, (e) => void got.push(e.data), { signal: stop.signal }).ready;
+  await left.subscription.ready;
+  for (const n of [1, 2]) await Promise.all([to, over].map((target) => system.add(target, n)));
+  await until("two of both", () => got.length + left.length === 4);
+  stop.abort();
+  proxy.port = undefined;
+  proxy.cut();
+  await until("it has left", () => s.state !== "connected");
+  left.subscription.unsubscribe();
+  proxy.port = gateway().port;
+  await until("it is back", () => s.state === "connected");
+  await ended("alice", "early-1", over);
+  await Promise.all([to, over].map((target) => s.subscribe(target, (e) => void got.push(target + e.data)).ready));
+  await Promise.all([to, over].map((target) => system.add(target, 3)));
+  await until("three of both", () => got.length === 4);
+  assert.deepEqual(got.sort(), [1, 2, to + 3, over + 3].sort());
+});
+
+test("many targets that were left without a connection, with acknowledgements to be sent, harm nothing", async (t) => {
+  const proxy = await Proxy.to(t, gateway().port);
+  const s = client(t, proxy.url, { autoAck: true });
+  const here = collect(s, "topic:here");
+  let go;
+  const going = new Promise((resolve) => (go = resolve));
+  let handled = 0;
+  const all = numbers(1, 15).map((n) => s.subscribe("topic:many-" + n, () => going.then(() => void handled++)));
+  await Promise.all([here.subscription, ...all].map((one) => one.ready));
+  await Promise.all(all.map((one) => system.add(one.to, 1)));
+  await until("they are published", async () => (await Promise.all(all.map((one) => system.redis("XLEN", system.key(one.to, "history"))))).every((n) => n > 0));
+  await s.publish("topic:here", 1); // what came before is there
+  await until("one", () => here.length === 1);
+  proxy.port = undefined;
+  proxy.cut();
+  await until("it has left", () => s.state !== "connected");
+  go();
+  await until("all are handled", () => handled === 15);
+  for (const one of all) one.unsubscribe();
+  proxy.port = gateway().port;
+  await until("it is back", () => s.state === "connected");
+  await s.publish("topic:here", 2);
+  await until("two", () => here.length === 2);
+  await new Promise((r) => setTimeout(r, 300)); // acks are gathered
+  await s.publish("topic:here", 3);
+  await until("three", () => here.length === 3);
+  assert.deepEqual([s.state, s.told.errors], ["connected", []]);
 });
 
 test("a storage keeps positions over a reload, for their user", async (t) => {

@@ -107,7 +107,7 @@ type Client struct {
 	refs       int
 	targets    map[string]*Subscription
 	asks       map[*Subscription]time.Time // to be subscribed to, when
-	inServer   map[string]wire.ID          // with a device: where targets stand that the server gives and nobody here handles
+	inServer   map[string]position         // targets that the server knows on this connection and nobody here handles, and where those stand that it gives
 	leaving    map[string]*leave           // targets
 	acks       map[string]wire.ID          // to be sent
 	ackAt      time.Time                   // when; zero: as soon as the writer looks
@@ -139,7 +139,7 @@ func New(o Options) (*Client, error) {
 	o.defaults()
 	return &Client{
 		o: o, url: u.String(), writer: make(chan struct{}, 1), handlers: make(chan struct{}, 1),
-		targets: map[string]*Subscription{}, asks: map[*Subscription]time.Time{}, inServer: map[string]wire.ID{},
+		targets: map[string]*Subscription{}, asks: map[*Subscription]time.Time{}, inServer: map[string]position{},
 		leaving: map[string]*leave{}, acks: map[string]wire.ID{}, unanswered: map[*Subscription]struct{}{},
 		queue:     queue{most: o.QueueBytes, full: map[*Subscription]struct{}{}},
 		outbox:    outbox{mostCount: o.QueueCount, mostBytes: o.QueueBytes, byRef: map[string]*Pending{}, lanes: map[string][]*Pending{}},

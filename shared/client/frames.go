@@ -51,15 +51,17 @@ func (c *Client) hello(token string) ([]byte, error) {
 }
 
 // welcome: the server let the client in.
-func (c *Client) welcome(f *frame) {
+func (c *Client) welcome(f *frame) error {
 	other := c.user != "" && c.user != f.User
-	c.limits, c.user, c.open = f.Limits, f.User, true
+	c.limits, c.user = f.Limits, f.User
 	if other {
 		c.forgetUser()
+		return ErrUserChanged
 	}
+	c.open = true
 	for _, to := range []string{wire.UserTarget(f.User), wire.All} {
 		if s := c.targets[to]; s != nil { // every connection has it, from now on
-			if !other && !s.asked && !s.seen.known && s.after == "" {
+			if !s.asked && !s.seen.known && s.after == "" {
 				s.asked, s.ref = true, ""
 			}
 		} else if c.o.OnEvent != nil {
@@ -74,7 +76,7 @@ func (c *Client) welcome(f *frame) {
 			c.unanswered[s] = struct{}{}
 			c.resumed.Targets = append(c.resumed.Targets, to)
 		}
-		if other || !s.asked {
+		if !s.asked {
 			c.ask(s, now)
 		}
 	}
@@ -83,9 +85,12 @@ func (c *Client) welcome(f *frame) {
 	}
 	c.tell(func() { c.o.OnState(State{Phase: Connected}) })
 	c.wakeWriter()
+	return nil
 }
 
-// forgetUser: the token is another user's, and what the one before had and wanted to publish is nothing to this one.
+// forgetUser: the token is another user's, and what the one before had and wanted to publish is nothing to this one. But the
+// server was told its positions already, in place of this one's cursors: so the connection is left, and the next one knows
+// nothing of it.
 func (c *Client) forgetUser() {
 	for _, s := range c.targets {
 		s.clear()
@@ -123,7 +128,7 @@ func (c *Client) take(f *frame, size int) error {
 	s := c.targets[f.To]
 	switch f.Type {
 	case "welcome":
-		c.welcome(f)
+		return c.welcome(f)
 	case "event", "skip":
 		if s != nil {
 			s.take(f, size)
@@ -163,8 +168,8 @@ func (c *Client) take(f *frame, size int) error {
 
 func (c *Client) subscribed(s *Subscription, f *frame) {
 	if s == nil {
-		if c.o.Device != "" && f.Ref == "" {
-			c.inServer[f.To] = *f.Position
+		if c.o.Device != "" && f.Ref == "" && c.leaving[f.To] == nil {
+			c.inServer[f.To] = position{*f.Position, true}
 		}
 		return
 	}
@@ -270,6 +275,7 @@ func (c *Client) detach(s *Subscription, forget bool) {
 	}
 	c.ackAt = time.Time{} // before the server is told
 	delete(c.targets, s.to)
+	flowed := s.flows
 	s.end(ErrClosed)
 	c.settle(s, true)
 	if forget {
@@ -278,14 +284,14 @@ func (c *Client) detach(s *Subscription, forget bool) {
 	c.wakeHandlers()
 	switch {
 	case c.o.Device != "" && !forget: // its cursor must stay
-		if p := c.positions.get(s.to); p.known {
-			c.inServer[s.to] = p.id
-		}
 	case s.to != wire.All && s.to != wire.UserTarget(c.user) && (c.o.Device != "" || c.open):
 		c.refs++
 		delete(c.inServer, s.to)
 		c.leaving[s.to] = &leave{ref: "u" + strconv.Itoa(c.refs), at: time.Now(), kept: c.o.Device != ""}
 		c.wakeWriter()
+	}
+	if _, ok := c.inServer[s.to]; flowed && !ok {
+		c.inServer[s.to] = position{} // acks of it may still come
 	}
 }
 
@@ -358,8 +364,12 @@ func (c *Client) dueAcks(now time.Time, out [][]byte, next time.Time) ([][]byte,
 	c.ackAt = time.Time{}
 	for to, id := range c.acks {
 		s := c.targets[to]
-		if s != nil && !s.flows {
-			continue // the server would not know yet that it was sent
+		_, knows := c.inServer[to]
+		if s != nil {
+			knows = s.flows
+		}
+		if !knows {
+			continue // the server would not know that it was sent
 		}
 		delete(c.acks, to)
 		if s != nil && (!s.acked.known || s.acked.id.Less(id)) {

@@ -198,8 +198,12 @@ func (l *link) alive() {
 	l.ws.SetReadDeadline(now.Add(ping + min(pongFor, ping)))
 }
 
-// bad: what came cannot be read.
+// bad: what came cannot be read, or is for another user.
 func (l *link) bad(err error) ending {
+	if errors.Is(err, ErrUserChanged) {
+		l.c.o.OnError(err)
+		return ending{err: err, goaway: -1}
+	}
 	err = fmt.Errorf("client: the server sent what cannot be read: %w", err)
 	l.c.o.OnError(err)
 	return ending{err: err, goaway: l.goaway}

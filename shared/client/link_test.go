@@ -285,11 +285,13 @@ func TestUnreadable(t *testing.T) {
 	})
 }
 
-// TestAnotherUser gets nothing of the one before.
+// TestAnotherUser gets nothing of the one before, and the server is told nothing of that: its positions would count more than
+// the cursors of this one's device.
 func TestAnotherUser(t *testing.T) {
 	bubble(t, func(t *testing.T, s *server) {
-		c := s.client(nil)
-		c.must(to, none)
+		c := s.client(func(o *client.Options) { o.Device = "d" })
+		var got list
+		c.must(to, got.handler)
 		p := s.welcome(0)
 		p.wait("subscribe", 1)
 		p.subscribed(to, 5)
@@ -308,8 +310,23 @@ func TestAnotherUser(t *testing.T) {
 		if _, err := unsent.Wait(soon(t)); !errors.Is(err, client.ErrUserChanged) {
 			t.Errorf("got %v", err)
 		}
-		if f := p.wait("subscribe", 1); f.After != "" || len(p.sent("publish")) != 0 || c.User() != "bob" {
+		<-p.over
+		if len(p.sent("subscribe"))+len(p.sent("publish")) != 0 || c.User() != "bob" {
+			t.Errorf("%v", p.frames)
+		}
+		p = s.peer(2)
+		if f := p.wait("connect", 1); len(f.Resume.Positions) != 0 {
+			t.Errorf("%+v", f.Resume)
+		}
+		p.say(msg{"type": "welcome", "user": "bob", "ping_ms": 25_000})
+		if f := p.wait("subscribe", 1); f.After != "" {
 			t.Errorf("%+v", f)
+		}
+		p.say(msg{"type": "subscribed", "to": to, "position": id(3), "recovered": true}) // where bob's cursor is
+		p.event(to, 4, 3)
+		got.want(t, "4")
+		if errs := c.errors(); len(errs) != 1 || !errors.Is(errs[0], client.ErrUserChanged) {
+			t.Errorf("%v", errs)
 		}
 	})
 }

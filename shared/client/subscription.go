@@ -78,10 +78,9 @@ func (c *Client) subscribe(to string, h Handler, options ...SubscribeOption) *Su
 	for _, o := range options {
 		o(s)
 	}
-	if id, ok := c.inServer[to]; ok {
-		s.seen = position{id, true}
-	} else {
-		s.seen = c.positions.get(to)
+	s.seen = c.positions.get(to)
+	if at := c.inServer[to]; at.known && (!s.seen.known || s.seen.id.Less(at.id)) { // else acks may be on their way to where the server looks
+		s.seen = at
 	}
 	c.targets[to] = s
 	delete(c.leaving, to)
@@ -177,7 +176,11 @@ func (s *Subscription) push(i item) {
 
 // gap takes the frame `gap`, or what stands for one.
 func (s *Subscription) gap(g *Gap) {
-	if !s.flows && !s.asked {
+	switch {
+	case s.flows && g.After.Less(s.seen.id): // of another position: a device's cursor counted, and not what was asked for
+		s.c.ask(s, time.Now())
+		return
+	case !s.flows && !s.asked:
 		return
 	}
 	s.seen = position{g.Position, true}

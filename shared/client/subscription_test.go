@@ -419,6 +419,102 @@ func TestOwnEvents(t *testing.T) {
 	})
 }
 
+// TestStoppedWithAcks: acks of what was left while there was no connection are not sent on one that does not know it, since the server
+// ends who says too much that is wrong.
+func TestStoppedWithAcks(t *testing.T) {
+	bubble(t, func(t *testing.T, s *server) {
+		c := s.client(func(o *client.Options) { o.Ack = client.AckAlways })
+		handling, handled := make(chan bool), make(chan bool)
+		left := c.must(to, func(context.Context, *client.Event) error {
+			handling <- true
+			<-handled
+			return nil
+		})
+		var got list
+		c.must("topic:stays", got.handler)
+		p := s.welcome(0)
+		p.wait("subscribe", 2)
+		p.subscribed(to, 1)
+		p.event(to, 2, 1)
+		<-handling
+		_ = p.ws.Close()
+		s.peer(1)
+		close(handled)
+		synctest.Wait()
+		left.Unsubscribe()
+		p = s.welcome(1)
+		p.wait("subscribe", 1)
+		p.subscribed("topic:stays", 1)
+		p.event("topic:stays", 2, 1)
+		p.wait("ack", 1)
+		time.Sleep(time.Second)
+		if acks := p.sent("ack"); len(acks) != 1 || acks[0].To != "topic:stays" {
+			t.Errorf("%+v", acks)
+		}
+	})
+}
+
+// TestStoppedDevice goes on where it stood, also if the server does not know of its last acknowledgements yet; and what was
+// unsubscribed is forgotten, also if there was no connection.
+func TestStoppedDevice(t *testing.T) {
+	bubble(t, func(t *testing.T, s *server) {
+		c := s.client(func(o *client.Options) { o.Device = "d" })
+		var got list
+		stopped, over := c.must(to, got.handler), c.must("topic:over", got.handler)
+		p := s.welcome(0)
+		p.wait("subscribe", 2)
+		for _, target := range []string{to, "topic:over"} {
+			p.subscribed(target, 1)
+			p.event(target, 2, 1)
+			p.wait("ack", 1)
+		}
+		got.want(t, "2", "2")
+		stopped.Stop()
+		_ = p.ws.Close()
+		s.peer(1)
+		over.Unsubscribe()
+		p = s.welcome(1)
+		for _, target := range []string{to, "topic:over"} {
+			p.say(msg{"type": "subscribed", "to": target, "position": id(1), "recovered": true})
+		}
+		f := p.wait("unsubscribe", 1)
+		p.say(msg{"type": "unsubscribed", "ref": f.Ref, "to": f.To})
+		synctest.Wait()
+		if f.To != "topic:over" {
+			t.Errorf("%+v", f)
+		}
+		c.must(to, got.handler)
+		if f := p.wait("subscribe", 1); f.To != to || f.After != "2-0" {
+			t.Errorf("%+v", f)
+		}
+		c.must("topic:over", got.handler)
+		if f := p.wait("subscribe", 2); f.To != "topic:over" || f.After != "" {
+			t.Errorf("%+v", f)
+		}
+	})
+}
+
+// TestGapOfAnotherPosition: a gap behind a position that is not its own any more is none.
+func TestGapOfAnotherPosition(t *testing.T) {
+	bubble(t, func(t *testing.T, s *server) {
+		c := s.client(func(o *client.Options) { o.Device = "d" })
+		var got list
+		c.must(to, got.handler, client.After("1-0"), client.OnGap(got.gap))
+		p := s.welcome(0)
+		p.wait("subscribe", 1)
+		p.say(msg{"type": "subscribed", "to": to, "position": id(5), "recovered": true}) // where the device's cursor is
+		p.event(to, 6, 5)
+		p.say(msg{"type": "gap", "to": to, "after": id(1), "oldest": id(4), "position": id(8), "reason": "trimmed"}) // to what was asked
+		p.subscribed(to, 8)
+		if f := p.wait("subscribe", 2); f.After != "6-0" {
+			t.Errorf("%+v", f)
+		}
+		p.subscribed(to, 6)
+		p.event(to, 7, 6)
+		got.want(t, "6", "7")
+	})
+}
+
 // TestAckWaits: what was handled before a break is acknowledged when the server has said that the target flows again, not before: it
 // would not know that it was sent.
 func TestAckWaits(t *testing.T) {

@@ -48,7 +48,7 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
       if (mine !== at) return;
       if (error?.terminal) return end(error);
       owner._failed(error);
-      lost(1006, "cannot connect");
+      lost(1006, "" + error);
     }
   }
 
@@ -70,7 +70,7 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
       }
     } catch (error) {
       owner._failed(error);
-      if (mine === at) lost(1006, "bad frame");
+      if (mine === at) lost(1006, "" + error);
     }
   }
 
@@ -91,8 +91,9 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
     send({ type: "ping" });
   }
 
-  // Leaves the present connection without a word about the next one.
+  // Leaves the present connection, or does not wait for the next one any more.
   function leave() {
+    clearTimeout(timer);
     if (!at) return;
     at = undefined;
     welcomed = 0;
@@ -106,7 +107,7 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
   function lost(code, reason) {
     if (welcomed && Date.now() - welcomed > STABLE_MS) attempts = 0;
     leave();
-    if (isFinal(code)) return end(new SluiceError(code, reason || "closed with code " + code));
+    if (isFinal(code)) return end(new SluiceError(code, reason || "close code " + code));
     expired = code === 4401;
     wait(goaway ?? delay(), { code, reason });
   }
@@ -137,7 +138,6 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
   /** Leaves until the next wake. */
   function sleep() {
     leave();
-    clearTimeout(timer);
     goaway = undefined;
     owner._state("waiting");
   }
@@ -147,7 +147,6 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
     if (ended) return;
     ended = true;
     leave();
-    clearTimeout(timer);
     owner._ended(error);
   }
 

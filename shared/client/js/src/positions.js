@@ -47,7 +47,8 @@ export function createPositions(storage, key, owner) {
   return {
     _load: load, _get: (to) => ids.get(to), _set: set, _save: save,
     _clear() {
-      for (const to of ids.keys()) set(to);
+      ids.clear();
+      set();
     },
   };
 }

@@ -22,7 +22,7 @@ export class Sluice extends Listeners {
 
   #options;
   #targets = new Map(); // by name
-  #inServer = new Map(); // device: where targets stand that the server gives and nobody here handles
+  #inServer = new Map(); // targets that the server knows on this connection and nobody here handles, and where those stand that it gives
   #leaving = new Map(); // target: ref of an `unsubscribe` without an answer
   #acks = new Map(); // target: id, to be sent
   #ackTimer;
@@ -75,7 +75,7 @@ export class Sluice extends Listeners {
     let t = this.#targets.get(to);
     if (!t) {
       t = new Target(to, this);
-      t._seen = this.#inServer.get(to) ?? this.#positions._get(to);
+      t._seen = latest(this.#inServer.get(to), this.#positions._get(to)); // acks may be on their way to where the server looks
       t._after = after;
       this.#targets.set(to, t);
       this.#leaving.delete(to);
@@ -85,7 +85,7 @@ export class Sluice extends Listeners {
       this.#detach(t, s, forget);
     });
     t._subscriptions.add(s);
-    if (t._flows) s._begun(t._seen);
+    if (t._flows) s._begun(t._at);
     else if (this._link._isOpen() && !t._ref) this._ask(t);
     const deaf = onAbort(signal, () => s._end());
     return s;
@@ -145,26 +145,29 @@ export class Sluice extends Listeners {
     for (const to of ["user:" + f.user, "all"]) {
       const t = this.#targets.get(to);
       if (t) { // every connection has it, from now on
-        if (!other && !t._ref && !(t._seen ?? t._after)) t._ref = CONNECT;
+        if (!t._ref && !(t._seen ?? t._after)) t._ref = CONNECT;
       } else if (onEvent) this.subscribe(to, onEvent);
     }
     const all = this.#all;
     const back = all.filter((t) => t._seen);
     this.#unanswered = new Set(back);
     this.#resumed = { targets: back.map((t) => t.to), recovered: true };
-    for (const t of all) if (other || !t._ref) this._ask(t);
+    for (const t of all) if (!t._ref) this._ask(t);
     for (const to of this.#leaving.keys()) this.#leave(to);
     this.#outbox._flush();
     this._state("connected", f); // a listener may close the client
   }
 
-  // The token is another user's: what the one before had and wanted to publish is nothing to this one.
+  // The token is another user's: what the one before had and wanted to publish is nothing to this one. But the server was told its
+  // positions already, in place of this one's cursors: so this connection is left, and the next one knows nothing of it.
   #forgetUser() {
+    const error = new SluiceError("user_changed");
     for (const t of this.#all) t._clear();
     this.#positions._clear();
     this.#acks.clear();
     this.#leaving.clear();
-    this.#outbox._fail(new SluiceError("user_changed"));
+    this.#outbox._fail(error);
+    throw error;
   }
 
   _lost() {
@@ -179,7 +182,6 @@ export class Sluice extends Listeners {
     this.state = "closed"; // before anything can be asked for again
     for (const t of this.#all) for (const s of t._subscriptions) s._end(error);
     this.#outbox._fail(error ?? closed());
-    clearTimeout(this.#ackTimer);
     if (error) this._failed(error);
     this._state("closed", { error });
   }
@@ -247,17 +249,17 @@ export class Sluice extends Listeners {
   }
 
   #subscribed(t, f) {
-    const { ref = CONNECT } = f;
+    const { ref = CONNECT, to, position } = f;
+    // A device's targets begin with the connection, where its cursors are, unless this client knows better.
+    const isCursor = this.#options.device && ref === CONNECT;
     if (!t) {
-      if (this.#options.device && ref === CONNECT) this.#inServer.set(f.to, f.position);
+      if (isCursor && !this.#leaving.has(to)) this.#inServer.set(to, position);
       return;
     }
-    // A device's targets begin with the connection, where its cursors are, unless this client knows better.
-    const { device } = this.#options;
-    if (t._flows || (t._ref !== ref && (ref !== CONNECT || !device || t._seen))) return;
-    t._begin(f.position);
-    for (const s of t._subscriptions) s._begun(f.position);
-    this.#ack(t.to, t._acked); // it may have died with the gateway that had it
+    if (t._flows || (t._ref !== ref && (!isCursor || t._seen))) return;
+    t._begin(position);
+    for (const s of t._subscriptions) s._begun(t._at);
+    this.#ack(to, t._acked); // it may have died with the gateway that had it
     this.#settle(t, f.recovered);
   }
 
@@ -284,9 +286,9 @@ export class Sluice extends Listeners {
     this.#settle(t, true);
     if (forget) this.#positions._set(to);
     if (this.state === "closed") return;
-    const { device } = this.#options;
-    if (device && !forget) this.#inServer.set(to, this.#positions._get(to)); // its cursor must stay
-    else if (to !== "all" && to !== "user:" + this.user && (device || this._link._isOpen())) this.#leave(to);
+    // With a device its cursor must stay.
+    if ((forget || !this.#options.device) && to !== "all" && to !== "user:" + this.user) this.#leave(to);
+    if (t._flows) this.#inServer.set(to); // acks of it may still come
   }
 
   #leave(to) {
@@ -323,7 +325,7 @@ export class Sluice extends Listeners {
     this.#ackTimer = clearTimeout(this.#ackTimer);
     if (this._link._isOpen()) for (const [to, id] of this.#acks) {
       const t = this.#targets.get(to);
-      if (t && !t._flows) continue; // the server would not know yet that it was sent
+      if (t ? !t._flows : !this.#inServer.has(to)) continue; // the server would not know that it was sent
       this.#acks.delete(to);
       if (t) t._acked = latest(t._acked, id);
       this._link._send({ type: "ack", to, id });

@@ -40,6 +40,7 @@ export class Target {
   _ref;
   _after; // where to begin without that
   _seen; // up to here events are in the queue or handled
+  _at; // the same of who takes its first event now, behind the one that is being handled
   _acked; // the last id that was acknowledged
   #queue = []; // {_frame, _id, _size}
   #bytes = 0;
@@ -54,8 +55,7 @@ export class Target {
 
   /** The connection has gone. */
   _left() {
-    this._flows = this.#full = false;
-    this._ref = undefined;
+    this._flows = this.#full = this._ref = undefined;
   }
 
   /** Nothing of it is wanted any more, or can be had. */
@@ -69,7 +69,7 @@ export class Target {
     this._owner._waiting -= this.#bytes;
     this.#queue = [];
     this.#bytes = 0;
-    this._seen = this._acked = undefined;
+    this._seen = this._acked = this.#full = undefined;
   }
 
   /** The server has answered: the subscription stands at an id. */
@@ -83,6 +83,7 @@ export class Target {
   /** Takes the frame `gap`. */
   _gap(f) {
     if (!this._flows && !this._ref) return;
+    if (this._flows && isAfter(this._seen, f.after)) return this._owner._ask(this); // of another position: a device's cursor counted, and not what was asked for
     this._seen = f.position;
     this._acked = undefined; // ids may have fallen
     this.#push(f, f.position, 0);
@@ -135,6 +136,7 @@ export class Target {
   async #work() {
     this.#working = true;
     for (let item; (item = this.#queue[0]); ) {
+      this._at = item._id ?? this._at;
       if (item._frame) await give(this, item._frame);
       if (item !== this.#queue[0]) continue; // it was cleared meanwhile
       this.#queue.shift();
@@ -143,10 +145,6 @@ export class Target {
       if (item._id) this._owner._moved(this, item._id, item._frame);
     }
     this.#working = false;
-    if (this.#full && !this._isGone) {
-      this.#full = false;
-      this._owner._ask(this);
-    }
+    if (this.#full) this._owner._ask(this);
   }
-
 }

@@ -153,10 +153,11 @@ test("what cannot be read ends the connection, not the client", async (t) => {
   assert.equal(s.state, "connected");
 });
 
-test("another user gets nothing of the one before", async (t) => {
+test("another user gets nothing of the one before, and the server is not told its positions", async (t) => {
   const server = new Server(t);
-  const s = server.client();
-  s.subscribe("topic:a", () => {});
+  const s = server.client({ device: "d" });
+  const got = [];
+  s.subscribe("topic:a", (e) => void got.push(e.data));
   await server.welcome();
   server.subscribed("topic:a", "5-0");
   const unsent = s.publish("topic:a", 1);
@@ -165,8 +166,14 @@ test("another user gets nothing of the one before", async (t) => {
   assert.deepEqual(server.link.request.hello.resume, { "topic:a": "5-0" });
   await server.welcome({ user: "bob" });
   await assert.rejects(unsent, { code: "user_changed" });
+  assert.deepEqual([server.link.closed, server.sent("subscribe"), server.sent("publish")], [true, [], []]);
+  await server.welcome({ user: "bob" });
+  assert.deepEqual(server.link.request.hello.resume, {}); // it would count more than the cursors of this one's device
   assert.equal(server.sent("subscribe").at(-1).after, undefined);
-  assert.deepEqual(server.sent("publish"), []);
+  server.say({ type: "subscribed", to: "topic:a", position: "3-0", recovered: true }); // where bob's cursor is
+  server.event("topic:a", 4);
+  await settle();
+  assert.deepEqual([got, s.failures.map((f) => f.error.code)], [[4], ["user_changed"]]);
 });
 
 test("an error without a ref is told, and harms no target", async (t) => {
