@@ -182,6 +182,8 @@ export class Proxy {
   #stalled = false;
   port; // of the target
   refuses; // a pattern: connections that begin like that are closed
+  holds; // a pattern: what a client says like that waits for `release`
+  release;
   connects = 0;
 
   static async to(t, port) {
@@ -202,7 +204,11 @@ export class Proxy {
     const pair = [client, server];
     this.#pairs.add(pair);
     for (const [from, to] of [pair, [server, client]]) {
-      from.on("data", (d) => to.write(d));
+      from.on("data", (d) => {
+        const go = () => to.write(d);
+        if (from === client && this.holds?.test(d)) this.release = go;
+        else go();
+      });
       from.on("end", () => to.end());
       from.on("error", () => to.destroy());
       from.on("close", () => (to.destroy(), this.#pairs.delete(pair)));

@@ -190,3 +190,25 @@ test("a device over a stream does not come back with what it has unsubscribed", 
   assert.deepEqual([[...rest], [...again], (await cursor("topic:s-early")).endsWith(" ended")], [[2], [3], true]);
   assert.deepEqual([first.told.errors, second.told.errors], [[], []]);
 });
+
+test("a device over a stream subscribes again behind the end of its cursor, however late that is", async (t) => {
+  const to = "topic:s-again";
+  const cursor = () => system.redis("HGET", system.key("user:alice", "cursor"), `tv-3 ${to}`);
+  const proxy = await Proxy.to(t, gateway().port);
+  const s = overStream(t, proxy.url, { device: "tv-3", autoAck: false });
+  const left = collect(s, to);
+  await left.subscription.ready;
+  await system.add(to, 1);
+  await until("one", () => left.length === 1);
+  proxy.holds = /^POST \/v1\/unsubscribe/;
+  left.subscription.unsubscribe();
+  await until("it is on its way", () => proxy.release);
+  const again = collect(s, to);
+  await new Promise((r) => setTimeout(r, 300)); // for a stream that would not wait
+  proxy.release();
+  const position = await again.subscription.ready;
+  await until("its cursor begins again", async () => (await cursor()) === position);
+  await system.add(to, 2);
+  await until("two", () => again.length);
+  assert.deepEqual([[...again], await cursor()], [[2], position]);
+});

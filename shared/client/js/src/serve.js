@@ -29,6 +29,7 @@ export function serve(sluice, { patience = 10_000 } = {}) {
   const requests = new Map(); // ref: {_stop, _answer}
   let state = { state: sluice.state };
   let fell; // ids of a target have fallen: Redis lost what it had
+  let user;
 
   // The client leaves and comes back as it does in a page.
   const page = (type) => dispatchEvent(Object.assign(new Event(type), { persisted: true }));
@@ -39,6 +40,8 @@ export function serve(sluice, { patience = 10_000 } = {}) {
   });
   for (const type of ["state", "resumed", "error"]) sluice.on(type, (value) => {
     if (type === "state") state = value;
+    if (user && user !== sluice.user) for (const room of rooms.values()) forget(room, "0"); // another one may begin before what that had
+    user = sluice.user;
     if (type === "error" && !tabs.size) console.error("sluice:", value.error);
     for (const tab of tabs) tab._ask(news(type, value));
     if (value.state === "closed") setTimeout(close); // who comes then begins with another worker
@@ -53,15 +56,19 @@ export function serve(sluice, { patience = 10_000 } = {}) {
   function spread(room, frame) {
     const { type, id, position, after } = frame;
     if (type === "gap") {
-      room._at = position;
-      room._kept = [];
-      room._size = 0;
+      forget(room, position);
       fell ||= latest(after, position) !== position;
     } else if (id) {
       room._at = id;
       keep(room, frame);
     }
     return Promise.all([...room._members.keys()].map((tab) => ask(room, tab, frame)));
+  }
+
+  function forget(room, at) {
+    room._at = at;
+    room._kept = [];
+    room._size = 0;
   }
 
   function keep(room, frame) {

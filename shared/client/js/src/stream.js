@@ -14,6 +14,7 @@ export function stream({ url, query, hello, expired }, on) {
   const at = new URLSearchParams(hello.resume); // target: where it stands, or begins
   const asked = new Map(); // target: ref of a `subscribe` without an answer
   const ends = new Map(); // target: ref of an `unsubscribe` without an answer
+  let ending; // the request for one of them: behind it, not before, its target may begin again
   let acks = new Map(); // target: the frame
   let cursor = ""; // all positions, in the words of the server; newer than `at`; "": the present one has said nothing
   let over; // aborted when the stream is left
@@ -43,9 +44,10 @@ export function stream({ url, query, hello, expired }, on) {
   async function open() {
     timer = undefined;
     const { signal } = (over = new AbortController());
+    await ending;
     for (const [to, ref] of ends) {
       at.delete(to);
-      if (hello.device) await ask("unsubscribe", { ref, device: hello.device, to }); // before the next stream looks for cursors
+      if (hello.device) await (ending = ask("unsubscribe", { ref, device: hello.device, to })); // before the next stream looks for cursors
       if (ends.get(to) === ref) ends.delete(to);
     }
     let code;

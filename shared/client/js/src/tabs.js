@@ -64,6 +64,7 @@ class Tab extends Listeners {
   #again; // timer: the worker has not answered
   #port;
   #isOpen; // `hello` was said
+  #of; // the last user that there was
 
   constructor(worker) {
     super();
@@ -88,7 +89,7 @@ class Tab extends Listeners {
       this.#detach(t, s, forget);
     });
     t._subscriptions.add(s);
-    if (t._begun) s._begun(t._seen);
+    if (t._begun) s._begun(t._seen ?? "0");
     const deaf = onAbort(signal, () => s._end());
     return s;
   }
@@ -188,6 +189,8 @@ class Tab extends Listeners {
       case "news": {
         done();
         Object.assign(this, m.now);
+        if (this.#of && this.user && this.#of !== this.user) for (const t of this.#targets.values()) t._seen = t._sure = undefined;
+        this.#of = this.user ?? this.#of; // a worker that is new does not know yet
         value.error = revived(value.error);
         if (m.of === "error") this._failed(value.error, value.event);
         else if (m.of === "resumed") this._emit(m.of, value);

@@ -17,7 +17,7 @@ async function until(check) {
 }
 
 // Makes tabs, and the worker that they take; when that was ended, another one.
-function browser(t) {
+function browser(t, options) {
   const server = new Server(t);
   const held = new Map(); // name: resolves when it is released
   const release = new Map(); // name: does so
@@ -42,7 +42,7 @@ function browser(t) {
   const begin = () => {
     worker = new EventTarget();
     lock = undefined; // the first that is asked for
-    inside(worker, () => serve(server.client()));
+    inside(worker, () => serve(server.client(options)));
   };
   Object.defineProperty(globalThis, "navigator", { value: { locks }, configurable: true });
   globalThis.SharedWorker = class {
@@ -97,6 +97,32 @@ test("ids that fell while a tab was left out are told to it, and it takes what f
   server.event(to, 4, 4, 3);
   await until(() => late.length === 3);
   assert.deepEqual([got, late, failures], [[9, 3, 4], [9, ["9-0", "3-0"], 4], ["late"]]);
+});
+
+test("tabs of a device whose token becomes another user's get what that one had not, though it is below what they had", async (t) => {
+  const { server, open, endWorker } = browser(t, { device: "d" });
+  const tab = open();
+  const [got, later] = [[], []];
+  tab.subscribe(to, (e) => void got.push(e.data));
+  await until(() => server.link);
+  await server.welcome();
+  await until(() => server.sent("subscribe").length === 1);
+  server.subscribed(to, "8-0");
+  await until(() => tab.state === "connected");
+  server.event(to, 9);
+  await until(() => got.length === 1);
+  server.link.on.close(1006, "");
+  await server.welcome({ user: "bob" });
+  await server.welcome({ user: "bob" });
+  server.say({ type: "subscribed", to, position: "3-0", recovered: true });
+  const another = open();
+  another.subscribe(to, (e) => void later.push(e.data));
+  await until(() => another.state === "connected");
+  server.event(to, 4);
+  await until(() => got.length === 2);
+  server.event(to, 5);
+  await until(() => got.length === 3);
+  assert.deepEqual([got, later, tab.user], [[9, 4, 5], [4, 5], "bob"]);
 });
 
 test("of one tab a bounded number of publishes waits, also while there is no worker", async (t) => {
