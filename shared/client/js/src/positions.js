@@ -30,7 +30,7 @@ export function createPositions(storage, key, owner) {
 
   /** Writes what is not written yet. A synchronous storage has it when this returns. */
   async function save() {
-    if (!changed || !storage) return;
+    if (!changed || !storage || !owner.user) return; // before it is known whose they are, and loaded, there is nothing to be saved
     changed = false;
     clearTimeout(pause);
     pause = setTimeout(() => {

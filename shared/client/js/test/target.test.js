@@ -141,6 +141,24 @@ test("a position is saved, and acknowledged, when the handler has returned", asy
   assert.deepEqual(server.sent("ack"), [{ type: "ack", to, id: "2-0" }]);
 });
 
+test("what is forgotten before the positions are loaded does not take their place in the storage", async (t) => {
+  const kept = JSON.stringify({ user: "alice", at: { [to]: "5-0" } });
+  let loaded;
+  const saved = [];
+  const server = new Server(t);
+  const s = server.client({ storage: { getItem: () => new Promise((r) => (loaded = r)), setItem: (k, v) => void saved.push(JSON.parse(v).at) } });
+  s.subscribe("topic:b", () => {}).unsubscribe();
+  await server.after(1000);
+  assert.deepEqual(saved, []);
+  loaded(kept);
+  s.subscribe(to, () => {});
+  await server.welcome();
+  assert.deepEqual(server.link.request.hello.resume, { [to]: "5-0" });
+  server.say({ type: "subscribed", to, position: "5-0", recovered: true });
+  await server.after(1000);
+  assert.deepEqual(saved.at(-1), { [to]: "5-0" });
+});
+
 test("a handler that throws is told of, and does not stop what follows", async (t) => {
   const { server, s, got } = await standing(t);
   s.subscribe(to, (e) => {
