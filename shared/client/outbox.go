@@ -56,7 +56,10 @@ func (p *Pending) Wait(ctx context.Context) (Published, error) {
 	select {
 	case <-p.done:
 	case <-ctx.Done():
-		p.c.locked(func() { p.c.outbox.over(p, Published{}, ctx.Err()) })
+		p.c.locked(func() {
+			p.c.outbox.over(p, Published{}, ctx.Err())
+			p.c.wakeWriter() // it is the turn of what waits behind it
+		})
 		<-p.done
 	}
 	return p.result, p.err

@@ -261,9 +261,15 @@ func TestCall(t *testing.T) {
 		}
 		ctx, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
-		if got := <-call(ctx, "given up"); !errors.Is(got.err, context.DeadlineExceeded) {
+		given, behind := call(ctx, "given up"), call(soon(t), "behind")
+		p.wait("call", 5)
+		if got := <-given; !errors.Is(got.err, context.DeadlineExceeded) {
 			t.Errorf("%+v", got)
 		}
-		p.wait("call", 5)
+		at := time.Now()
+		p.say(msg{"type": "reply", "ref": p.wait("call", 6).Ref, "id": "1-0"})
+		if got := <-behind; got.err != nil || time.Since(at) > time.Second {
+			t.Errorf("%+v, after %v", got, time.Since(at))
+		}
 	})
 }
