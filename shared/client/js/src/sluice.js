@@ -59,8 +59,7 @@ export class Sluice extends Listeners {
       },
     }, this);
     this.#outbox = createOutbox(this.#options.queue, this);
-    const save = () => this.#save();
-    this.#unwatch = watchPage(this._link._wake, () => (save(), this._link._sleep()), save);
+    this.#unwatch = watchPage(this._link._wake, () => (this.#save(), this._link._sleep()), () => this.#save());
     for (const name of topics) this.subscribe("topic:" + name, options.onEvent);
     this._link._connect();
     onAbort(signal, () => this.close());
