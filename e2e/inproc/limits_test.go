@@ -348,14 +348,14 @@ func TestBodyComesLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close() //nolint:errcheck // it is over
+	defer nc.Close()
 	_ = nc.SetDeadline(time.Now().Add(patience))
 	_, _ = io.WriteString(nc, "POST /v1/events HTTP/1.1\r\nHost: "+g.addr+"\r\nAuthorization: Bearer dev:a\r\nContent-Length: 1000\r\n\r\n{\"to\":")
 	resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // it is over
+	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
 	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || !strings.Contains(string(body), `"unavailable"`) {
 		t.Errorf("%d %v: %s", resp.StatusCode, resp.Header, body)
