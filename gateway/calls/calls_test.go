@@ -17,9 +17,16 @@ import (
 )
 
 // party is a connection that notes what it is told.
-type party struct{ told []string }
+type party struct {
+	told  []string
+	asked func() // calls it when somebody asks what it is
+}
 
 func (p *party) About() wire.Call {
+	if ask := p.asked; ask != nil {
+		p.asked = nil
+		ask()
+	}
 	return wire.Call{User: "alice", Conn: "c1", Transport: wire.TransportWS}
 }
 func (p *party) Tell(f wire.ServerFrame) {
@@ -129,6 +136,22 @@ func TestOrder(t *testing.T) {
 	}
 	if x.bytes != 0 || len(x.waiting) != 0 {
 		t.Errorf("%d bytes and %d clients still wait", x.bytes, len(x.waiting))
+	}
+}
+
+// TestEndWhileItBegins: the end of a connection stands behind its begin, also if it ends while that is being told.
+func TestEndWhileItBegins(t *testing.T) {
+	x := testCalls(t, "connected", "disconnected")
+	p := &party{}
+	k := x.NewClient(p)
+	p.asked = func() { k.End(wire.CloseTooSlow) }
+	k.Begin(false, "")
+	var got []string
+	for _, e := range x.take() {
+		got = append(got, fmt.Sprintf("%s %s silent=%v", e.Of, e.Call.Cause, e.Silent))
+	}
+	if want := "end slow silent=false"; len(got) < 2 || got[len(got)-1] != want || got[len(got)-2] != "begin  silent=false" {
+		t.Errorf("functions are to hear %q, want the begin and then %q at the end", got, want)
 	}
 }
 

@@ -31,6 +31,7 @@ type Client struct {
 	begun bool // functions may have heard of it
 	known bool // they will: Redis has it
 	over  bool
+	code  int // of the close, when it is over
 	open  map[string]*openCall
 }
 
@@ -65,15 +66,25 @@ func (k *Client) Begin(again bool, state string) {
 	e := k.event(store.CallBegin, about, wire.ConnectedKind, wire.ConnectedID(about.Conn))
 	e.Silent, e.State, e.Presence = !takes.connected, state, takes.presence
 	k.calls.add(e)
+	k.mu.Lock()
+	over, code := k.over, k.code
+	k.mu.Unlock()
+	if over { // meanwhile: its end, which may be repeated, stands behind the begin
+		k.tellEnd(code, true)
+	}
 }
 
 // End tells functions that the connection has ended, by a close with this code.
 func (k *Client) End(code int) {
 	k.mu.Lock()
 	begun := k.begun
-	k.over = true
+	k.over, k.code = true, code
 	k.mu.Unlock()
 	k.calls.answered(k)
+	k.tellEnd(code, begun)
+}
+
+func (k *Client) tellEnd(code int, begun bool) {
 	takes := k.calls.takes.Load()
 	about := k.conn.About()
 	e := k.event(store.CallEnd, about, wire.DisconnectedKind, wire.DisconnectedID(about.Conn))
