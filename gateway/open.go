@@ -117,10 +117,10 @@ func (c *conn) welcome(mistakes []wire.Error) {
 		Conn: c.id, Server: c.gw.id, User: c.user(), PingMs: c.gw.cfg.PingInterval.Milliseconds(),
 		Limits: c.gw.told(c.maxTargets()),
 	})
-	c.beginCalls(false)
 	c.mu.Lock()
 	c.welcomed = true
 	c.mu.Unlock()
+	c.beginCalls(false) // behind that: if functions take connections only now, either this sees it, or who begins all sees the connection
 	for _, m := range mistakes {
 		c.gw.metrics.errors.WithLabelValues(m.Code).Inc()
 		c.Tell(m)
