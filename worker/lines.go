@@ -89,16 +89,27 @@ func (c *calls) do(l *line, e *callEvent) bool {
 	return false
 }
 
+// waits lets a line wait for the task of an earlier attempt, if that will say when the event is due; or it was due meanwhile, or the
+// term is over. A task that is under way may have said it before the line waited: what becomes of it is seen a moment later.
+func (c *calls) waits(ctx context.Context, l *line, p int, e *callEvent) (bool, error) {
+	for {
+		c.await(l, e)
+		is, err := c.w.tasks.state(functionDue, dueID(p, e.ID))
+		if err == nil && is == taskWaits || !c.resume(l, e) {
+			return true, nil
+		}
+		if err != nil || is == taskOver {
+			return false, err
+		}
+		ops.Pause(ctx, callRetry)
+	}
+}
+
 // try makes one attempt, and does what follows from it. An error is one of Redis: all of it may be done again.
 func (c *calls) try(ctx context.Context, l *line, e *callEvent) (done bool, err error) {
 	p := l.key.partition - c.w.store.Config().Partitions
 	if e.tried {
-		c.await(l, e)
-		alive, err := c.w.tasks.alive(functionDue, dueID(p, e.ID))
-		if alive && err == nil || !c.resume(l, e) {
-			return false, nil
-		}
-		if err != nil {
+		if waits, err := c.waits(ctx, l, p, e); waits || err != nil {
 			return false, err
 		}
 	}

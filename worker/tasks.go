@@ -177,16 +177,29 @@ func (t *tasks) begin(ctx context.Context, of *taskType, id string, payload []by
 	}
 }
 
-// alive reports whether a task is, and so will be worked on.
-func (t *tasks) alive(of *taskType, id string) (bool, error) {
+// taskState is what becomes of a task.
+type taskState byte
+
+const (
+	taskOver     taskState = iota // it is not worked on any more
+	taskWaits                     // it will be worked on
+	taskUnderWay                  // it is being worked on
+)
+
+// state tells what becomes of a task.
+func (t *tasks) state(of *taskType, id string) (taskState, error) {
 	info, err := t.inspect.GetTaskInfo(t.w.store.Tasks().Queue(of.queue), id)
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound):
-		return false, nil
+		return taskOver, nil
 	case err != nil:
-		return false, fmt.Errorf("cannot look at a task %s: %w", of.name, err)
+		return taskOver, fmt.Errorf("cannot look at a task %s: %w", of.name, err)
+	case info.State == asynq.TaskStateActive:
+		return taskUnderWay, nil
+	case info.State == asynq.TaskStateArchived || info.State == asynq.TaskStateCompleted:
+		return taskOver, nil
 	}
-	return info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateCompleted, nil
+	return taskWaits, nil
 }
 
 // end ends a task. One that is being worked on cannot be deleted: it waits for that a few

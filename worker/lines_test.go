@@ -1,0 +1,94 @@
+package worker
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"sluice/shared/store"
+	"sluice/shared/store/storetest"
+	"sluice/shared/wire"
+	"sluice/worker/functions"
+)
+
+// TestDueBeforeTheLineWaits: a task has said that an event is due, and has not ended yet, when the next owner of the calls reads both
+// at once. The event is tried when the task has ended, though nobody says so any more.
+func TestDueBeforeTheLineWaits(t *testing.T) {
+	called := make(chan struct{}, 1)
+	f := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called <- struct{}{} }))
+	defer f.Close()
+	redis := storetest.OnRedis(t)
+	st := storetest.Open(t, redis.URL, nil)
+	w := newWorker(st, Config{Roles: []string{"functions"}, Functions: functions.Config{
+		Functions: "call=" + f.URL, Secret: "whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 24)), Timeout: time.Minute, RetryFor: time.Hour,
+	}})
+	w.tasks = newTasks(w)
+	caller, err := functions.NewCaller(&w.functions, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := st.Partition("user:alice")
+	list := []*store.Calling{{Of: store.CallEvent, Call: wire.Call{
+		Kind: wire.CallKind, ID: wire.CallID("alice", "k"), User: "alice", Conn: "c1", Server: "g", Transport: wire.TransportWS, Name: "x", Data: "1",
+	}}}
+	if st.AddCalls(t.Context(), list); list[0].Err != nil {
+		t.Fatal(list[0].Err)
+	}
+	read := func() (entries []store.Entry) {
+		for _, m := range redis.Client.XRange(t.Context(), storetest.Key(p, "calls"), "-", "+").Val() {
+			id, err := wire.ParseID(m.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			entries = append(entries, store.Entry{Partition: st.CallsOf(p), ID: id, Fields: m.Values})
+		}
+		return entries
+	}
+	of := read()[0].ID
+	payload, _ := json.Marshal(dueTask{Partition: p, Of: of.String(), Tries: 1})
+	task := dueID(p, of)
+	if err := w.tasks.begin(t.Context(), functionDue, task, payload, asynq.ProcessIn(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	at := "asynq:{" + st.Tasks().Queue(functionDue.queue) + "}:"
+	do := func(words ...any) {
+		t.Helper()
+		if err := redis.Client.Do(t.Context(), words...).Err(); err != nil {
+			t.Fatal(words, err)
+		}
+	}
+	do("ZREM", at+"scheduled", task) // it is worked on
+	do("HSET", at+"t:"+task, "state", "active")
+	do("LPUSH", at+"active", task)
+	if err := st.AddDue(t.Context(), p, wire.Due{Of: of, Tries: 1}); err != nil {
+		t.Fatal(err)
+	}
+
+	entries := read()
+	c := newCalls(w, caller)
+	if err := c.begin(t.Context(), store.Term{Partition: st.CallsOf(p), Seen: entries[len(entries)-1].ID}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.wait()
+	defer c.end(st.CallsOf(p))
+	if _, _, err := c.process(t.Context(), nil, entries); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-called:
+		t.Error("the event is tried while its task is under way")
+	case <-time.After(2 * callRetry):
+	}
+	do("LREM", at+"active", 0, task) // it has ended
+	do("DEL", at+"t:"+task)
+	select {
+	case <-called:
+	case <-time.After(20 * time.Second):
+		t.Error("the event is not tried")
+	}
+}
