@@ -110,10 +110,13 @@ func (c *calls) process(ctx context.Context, _ *store.Lane, entries []store.Entr
 		call, ok := wire.ParseCall(e.Fields)
 		if !ok {
 			letters = append(letters, store.DeadLetter{Entry: e, Reason: wire.ReasonCall})
-			done = append(done, e)
-			continue
 		}
-		parsed = append(parsed, &callEvent{Entry: e, call: call})
+		if !ok || call.Due != nil {
+			done = append(done, e)
+		}
+		if ok {
+			parsed = append(parsed, &callEvent{Entry: e, call: call})
+		}
 	}
 	if len(letters) > 0 {
 		if err := c.w.store.Bury(ctx, letters); err != nil {
@@ -121,12 +124,16 @@ func (c *calls) process(ctx context.Context, _ *store.Lane, entries []store.Entr
 		}
 		c.w.buried(letters)
 	}
+	// Nothing is trimmed while an event waits, and one may for an hour: what is no event goes at once. If what is due is tried
+	// under another term, that sees that its task has ended.
+	if err := c.w.store.DropCalls(ctx, done); err != nil {
+		return nil, nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range parsed {
 		if e.call.Due != nil {
 			c.due(e)
-			done = append(done, e.Entry)
 			continue
 		}
 		c.add(e)

@@ -481,3 +481,47 @@ func TestEndsWhileRedisIsAway(t *testing.T) {
 		told("disconnected", user, 1, f.of("sluice.disconnected", user)[0].Data.Cause)
 	}
 }
+
+// TestRetriesLeaveNothing: what says that an event is to be tried again is not kept, also while another event waits for long.
+func TestRetriesLeaveNothing(t *testing.T) {
+	t.Parallel()
+	hold := make(chan struct{})
+	var mu sync.Mutex
+	failures := 2
+	f := startFunction(t, func(h heard) (int, string) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch h.Data.Name {
+		case "hold":
+			mu.Unlock()
+			<-hold
+			mu.Lock()
+		case "again":
+			if failures--; failures >= 0 {
+				return 503, "not now"
+			}
+		}
+		return 200, `{"reply":1}`
+	})
+	defer close(hold)
+	r := newRig(t)
+	g := r.gateway()
+	r.worker(f.serves("call"), func(c *worker.Config) { c.Functions.Timeout = time.Minute })
+	alice, bob := join(t, g, "alice"), join(t, g, "bob")
+	r.takesCalls(alice, "x")
+	bob.send(msg{"type": "call", "ref": "hold", "name": "hold"})
+	eventually(t, patience, "a call is under way", func() error {
+		if n := len(f.of("sluice.call", "bob")); n != 1 {
+			return fmt.Errorf("%d calls", n)
+		}
+		return nil
+	})
+	alice.send(msg{"type": "call", "ref": "again", "name": "again"})
+	alice.wait("a reply", func(f frame) bool { return f.Type == "reply" && f.Ref == "again" })
+	eventually(t, patience, "nothing is left", func() error {
+		if left := r.rdb.XRange(ctx, r.key("user:alice", "calls"), "-", "+").Val(); len(left) > 0 {
+			return fmt.Errorf("%v", left)
+		}
+		return nil
+	})
+}

@@ -245,6 +245,26 @@ func (s *Store) AddDue(ctx context.Context, partition int, due wire.Due) error {
 	return nil
 }
 
+// DropCalls deletes entries of calls that are no events. Repeatable. A key of another type is left to its lane.
+func (s *Store) DropCalls(ctx context.Context, entries []Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	ids := make(map[int][]string)
+	for _, e := range entries {
+		ids[e.Partition] = append(ids[e.Partition], e.ID.String())
+	}
+	pipe := s.rdb.Pipeline()
+	for p, of := range ids {
+		pipe.XDel(ctx, s.keys.events(p), of...)
+	}
+	cmds, err := exec(ctx, pipe)
+	if err := firstFailure(cmds, err, isWrongType); err != nil {
+		return fmt.Errorf("cannot delete calls that are no events: %w", err)
+	}
+	return nil
+}
+
 // Ended says which of a user's connections have ended for functions: their ends were told, by whoever found them lost.
 func (s *Store) Ended(ctx context.Context, user string, conns []string) ([]bool, error) {
 	p := s.keys.partition(wire.UserTarget(user))

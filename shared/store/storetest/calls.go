@@ -127,6 +127,10 @@ func (x *suite) calls(t *testing.T) {
 	due := a.next()
 	c, ok := wire.ParseCall(due[0].Fields)
 	want(t, "due", ok && *c.Due == wire.Due{Of: id(7, 1), Tries: 3, Since: 9}, true)
+	for range 2 {
+		must(t, s.DropCalls(ctx, due))
+		want(t, "calls left", x.Client.XLen(ctx, Key(p, "calls")).Val(), 0)
+	}
 }
 
 // calls full: only so many calls of one user wait.
