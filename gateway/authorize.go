@@ -52,7 +52,7 @@ func (c *conn) reauthorizeBy(f *wire.ClientFrame) error {
 	c.Tell(wire.Authorized{Exp: exp})
 	// What the fresh token does not allow ends here.
 	for _, target := range c.Targets() {
-		if !id.CanSubscribe(target) && c.End(target) != nil {
+		if !c.allowed(target) && c.End(target) != nil {
 			c.Tell(wire.Unsubscribed{To: target})
 		}
 	}

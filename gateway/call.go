@@ -110,18 +110,50 @@ func (g *Gateway) ordered(o *wire.Order) {
 // orderedTarget subscribes to a target, or ends that, whatever the token says.
 func (c *conn) orderedTarget(what byte, target string) {
 	if what == wire.OrderUnsubscribe {
+		c.takeBack(target)
 		if !live.HasAlways(c.user(), target) && c.End(target) != nil {
 			c.Tell(wire.Unsubscribed{To: target})
 		}
 		return
 	}
-	if old, n := c.Get(target); old != nil || n >= c.maxTargets() || wire.CheckTarget(target) != nil {
+	if wire.CheckTarget(target) != nil || wire.IsUser(target) && target != wire.UserTarget(c.user()) {
+		return
+	}
+	old, n := c.Get(target)
+	if old == nil && n >= c.maxTargets() {
+		return
+	}
+	c.give(target)
+	if old != nil {
 		return
 	}
 	ctx, done := c.Work()
 	defer done()
-	err := c.Subscribe(ctx, []live.Request{{Target: target, Retained: c.retained}}, func([]live.Refusal) {})
+	err := c.Subscribe(ctx, []live.Request{{Target: target, Retained: c.retained}}, func(refused []live.Refusal) {
+		for _, r := range refused {
+			c.takeBack(r.Target)
+		}
+	})
+	if err != nil {
+		c.takeBack(target)
+	}
 	if err != nil && ctx.Err() == nil {
 		c.gw.log.Warn("cannot subscribe a connection as a function wants", "conn", c.id, "to", target, "err", err)
 	}
+}
+
+// give lets a connection have a target as long as it is subscribed to it, whatever its token says.
+func (c *conn) give(target string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.given == nil {
+		c.given = make(map[string]struct{})
+	}
+	c.given[target] = struct{}{}
+}
+
+func (c *conn) takeBack(target string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.given, target)
 }

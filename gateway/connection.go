@@ -57,10 +57,11 @@ type conn struct {
 	welcomed bool  // welcome was queued
 	workers  int32 // who works under ctx
 	identity auth.Identity
-	retireAt time.Time       // the end of its greatest age, zero if it has none
-	calling  *calls.Client   // nil until functions may hear of it
-	acking   *acks.Client    // nil until the first ack, or the end of a subscription
-	ctx      context.Context // of those who work for the connection, nil while nobody does
+	given    map[string]struct{} // targets that it may have besides, by functions
+	retireAt time.Time           // the end of its greatest age, zero if it has none
+	calling  *calls.Client       // nil until functions may hear of it
+	acking   *acks.Client        // nil until the first ack, or the end of a subscription
+	ctx      context.Context     // of those who work for the connection, nil while nobody does
 	cancel   context.CancelFunc
 }
 
@@ -266,6 +267,7 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 	if live.HasAlways(c.user(), f.To) {
 		return live.ErrHasAlways
 	}
+	c.takeBack(f.To)
 	if s := c.End(f.To); c.device != "" {
 		if err := c.endCursor(f.To); err != nil {
 			return err
@@ -293,7 +295,8 @@ func (c *conn) isOver() bool {
 func (c *conn) allowed(target string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.identity.CanSubscribe(target)
+	_, given := c.given[target]
+	return given || c.identity.CanSubscribe(target)
 }
 
 // Pong renews the connection's session.

@@ -29,8 +29,12 @@ func (c *calls) effect(ctx context.Context, p int, e *callEvent, a *functions.An
 	var orders []wire.Order
 	for what, targets := range map[byte][]string{wire.OrderSubscribe: a.Subscribe, wire.OrderUnsubscribe: a.Unsubscribe} {
 		for _, to := range targets {
-			if wire.CheckTarget(to) != nil {
+			switch {
+			case wire.CheckTarget(to) != nil:
 				c.refused(e, "subscribe", "it names no target")
+				continue
+			case wire.IsUser(to) && to != wire.UserTarget(e.call.User): // as with every token
+				c.refused(e, "subscribe", "it is another user's")
 				continue
 			}
 			orders = append(orders, wire.Order{What: what, Text: to})

@@ -15,7 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
+
 	"sluice/gateway"
+	"sluice/gateway/auth"
 	"sluice/worker"
 	"sluice/worker/functions"
 )
@@ -524,4 +527,69 @@ func TestRetriesLeaveNothing(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestTargetsOfOthers: a function cannot give a connection the target of another user, whose session nobody would renew there, and
+// whose kicks would end it.
+func TestTargetsOfOthers(t *testing.T) {
+	t.Parallel()
+	f := startFunction(t, func(h heard) (int, string) { return 200, `{"reply":1,"subscribe":["user:bob","topic:given"]}` })
+	r := newRig(t)
+	r.cfg.SessionTTL = 6 * time.Second
+	g := r.gateway(func(c *gateway.Config) { c.PingInterval = 2 * time.Second })
+	r.worker(f.serves("call"))
+	alice := join(t, g, "alice")
+	r.takesCalls(alice, "x")
+	alice.waitSubscribed("topic:given")
+	r.kick("bob")
+	r.add("intake", "topic:given", 0, 1)
+	alice.mustHave(patience, "topic:given", 0, 1)
+	for _, frame := range alice.everything() {
+		if frame.To == "user:bob" {
+			t.Errorf("alice is told %+v", frame)
+		}
+	}
+}
+
+// TestGivenTargetsStay: what a function has given a connection it has as long as it is subscribed to it, whatever its token says, also
+// a later one; and it may ask for it from another position.
+func TestGivenTargetsStay(t *testing.T) {
+	t.Parallel()
+	f := startFunction(t, func(h heard) (int, string) {
+		switch {
+		case h.Type == "sluice.connect":
+			return 200, `{"user":"alice","claims":{"call":["*"]}}`
+		case h.Data.Name == "give":
+			return 200, `{"reply":1,"subscribe":["topic:given"]}`
+		}
+		return 200, `{"reply":1}`
+	})
+	r := newRig(t)
+	g := r.gateway(func(c *gateway.Config) { c.Auth = auth.Config{Mode: auth.ModeFunction} })
+	r.worker(f.serves("connect", "call"))
+	var c *websocket.Conn
+	eventually(t, patience, "alice is let in", func() (err error) {
+		var code int
+		if c, code = withToken(t, g, "alice", false); code != 0 {
+			err = fmt.Errorf("closed with %d", code)
+		}
+		return err
+	})
+	for _, step := range []struct {
+		frame msg
+		want  string
+	}{
+		{msg{"type": "call", "ref": "give", "name": "give"}, `"topic:given"`},
+		{msg{"type": "auth", "token": "alice"}, `"type":"authorized"`},
+		{msg{"type": "subscribe", "ref": "again", "to": "topic:given", "after": "earliest"}, `"type":"subscribed","ref":"again"`},
+		{msg{"type": "unsubscribe", "ref": "no more", "to": "topic:given"}, `"type":"unsubscribed","ref":"no more"`},
+		{msg{"type": "subscribe", "ref": "back", "to": "topic:given"}, `"code":"forbidden"`},
+	} {
+		if err := c.WriteJSON(step.frame); err != nil {
+			t.Fatal(err)
+		}
+		if code := until(c, step.want); code != 0 {
+			t.Fatalf("%v: closed with %d, want %s", step.frame, code, step.want)
+		}
+	}
 }
