@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"strings"
+
 	"sluice/gateway/admit"
 	"sluice/gateway/calls"
 	"sluice/gateway/live"
@@ -103,11 +105,46 @@ func (g *Gateway) ordered(o *wire.Order) {
 		c.leave()
 		c.sock.Close(admit.CloseCode(o.Number), admit.KickText(o.Text))
 	case wire.OrderSubscribe, wire.OrderUnsubscribe:
-		c.Go(func() { c.orderedTarget(o.What, o.Text) })
+		c.orderTarget(order{o.What, strings.Clone(o.Text)}) // it may be a part of the whole message
 	}
 }
 
-// orderedTarget subscribes to a target, or ends that, whatever the token says.
+// order is what a function wants of a target.
+type order struct {
+	what   byte
+	target string
+}
+
+// orderTarget lets a goroutine do what functions want of the connection's targets, in the order in which they do.
+func (c *conn) orderTarget(o order) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.orders = append(c.orders, o); len(c.orders) == 1 { // else one is at work
+		c.Go(c.doOrders)
+	}
+}
+
+func (c *conn) doOrders() {
+	for o, ok := c.nextOrder(false); ok; o, ok = c.nextOrder(true) {
+		c.orderedTarget(o.what, o.target)
+	}
+}
+
+// nextOrder is what is to be done, when the one before is done; false: nothing.
+func (c *conn) nextOrder(done bool) (o order, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if done {
+		c.orders = c.orders[1:]
+	}
+	if len(c.orders) == 0 {
+		c.orders = nil
+		return order{}, false
+	}
+	return c.orders[0], true
+}
+
+// orderedTarget subscribes to a target, or ends that, whatever the token says. What cannot be the client is told.
 func (c *conn) orderedTarget(what byte, target string) {
 	if what == wire.OrderUnsubscribe {
 		c.takeBack(target)
@@ -121,6 +158,7 @@ func (c *conn) orderedTarget(what byte, target string) {
 	}
 	old, n := c.Get(target)
 	if old == nil && n >= c.maxTargets() {
+		c.cannotGive(target, wire.CodeTooMany, "a function wants more subscriptions than this connection may have")
 		return
 	}
 	c.give(target)
@@ -132,14 +170,22 @@ func (c *conn) orderedTarget(what byte, target string) {
 	err := c.Subscribe(ctx, []live.Request{{Target: target, Retained: c.retained}}, func(refused []live.Refusal) {
 		for _, r := range refused {
 			c.takeBack(r.Target)
+			c.cannotGive(r.Target, wire.CodeUnavailable, live.TryAgain)
 		}
 	})
 	if err != nil {
 		c.takeBack(target)
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && !c.isOver() {
+		c.cannotGive(target, wire.CodeUnavailable, live.TryAgain)
 		c.gw.log.Warn("cannot subscribe a connection as a function wants", "conn", c.id, "to", target, "err", err)
 	}
+}
+
+// cannotGive tells the client of a target that a function wants it to have.
+func (c *conn) cannotGive(target, code, why string) {
+	c.gw.metrics.errors.WithLabelValues(code).Inc()
+	c.Tell(wire.Error{To: target, Code: code, Message: target + ": " + why})
 }
 
 // give lets a connection have a target as long as it is subscribed to it, whatever its token says.

@@ -58,6 +58,7 @@ type conn struct {
 	workers  int32 // who works under ctx
 	identity auth.Identity
 	given    map[string]struct{} // targets that it may have besides, by functions
+	orders   []order             // what functions want of its targets, the first one under way
 	retireAt time.Time           // the end of its greatest age, zero if it has none
 	calling  *calls.Client       // nil until functions may hear of it
 	acking   *acks.Client        // nil until the first ack, or the end of a subscription

@@ -27,7 +27,7 @@ func (c *calls) effect(ctx context.Context, p int, e *callEvent, a *functions.An
 		return c.effectApart(ctx, p, e, a)
 	}
 	var orders []wire.Order
-	for what, targets := range map[byte][]string{wire.OrderSubscribe: a.Subscribe, wire.OrderUnsubscribe: a.Unsubscribe} {
+	order := func(what byte, targets []string) {
 		for _, to := range targets {
 			switch {
 			case wire.CheckTarget(to) != nil:
@@ -40,6 +40,8 @@ func (c *calls) effect(ctx context.Context, p int, e *callEvent, a *functions.An
 			orders = append(orders, wire.Order{What: what, Text: to})
 		}
 	}
+	order(wire.OrderUnsubscribe, a.Unsubscribe) // first: it makes room
+	order(wire.OrderSubscribe, a.Subscribe)
 	if e.call.Kind == wire.CallKind {
 		orders = append(orders, wire.Order{What: wire.OrderReply, Text: string(a.Reply)})
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 
 	"sluice/gateway"
 	"sluice/gateway/auth"
+	"sluice/shared/wire"
 	"sluice/worker"
 	"sluice/worker/functions"
 )
@@ -591,5 +593,42 @@ func TestGivenTargetsStay(t *testing.T) {
 		if code := until(c, step.want); code != 0 {
 			t.Fatalf("%v: closed with %d, want %s", step.frame, code, step.want)
 		}
+	}
+}
+
+// TestOrdersInTurn: what functions want of a connection's targets is done in the order in which they want it, however fast it comes, and
+// what cannot be done is told.
+func TestOrdersInTurn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := r.gateway(func(c *gateway.Config) { c.MaxTargets = 3 })
+	c := join(t, g, "alice")
+	conn := c.wait("welcome", func(f frame) bool { return f.Type == "welcome" }).Conn
+	const rooms = 100
+	var orders []wire.Order
+	for i := range rooms {
+		for _, what := range []byte{wire.OrderSubscribe, wire.OrderUnsubscribe} {
+			orders = append(orders, wire.Order{Conn: conn, What: what, Text: fmt.Sprint("topic:room-", i)})
+		}
+	}
+	for _, name := range []string{"last", "over"} {
+		orders = append(orders, wire.Order{Conn: conn, What: wire.OrderSubscribe, Text: "topic:" + name})
+	}
+	if err := r.rdb.Publish(ctx, r.cfg.Prefix+"server:"+g.name, wire.AppendOrders(nil, orders)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	c.wait("an error", func(f frame) bool { return f.Type == "error" && f.To == "topic:over" && f.Code == "too_many" })
+	var got, want []string
+	for _, f := range c.everything() {
+		if strings.HasPrefix(f.To, "topic:") {
+			got = append(got, f.Type+" "+f.To)
+		}
+	}
+	for i := range rooms {
+		want = append(want, fmt.Sprint("subscribed topic:room-", i), fmt.Sprint("unsubscribed topic:room-", i))
+	}
+	want = append(want, "subscribed topic:last", "error topic:over")
+	if !slices.Equal(got, want) {
+		t.Errorf("the client is told %q", got)
 	}
 }
