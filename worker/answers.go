@@ -195,8 +195,9 @@ func (c *calls) failed(ctx context.Context, l *line, p int, e *callEvent, out *f
 	if err != nil {
 		return false, err
 	}
-	c.await(l, e) // before it may be due
-	if err := c.w.tasks.begin(ctx, functionDue, dueID(p, e.ID), payload, asynq.ProcessIn(wait), asynq.MaxRetry(dueTries)); err != nil {
+	in := asynq.ProcessIn(wait + time.Second) // it counts in whole seconds, and is early by up to one
+	c.await(l, e)                             // before it may be due
+	if err := c.w.tasks.begin(ctx, functionDue, dueID(p, e.ID), payload, in, asynq.MaxRetry(dueTries)); err != nil {
 		if !c.resume(l, e) {
 			return false, nil
 		}

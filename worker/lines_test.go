@@ -16,6 +16,47 @@ import (
 	"sluice/worker/functions"
 )
 
+// callsAt are the settings of a worker that calls a function.
+func callsAt(f *httptest.Server) Config {
+	return Config{Roles: []string{"functions"}, Functions: functions.Config{
+		Functions: "call=" + f.URL, Secret: "whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 24)), Timeout: time.Minute, RetryFor: time.Hour,
+	}}
+}
+
+// addCall adds a call of alice, and returns its partition.
+func addCall(t *testing.T, st *store.Store) int {
+	t.Helper()
+	list := []*store.Calling{{Of: store.CallEvent, Call: wire.Call{
+		Kind: wire.CallKind, ID: wire.CallID("alice", "k"), User: "alice", Conn: "c1", Server: "g", Transport: wire.TransportWS, Name: "x", Data: "1",
+	}}}
+	if st.AddCalls(t.Context(), list); list[0].Err != nil {
+		t.Fatal(list[0].Err)
+	}
+	return st.Partition("user:alice")
+}
+
+// TestRetryAfter: no attempt is made earlier than the function asks for.
+func TestRetryAfter(t *testing.T) {
+	const after = 2 * time.Second
+	called := make(chan time.Time, 10)
+	f := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		called <- time.Now()
+		w.Header().Set("Retry-After", "2")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer f.Close()
+	st := storetest.Open(t, storetest.OnRedis(t).URL, nil)
+	addCall(t, st)
+	start(t, newWorker(st, callsAt(f)).Run)
+	for last, n := <-called, 0; n < 2; n++ {
+		at := <-called
+		if took := at.Sub(last); took < after {
+			t.Errorf("it is called again after %v, want %v at least", took, after)
+		}
+		last = at
+	}
+}
+
 // TestDueBeforeTheLineWaits: a task has said that an event is due, and has not ended yet, when the next owner of the calls reads both
 // at once. The event is tried when the task has ended, though nobody says so any more.
 func TestDueBeforeTheLineWaits(t *testing.T) {
@@ -24,21 +65,13 @@ func TestDueBeforeTheLineWaits(t *testing.T) {
 	defer f.Close()
 	redis := storetest.OnRedis(t)
 	st := storetest.Open(t, redis.URL, nil)
-	w := newWorker(st, Config{Roles: []string{"functions"}, Functions: functions.Config{
-		Functions: "call=" + f.URL, Secret: "whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 24)), Timeout: time.Minute, RetryFor: time.Hour,
-	}})
+	w := newWorker(st, callsAt(f))
 	w.tasks = newTasks(w)
 	caller, err := functions.NewCaller(&w.functions, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := st.Partition("user:alice")
-	list := []*store.Calling{{Of: store.CallEvent, Call: wire.Call{
-		Kind: wire.CallKind, ID: wire.CallID("alice", "k"), User: "alice", Conn: "c1", Server: "g", Transport: wire.TransportWS, Name: "x", Data: "1",
-	}}}
-	if st.AddCalls(t.Context(), list); list[0].Err != nil {
-		t.Fatal(list[0].Err)
-	}
+	p := addCall(t, st)
 	read := func() (entries []store.Entry) {
 		for _, m := range redis.Client.XRange(t.Context(), storetest.Key(p, "calls"), "-", "+").Val() {
 			id, err := wire.ParseID(m.ID)
