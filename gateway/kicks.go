@@ -35,9 +35,9 @@ func (g *Gateway) kick(k *wire.Kick, slack int64) {
 	}
 }
 
-// missed says that for a while workers may not have known that somebody here wants a target.
-func (g *Gateway) missed(target string) {
-	g.flow.Missed(target)
+// missed says that for a while, since when by Redis's clock in ms, workers may not have known that somebody here wants a target.
+func (g *Gateway) missed(target string, since int64) {
+	g.flow.Missed(target, since)
 	if wire.IsUser(target) {
 		g.kicks.Lost(g.store.Partition(target))
 		g.calls.MaybeEnded(target[len(wire.UserTarget("")):])

@@ -47,7 +47,7 @@ func TestLostMessage(t *testing.T) {
 		"a beat":                func(w *world) { w.add(room); w.beat() },
 		"an event of another":   func(w *world) { w.publish(sameShard(room), 1) },
 		"the channel was lost":  func(w *world) { w.flow.MissedAll() },
-		"the session was lost":  func(w *world) { w.flow.Missed(room) },
+		"the session was lost":  func(w *world) { w.flow.Missed(room, time.Now().UnixMilli()) },
 		"another owner":         func(w *world) { w.epoch[partitionOf(room)]++; w.publish(sameShard(room), 1) },
 		"a beat of another one": func(w *world) { w.epoch[partitionOf(room)]++; w.beat() },
 		"an event before its own": func(w *world) {
@@ -412,6 +412,27 @@ func TestDeafForLong(t *testing.T) {
 		p.readAll()
 		if got, told := p.events(room); told.Type != "gap" || len(got) != 1 || got[0] != e.ID {
 			t.Errorf("it got %v and was told %q, want a gap and %v", got, told.Type, e.ID)
+		}
+		p.leave()
+	})
+}
+
+// TestSessionGoneForLong: the same, and the channel worked: there was no session, so nobody published to this gateway.
+func TestSessionGoneForLong(t *testing.T) {
+	play(t, func(w *world) {
+		w.publish(room, 2)
+		p := w.person("a", 100)
+		p.subscribe(room, Now())
+		since, life := time.Now().UnixMilli(), time.Duration(w.flow.o.TTLMs)*time.Millisecond
+		time.Sleep(2 * life)
+		w.message(true, w.add(room))
+		time.Sleep(2 * life)
+		w.trim(room, 0)
+		w.flow.Missed(room, since)
+		time.Sleep(time.Second)
+		p.readAll()
+		if _, told := p.events(room); told.Type != "gap" || told.Reason != wire.GapExpired {
+			t.Errorf("it was told %q %q, want a gap", told.Type, told.Reason)
 		}
 		p.leave()
 	})

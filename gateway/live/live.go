@@ -119,8 +119,8 @@ func (f *Flow) Run(ctx context.Context) error {
 	return nil
 }
 
-// Missed says that nobody may have published events of a target to this gateway for a while.
-func (f *Flow) Missed(target string) { f.reread.target(target) }
+// Missed says that nobody may have published events of a target to this gateway for a while, since when by Redis's clock in ms.
+func (f *Flow) Missed(target string, since int64) { f.reread.target(target, since) }
 
 // MissedAll says so of all targets.
 func (f *Flow) MissedAll() { f.reread.all() }

@@ -94,13 +94,16 @@ func (r *rereads) all() {
 	}
 }
 
-// target suspects one target, if there is anybody.
-func (r *rereads) target(name string) {
+// target suspects one target, if there is anybody, of which something may have been missed since a time. That the channel works
+// says nothing of that.
+func (r *rereads) target(name string, since int64) {
 	sh := r.flow.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if t := sh.targets[name]; t != nil {
-		r.suspect(t)
+		if r.suspect(t); t.live > 0 {
+			t.sinceMs = min(t.sinceMs, since)
+		}
 	}
 }
 

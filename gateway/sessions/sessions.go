@@ -34,9 +34,10 @@ type Options struct {
 	Partitions int
 	TTL        time.Duration            // of a field that nobody renews
 	About      func(conn string) string // what is to be known of a user's connection
-	Missed     func(target string)      // for a while a field was not there: nobody published to this gateway
-	Failed     func()                   // a write has failed, or was refused
-	Log        *slog.Logger
+	// Missed: for a while a field was not there, so nobody published to this gateway; since, Redis's clock in ms, it may have been so.
+	Missed func(target string, since int64)
+	Failed func() // a write has failed, or was refused
+	Log    *slog.Logger
 }
 
 // Sessions keeps this gateway's fields in the session Hashes as they should be. It
@@ -372,8 +373,8 @@ func (s *Sessions) write(ctx context.Context) (more bool, err error) {
 		return true, err
 	}
 	s.refuse(refused)
-	for _, target := range s.wrote(add, added, gone, expires, refused) {
-		s.o.Missed(target)
+	for target, since := range s.wrote(add, added, gone, expires, refused) {
+		s.o.Missed(target, since)
 	}
 	return more, nil
 }
@@ -405,9 +406,19 @@ func (s *Sessions) refuse(refused store.RefusedSessions) {
 }
 
 // wrote notes what has been written, and returns the targets that had a field
-// before but for a while had none: nobody published to this gateway in between.
-func (s *Sessions) wrote(add []store.Session, added []bool, gone []store.Unregistration, expires int64, refused store.RefusedSessions) (missed []string) {
+// before but for a while had none, and since when: nobody published to this gateway in between.
+func (s *Sessions) wrote(
+	add []store.Session, added []bool, gone []store.Unregistration, expires int64, refused store.RefusedSessions,
+) (missed map[string]int64) {
 	now := s.o.Store.NowMs()
+	miss := func(target string, since int64) {
+		if missed == nil {
+			missed = make(map[string]int64)
+		}
+		if other, ok := missed[target]; !ok || since < other {
+			missed[target] = since
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, k := range add {
@@ -417,8 +428,12 @@ func (s *Sessions) wrote(add []store.Session, added []bool, gone []store.Unregis
 			continue
 		}
 		e.bad = nil
-		if e.expires != 0 && e.settled == nil && (added[i] || e.expires <= now) {
-			missed = append(missed, k.Target)
+		switch {
+		case e.expires == 0 || e.settled != nil:
+		case e.expires <= now:
+			miss(k.Target, e.expires)
+		case added[i]: // lost, at any time since it was last written
+			miss(k.Target, e.expires-s.o.TTL.Milliseconds())
 		}
 		e.expires, e.sent = expires, expires
 		if e.want {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -110,9 +111,10 @@ func run(t *testing.T, test func(t *testing.T, h *hashes, s *Sessions, missed fu
 		s := New(Options{
 			Server: "g1", Store: h, Partitions: 2, TTL: time.Minute, Failed: func() {}, Log: slog.New(slog.DiscardHandler),
 			About: func(conn string) string { return "about " + conn },
-			Missed: func(target string) {
+			Missed: func(target string, since int64) {
 				mu.Lock()
-				all = append(all, target)
+				ago := time.Duration(time.Now().UnixMilli()-since) * time.Millisecond
+				all = append(all, fmt.Sprint(target, " ", ago.Round(time.Second)))
 				mu.Unlock()
 			},
 		})
@@ -237,8 +239,22 @@ func TestLost(t *testing.T) {
 		s.Again()
 		synctest.Wait()
 		h.has(t, "topic:0", "topic:1", "topic:2")
-		if got := missed(); len(got) != 2 || got[0] != "topic:0" || got[1] != "topic:1" {
-			t.Errorf("looked at %v", got)
+		if got := missed(); len(got) != 2 || got[0] != "topic:0 0s" || got[1] != "topic:1 0s" {
+			t.Errorf("looked at %q", got)
+		}
+
+		// It was lost since it was last written, or has expired since nobody could write it.
+		time.Sleep(5 * time.Second)
+		h.change(func() { clear(h.fields) })
+		s.AgainOf(0)
+		synctest.Wait()
+		h.change(func() { h.bad["topic:1"] = true })
+		time.Sleep(10 * time.Minute)
+		h.change(func() { clear(h.bad) })
+		time.Sleep(time.Minute)
+		slices.Sort(missed()[2:])
+		if got := missed()[2:]; len(got) != 3 || got[0] != "topic:0 5s" || got[1] != "topic:1 9m20s" || got[2] != "topic:2 5s" {
+			t.Errorf("looked at %q", got)
 		}
 	})
 }
