@@ -211,6 +211,9 @@ func (c *Client) refused(f *frame) {
 	}
 	if f.Ref == "" {
 		c.refusedUnnamed(err)
+		if !again.IsZero() {
+			c.ackAgain()
+		}
 		return
 	}
 	defer c.wakeWriter()
@@ -256,6 +259,19 @@ func (c *Client) refusedUnnamed(err error) {
 	}
 	if !open {
 		c.failed(err)
+	}
+}
+
+// ackAgain acknowledges once more what was: it may have been an acknowledgement that was refused, of which target is not said.
+func (c *Client) ackAgain() {
+	for to, s := range c.targets {
+		if s.acked.known {
+			c.ack(to, s.acked.id)
+		}
+	}
+	if len(c.acks) > 0 {
+		c.ackAt = time.Now().Add(againAfter)
+		c.wakeWriter()
 	}
 }
 

@@ -494,6 +494,25 @@ func TestStoppedDevice(t *testing.T) {
 	})
 }
 
+// TestAckRefused: an acknowledgement that the server cannot take now is sent again.
+func TestAckRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, s *server) {
+		_, p, _ := standing(t, s, func(o *client.Options) { o.Device = "phone-1" })
+		p.event(to, 2, 1)
+		p.wait("ack", 1)
+		p.say(msg{"type": "error", "code": "unavailable", "message": "too many acknowledgements wait; acknowledge again"})
+		synctest.Wait()
+		at := time.Now()
+		if f := p.wait("ack", 2); f.To != to || f.ID != "2-0" || time.Since(at) < 900*time.Millisecond {
+			t.Errorf("%+v after %v", f, time.Since(at))
+		}
+		time.Sleep(5 * time.Second)
+		if n := len(p.sent("ack")); n != 2 {
+			t.Errorf("%d acks", n)
+		}
+	})
+}
+
 // TestGapOfAnotherPosition: a gap behind a position that is not its own any more is none.
 func TestGapOfAnotherPosition(t *testing.T) {
 	bubble(t, func(t *testing.T, s *server) {

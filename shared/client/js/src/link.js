@@ -107,7 +107,7 @@ export function createLink({ url, query, transport, getToken, backoff }, owner) 
   function lost(code, reason) {
     if (welcomed && Date.now() - welcomed > STABLE_MS) attempts = 0;
     leave();
-    if (isFinal(code)) return end(new SluiceError(code, reason || "close code " + code));
+    if (isFinal(code)) return end(new SluiceError(code, reason || "code " + code));
     expired = code === 4401;
     wait(goaway ?? delay(), { code, reason });
   }

@@ -58,7 +58,7 @@ export function createOutbox(most, owner) {
       if (entry._first && now - entry._first > KEY_LIFE_MS) {
         over(ref, new SluiceError("unknown", "no answer"));
       } else if (entry._size > most) { // the server would close the connection
-        over(ref, new SluiceError("too_large", "larger than " + most + " bytes"));
+        over(ref, new SluiceError("too_large", "over " + most + " bytes"));
       } else if (!busy.has(to)) {
         busy.add(to);
         if (!owner._link._isOpen() || now < entry._next) continue;

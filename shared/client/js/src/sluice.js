@@ -39,7 +39,7 @@ export class Sluice extends Listeners {
   constructor(options) {
     super();
     const { url = globalThis.location?.origin, getToken, device, topics = [], signal } = options;
-    if (!getToken) throw new TypeError("getToken is missing");
+    if (!getToken) throw new TypeError("no getToken");
     this.#options = {
       transport: websocket, autoAck: !!device, ...options,
       backoff: { min: 500, max: 30_000, ...options.backoff }, queue: { count: 1000, bytes: 4 << 20, ...options.queue },
@@ -85,7 +85,7 @@ export class Sluice extends Listeners {
     });
     t._subscriptions.add(s);
     if (t._flows) s._begun(t._at);
-    else if (this._link._isOpen() && !t._ref) this._ask(t);
+    else if (!t._ref) this._ask(t);
     const deaf = onAbort(signal, () => s._end());
     return s;
   }
@@ -222,6 +222,7 @@ export class Sluice extends Listeners {
       // Which of the targets in `connect` was refused is not said, so those without an answer are asked for one by one.
       for (const t of of) this._ask(t);
       if (!of.length) this._failed(error);
+      if (again) for (const t of this.#all) this.#ack(t.to, t._acked, AGAIN_MS); // it may have been an acknowledgement
     } else if (again) setTimeout(() => {
       for (const t of of) if (t._ref === ref) this._ask(t);
       for (const [to, u] of this.#leaving) if (u === ref) this.#leave(to); // as long as nobody has subscribed again
@@ -313,11 +314,11 @@ export class Sluice extends Listeners {
 
   // ---- acknowledgements and positions
 
-  #ack(to, id) {
+  #ack(to, id, ms = ACK_MS) {
     id = latest(this.#acks.get(to), id);
     if (!id) return;
     this.#acks.set(to, id);
-    this.#ackTimer ??= setTimeout(() => this.#sendAcks(), ACK_MS);
+    this.#ackTimer ??= setTimeout(() => this.#sendAcks(), ms);
   }
 
   #sendAcks() {

@@ -68,6 +68,22 @@ test("a device goes on where it stood or, if that is further, at its cursor, and
   assert.deepEqual(server.sent("subscribe").map((f) => f.after), ["2-0", "3-0", undefined]);
 });
 
+test("what the server cannot take now is acknowledged again", async (t) => {
+  const server = new Server(t);
+  const s = server.client({ device: "d" });
+  s.subscribe(to, () => {});
+  await server.welcome();
+  server.subscribed(to, "1-0");
+  server.event(to, 2);
+  await server.after(1000);
+  server.say({ type: "error", code: "unavailable", message: "too many acknowledgements wait; acknowledge again" });
+  await server.after(900);
+  assert.equal(server.sent("ack").length, 1);
+  await server.after(5000);
+  assert.deepEqual(server.sent("ack"), [{ type: "ack", to, id: "2-0" }, { type: "ack", to, id: "2-0" }]);
+  assert.equal(server.sent("subscribe").length, 1);
+});
+
 test("a gap behind a position that is not its own any more is none", async (t) => {
   const server = new Server(t);
   const s = server.client({ device: "d" });
