@@ -113,22 +113,21 @@ func (w *Waker) lives(ctx context.Context, kind store.Kind) (bool, error) {
 	return len(live) > 0, err
 }
 
-// leftBehind reports whether something waits that is no event: acks, and reports about slow clients, which workers that own no
-// partitions look after, and calls, which those do that call functions.
+// leftBehind reports whether something waits that is no event: calls, which workers look after that call functions, and acks and
+// reports about slow clients, which any worker may look after. Who calls functions stands on no other list.
 func (w *Waker) leftBehind(ctx context.Context) (bool, error) {
-	for kind, work := range map[store.Kind][]store.Work{store.Helpers: {store.Acks, store.SlowReports}, store.Callers: {store.Calls, store.Connects}} {
-		lives, err := w.lives(ctx, kind)
-		if err != nil {
-			return false, err
-		}
-		if lives {
-			continue
-		}
-		if waits, err := w.store.Waits(ctx, work...); err != nil || waits {
-			return waits, err
-		}
+	lives, err := w.lives(ctx, store.Callers)
+	if err != nil || lives {
+		return false, err
 	}
-	return false, nil
+	if waits, err := w.store.Waits(ctx, store.Calls, store.Connects); err != nil || waits {
+		return waits, err
+	}
+	lives, err = w.lives(ctx, store.Helpers)
+	if err != nil || lives {
+		return false, err
+	}
+	return w.store.Waits(ctx, store.Acks, store.SlowReports)
 }
 
 // ask sends the request: an event (CloudEvents 1.0) that says no more than that it is time.

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -63,4 +64,45 @@ func TestAsk(t *testing.T) {
 	if n := strings.Count(said.String(), "level=ERROR"); n != 1 || strings.Contains(said.String(), "geheim") {
 		t.Errorf("the log says\n%s", said)
 	}
+}
+
+// TestLeftBehind: for acks and calls workers are asked for when nobody may look after them; one that calls functions may have the role
+// acks, too.
+func TestLeftBehind(t *testing.T) {
+	redis := storetest.OnRedis(t)
+	st := storetest.Open(t, redis.URL, nil)
+	w := New(Options{Store: st, Log: slog.New(slog.DiscardHandler)})
+	want := func(what string, want bool) {
+		t.Helper()
+		if got, err := w.leftBehind(t.Context()); err != nil || got != want {
+			t.Errorf("%s: %v, %v, want %v", what, got, err, want)
+		}
+	}
+	lives := func(kind store.Kind) func() {
+		t.Helper()
+		if _, _, err := st.Announce(t.Context(), kind, "w", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		return func() { _ = st.Leave(kind, "w") }
+	}
+	adds := func(stream string) {
+		t.Helper()
+		if err := redis.Client.Do(t.Context(), "XADD", storetest.Key(0, stream), "*", "x", "y").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want("nothing waits", false)
+	adds("acks")
+	want("an ack, and nobody", true)
+	for _, kind := range []store.Kind{store.Callers, store.Helpers} {
+		leave := lives(kind)
+		want("an ack, and one of the "+string(kind), false)
+		leave()
+	}
+	adds("calls")
+	leave := lives(store.Helpers)
+	want("a call, and a helper", true)
+	leave()
+	lives(store.Callers)
+	want("a call, and a caller", false)
 }
