@@ -207,6 +207,7 @@ func (s *step) plan(items []*item, unread bool) ([]*store.Append, []*store.Route
 			routes = append(routes, it.route)
 		}
 		if it.Kick != nil {
+			it.Kick.At = min(it.Kick.At, uint64(now)) // ids may be far ahead: who comes later would be meant for good
 			it.kick = &store.Append{Partition: it.source.Partition, Kick: it.Kick}
 			appends = append(appends, it.kick)
 			continue

@@ -90,6 +90,44 @@ func TestKick(t *testing.T) {
 	}
 }
 
+// TestKickFarAhead: a kick whose id is far ahead, as all are behind such a one, does not mean who comes back, also when the gateway looks
+// for what it may have lost.
+func TestKickFarAhead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := r.gateway()
+	r.worker()
+	c := join(t, g, "alice")
+	ahead := time.Now().Add(24 * time.Hour).UnixMilli()
+	kick := &redis.XAddArgs{Stream: r.key("user:alice", "events"), ID: fmt.Sprint(ahead, "-0"), Values: []any{"to", "user:alice", "control", "kick"}}
+	if err := r.rdb.XAdd(ctx, kick).Err(); err != nil {
+		t.Fatal(err)
+	}
+	c.mustClose(patience, 4503)
+	kept := r.rdb.ZRangeWithScores(ctx, r.key("user:alice", "kicks"), 0, -1).Val()
+	now := r.rdb.Time(ctx).Val()
+	if len(kept) != 1 || int64(kept[0].Score) > now.UnixMilli() {
+		t.Fatalf("at %d these kicks are kept: %v", now.UnixMilli(), kept)
+	}
+	time.Sleep(500 * time.Millisecond) // it knows Redis's clock only so well
+	again := join(t, g, "alice")
+	before := g.metric("sluice_gateway_rereads_total")
+	if err := r.rdb.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, "the gateway looks for losses", func() error {
+		if n := g.metric("sluice_gateway_rereads_total") - before; n < 16 {
+			return fmt.Errorf("%v rereads", n)
+		}
+		return nil
+	})
+	r.add("direct", "user:alice", 0, 1)
+	again.mustHave(patience, "user:alice", 0, 1)
+	if err := again.ended(); err != nil {
+		t.Errorf("who came back was ended: %v", err)
+	}
+}
+
 // TestKickPushLost: the message with the kick is lost on its way to the gateway.
 func TestKickPushLost(t *testing.T) {
 	t.Parallel()
