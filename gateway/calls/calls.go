@@ -36,6 +36,8 @@ const (
 	callBytes = 16 << 20
 	// functionsEvery is how often a gateway asks what functions take.
 	functionsEvery = time.Second
+	// functionsGone is how many times in a row they take nothing until that counts.
+	functionsGone = 5
 	// callRetry is the pause after an append that failed.
 	callRetry = 100 * time.Millisecond
 )
@@ -87,6 +89,7 @@ type Metrics struct {
 type Calls struct {
 	o       Options
 	takes   atomic.Pointer[kinds]
+	nothing int // how many times in a row functions took nothing; of watch alone
 	wake    chan struct{}
 	hearers answers.Addresses[chan wire.Order]
 
@@ -149,18 +152,29 @@ func (x *Calls) Run(ctx context.Context) error {
 func (x *Calls) watch(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if all, err := x.o.Store.Functions(ctx); err == nil {
-			now := parseKinds(all)
-			before := x.takes.Swap(now)
-			users := now.presence != store.NoPresence && before.presence == store.NoPresence
-			if users || now.tracks() && !before.tracks() {
-				x.o.Begin(users)
-			}
+			x.learn(all)
 		}
 		x.tellLate(time.Now())
 		x.findEnded(ctx)
 		ops.Pause(ctx, functionsEvery)
 	}
 	return nil
+}
+
+// learn takes what functions take. That they take nothing any more counts when it was seen a few times: Redis may have lost it, and then
+// workers say it again within a second or two.
+func (x *Calls) learn(all []string) {
+	if len(all) > 0 {
+		x.nothing = 0
+	} else if x.nothing++; x.nothing < functionsGone && !x.takes.Load().unknown {
+		return
+	}
+	now := parseKinds(all)
+	before := x.takes.Swap(now)
+	users := now.presence != store.NoPresence && before.presence == store.NoPresence
+	if users || now.tracks() && !before.tracks() {
+		x.o.Begin(users)
+	}
 }
 
 // MaybeEnded says that a user's sessions were gone for a while: workers may have taken the connections for lost.

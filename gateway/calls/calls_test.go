@@ -109,6 +109,37 @@ func TestMay(t *testing.T) {
 	}
 }
 
+// TestLearn: what functions take counts at once; that they take nothing, when it is seen for longer than workers need to say it again.
+func TestLearn(t *testing.T) {
+	x := testCalls(t)
+	begun := 0
+	x.o.Begin = func(bool) { begun++ }
+	x.takes.Store(&kinds{unknown: true})
+	call := func() string { return code(x.May(alice(t), &wire.ClientFrame{Name: "rename"})) }
+	if x.learn(nil); call() != wire.CodeBadRequest {
+		t.Errorf("there were no functions at first: %q", call())
+	}
+	x.learn([]string{"call", "connected"})
+	for range 3 {
+		for range functionsGone - 1 {
+			x.learn(nil)
+		}
+		if got := call(); got != "" {
+			t.Errorf("Redis has just lost it: %q", got)
+		}
+		x.learn([]string{"call", "connected"})
+	}
+	if begun != 1 {
+		t.Errorf("connections began %d times", begun)
+	}
+	for range functionsGone {
+		x.learn(nil)
+	}
+	if got := call(); got != wire.CodeBadRequest {
+		t.Errorf("there are no functions any more: %q", got)
+	}
+}
+
 // TestOrder: a connection's begin stands once before its calls, and its end behind, whoever tells of it; and what no function
 // wants to hear is only noted.
 func TestOrder(t *testing.T) {
