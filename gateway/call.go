@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"strings"
 
 	"sluice/gateway/admit"
@@ -125,65 +126,97 @@ func (c *conn) orderTarget(o order) {
 }
 
 func (c *conn) doOrders() {
-	for o, ok := c.nextOrder(false); ok; o, ok = c.nextOrder(true) {
-		c.orderedTarget(o.what, o.target)
+	for done := 0; ; {
+		orders := c.nextOrders(done)
+		done = len(orders)
+		switch {
+		case done == 0:
+			return
+		case orders[0].what == wire.OrderUnsubscribe:
+			c.orderedEnd(orders[0].target)
+		default:
+			c.orderedTargets(orders)
+		}
 	}
 }
 
-// nextOrder is what is to be done, when the one before is done; false: nothing.
-func (c *conn) nextOrder(done bool) (o order, ok bool) {
+// nextOrders are what is to be done, when as many before are done: one, or subscriptions that can be made together.
+func (c *conn) nextOrders(done int) []order {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if done {
-		c.orders = c.orders[1:]
-	}
-	if len(c.orders) == 0 {
+	if c.orders = c.orders[done:]; len(c.orders) == 0 {
 		c.orders = nil
-		return order{}, false
+		return nil
 	}
-	return c.orders[0], true
+	n := slices.IndexFunc(c.orders, func(o order) bool { return o.what == wire.OrderUnsubscribe })
+	if n < 0 {
+		n = len(c.orders)
+	}
+	return slices.Clone(c.orders[:max(1, n)])
 }
 
-// orderedTarget subscribes to a target, or ends that, whatever the token says. What cannot be the client is told.
-func (c *conn) orderedTarget(what byte, target string) {
-	if what == wire.OrderUnsubscribe {
-		c.takeBack(target)
-		if !live.HasAlways(c.user(), target) && c.End(target) != nil {
-			c.Tell(wire.Unsubscribed{To: target})
+// orderedEnd ends the subscription to a target.
+func (c *conn) orderedEnd(target string) {
+	c.takeBack(target)
+	if !live.HasAlways(c.user(), target) && c.End(target) != nil {
+		c.Tell(wire.Unsubscribed{To: target})
+	}
+}
+
+// orderedTargets subscribes to targets, whatever the token says. What cannot be the client is told.
+func (c *conn) orderedTargets(orders []order) {
+	var wants []live.Request
+	over := make(map[string]string) // why there is no subscription to a target
+	for _, o := range orders {
+		if wire.CheckTarget(o.target) != nil || wire.IsUser(o.target) && o.target != wire.UserTarget(c.user()) {
+			continue
 		}
-		return
+		old, n := c.Get(o.target)
+		again := old != nil || slices.ContainsFunc(wants, func(w live.Request) bool { return w.Target == o.target })
+		if !again && n+len(wants) >= c.maxTargets() {
+			over[o.target] = wire.CodeTooMany
+			continue
+		}
+		if c.give(o.target); !again {
+			wants = append(wants, live.Request{Target: o.target, Retained: c.retained})
+		}
 	}
-	if wire.CheckTarget(target) != nil || wire.IsUser(target) && target != wire.UserTarget(c.user()) {
-		return
+	if len(wants) > 0 {
+		c.subscribeOrdered(wants, over)
 	}
-	old, n := c.Get(target)
-	if old == nil && n >= c.maxTargets() {
-		c.cannotGive(target, wire.CodeTooMany, "a function wants more subscriptions than this connection may have")
-		return
+	for target, code := range over {
+		c.takeBack(target)
+		if !c.isOver() {
+			c.cannotGive(target, code)
+		}
 	}
-	c.give(target)
-	if old != nil {
-		return
-	}
+}
+
+func (c *conn) subscribeOrdered(wants []live.Request, over map[string]string) {
 	ctx, done := c.Work()
 	defer done()
-	err := c.Subscribe(ctx, []live.Request{{Target: target, Retained: c.retained}}, func(refused []live.Refusal) {
+	err := c.Subscribe(ctx, wants, func(refused []live.Refusal) {
 		for _, r := range refused {
-			c.takeBack(r.Target)
-			c.cannotGive(r.Target, wire.CodeUnavailable, live.TryAgain)
+			over[r.Target] = wire.CodeUnavailable
 		}
 	})
-	if err != nil {
-		c.takeBack(target)
+	if err == nil {
+		return
 	}
-	if err != nil && !c.isOver() {
-		c.cannotGive(target, wire.CodeUnavailable, live.TryAgain)
-		c.gw.log.Warn("cannot subscribe a connection as a function wants", "conn", c.id, "to", target, "err", err)
+	for _, w := range wants {
+		over[w.Target] = wire.CodeUnavailable
+	}
+	if !c.isOver() {
+		c.gw.log.Warn("cannot subscribe a connection as a function wants", "conn", c.id, "targets", len(wants), "err", err)
 	}
 }
 
 // cannotGive tells the client of a target that a function wants it to have.
-func (c *conn) cannotGive(target, code, why string) {
+func (c *conn) cannotGive(target, code string) {
+	why := live.TryAgain
+	if code == wire.CodeTooMany {
+		why = "a function wants more subscriptions than this connection may have"
+	}
 	c.gw.metrics.errors.WithLabelValues(code).Inc()
 	c.Tell(wire.Error{To: target, Code: code, Message: target + ": " + why})
 }

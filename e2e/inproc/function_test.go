@@ -611,7 +611,7 @@ func TestOrdersInTurn(t *testing.T) {
 			orders = append(orders, wire.Order{Conn: conn, What: what, Text: fmt.Sprint("topic:room-", i)})
 		}
 	}
-	for _, name := range []string{"last", "over"} {
+	for _, name := range []string{"last", "last", "over"} {
 		orders = append(orders, wire.Order{Conn: conn, What: wire.OrderSubscribe, Text: "topic:" + name})
 	}
 	if err := r.rdb.Publish(ctx, r.cfg.Prefix+"server:"+g.name, wire.AppendOrders(nil, orders)).Err(); err != nil {
