@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -200,6 +201,16 @@ func (c *conn) subscribeOrdered(wants []live.Request, over map[string]string) {
 			over[r.Target] = wire.CodeUnavailable
 		}
 	})
+	if errors.Is(err, live.ErrSubscribed) { // the client wanted one of them at this moment: the others are still to come
+		wants = slices.DeleteFunc(wants, func(w live.Request) bool {
+			s, _ := c.Get(w.Target)
+			return s != nil
+		})
+		if len(wants) > 0 {
+			c.subscribeOrdered(wants, over)
+		}
+		return
+	}
 	if err == nil {
 		return
 	}

@@ -257,11 +257,15 @@ func (c *conn) subscribe(f *wire.ClientFrame) error {
 		}
 		return err
 	}
-	return c.Subscribe(ctx, []live.Request{w}, func(refused []live.Refusal) {
+	err := c.Subscribe(ctx, []live.Request{w}, func(refused []live.Refusal) {
 		for _, r := range refused {
 			c.Refuse(r.Ref, r.Target+": "+live.TryAgain)
 		}
 	})
+	if errors.Is(err, live.ErrSubscribed) { // a function wanted the same at this moment: now it is a move
+		return c.subscribe(f)
+	}
+	return err
 }
 
 func (c *conn) unsubscribe(f *wire.ClientFrame) error {

@@ -129,13 +129,17 @@ type Refusal struct {
 // ErrOver says that the connection has ended, or is about to.
 var ErrOver = errors.New("the connection has ended")
 
+// ErrSubscribed says that there is a subscription to a target already: somebody else asked for it at the same time.
+var ErrSubscribed = errors.New("subscribed already")
+
 // ErrStoodStill says that nothing is begun or ended for a device, since that may have lain here while the device was elsewhere.
 var ErrStoodStill = &wire.FrameError{Code: wire.CodeUnavailable, Message: "this gateway stood still; ask again, if you still want it"}
 
 // Subscribe subscribes to targets, and gives the client what it gets at once: what one
 // read brings, and its peer has room for. The rest follows in the background. Before that
 // welcome is called, when it is known what is refused: Redis cannot keep a session of it,
-// which is nothing to the others. After an error there is none of the subscriptions.
+// which is nothing to the others. After an error there is none of the subscriptions; after ErrSubscribed,
+// none but the one that was there.
 func (c *Client) Subscribe(ctx context.Context, wants []Request, welcome func(refused []Refusal)) error {
 	replays, refused, err := c.enroll(ctx, wants)
 	if err != nil {
@@ -177,9 +181,12 @@ func (c *Client) enroll(ctx context.Context, wants []Request) (replays []replay,
 	for i := range wants {
 		wants[i].asked = now
 		subs[i] = c.flow.add(c, &wants[i])
-		if !c.keep(subs[i]) {
+		if err := c.keep(subs[i]); err != nil {
 			c.flow.remove(subs[i])
-			return nil, nil, ErrOver
+			for _, s := range subs[:i] {
+				c.forget(s)
+			}
+			return nil, nil, err
 		}
 	}
 	for i, s := range subs {
@@ -188,11 +195,11 @@ func (c *Client) enroll(ctx context.Context, wants []Request) (replays []replay,
 		case err == nil:
 			replays = append(replays, replay{s.catchup})
 		case errors.As(err, &bad):
-			c.forget(wants[i].Target)
+			c.forget(s)
 			refused = append(refused, Refusal{wants[i].Ref, wants[i].Target})
 		default:
-			for i := range wants {
-				c.forget(wants[i].Target)
+			for _, s := range subs {
+				c.forget(s)
 			}
 			return nil, nil, err
 		}
@@ -200,16 +207,20 @@ func (c *Client) enroll(ctx context.Context, wants []Request) (replays []replay,
 	return replays, refused, nil
 }
 
-// keep adds a subscription to the client's, unless these are over.
-func (c *Client) keep(s *Sub) bool {
+// keep adds a subscription to the client's, unless these are over, or it has one to this target: two would give it each
+// event twice, and the one that is not in the list would never end.
+func (c *Client) keep(s *Sub) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over {
-		return false
+	switch {
+	case c.over:
+		return ErrOver
+	case c.subs.get(s.target.name) != nil:
+		return ErrSubscribed
 	}
 	c.subs.add(s)
 	c.owner.Joined()
-	return true
+	return nil
 }
 
 func (c *Client) awaitSession(ctx context.Context, target string) error {
@@ -221,26 +232,34 @@ func (c *Client) awaitSession(ctx context.Context, target string) error {
 // End ends a subscription, and returns it if there is one. What was asked of it and has no
 // answer is refused.
 func (c *Client) End(target string) *Sub {
-	s := c.forget(target)
-	if s != nil {
-		for _, ref := range s.unanswered() {
-			c.owner.Refuse(ref, "the subscription ended before this was answered")
-		}
+	if s, _ := c.Get(target); s != nil && c.end(s) {
+		return s
 	}
-	return s
+	return nil
 }
 
-func (c *Client) forget(target string) *Sub {
+// end is End of one subscription, and not of one to the same target that came after it. false: it has ended already.
+func (c *Client) end(s *Sub) bool {
+	if !c.forget(s) {
+		return false
+	}
+	for _, ref := range s.unanswered() {
+		c.owner.Refuse(ref, "the subscription ended before this was answered")
+	}
+	return true
+}
+
+func (c *Client) forget(s *Sub) (there bool) {
 	c.mu.Lock()
-	s := c.subs.remove(target)
-	if s != nil {
+	if there = c.subs.get(s.target.name) == s; there {
+		c.subs.remove(s.target.name)
 		c.owner.Left(s)
 	}
 	c.mu.Unlock()
-	if s != nil {
+	if there {
 		c.flow.remove(s)
 	}
-	return s
+	return there
 }
 
 // Leave ends all subscriptions, for good.

@@ -433,7 +433,7 @@ func (c *Client) withdraw(k *catchup) bool {
 		return false
 	}
 	if !w.moves {
-		c.End(w.Target)
+		c.end(k.s)
 	}
 	return true
 }

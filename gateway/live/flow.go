@@ -2,6 +2,7 @@ package live
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"sluice/gateway/lock"
@@ -98,7 +99,7 @@ func (f *Flow) remove(s *Sub) {
 	if len(t.subs) == 0 {
 		delete(t.shard.targets, t.name)
 	}
-	if len(t.subs) == 0 || wire.IsUser(t.name) {
+	if len(t.subs) == 0 || wire.IsUser(t.name) && !slices.ContainsFunc(t.subs, func(o *Sub) bool { return o.client == s.client }) {
 		f.o.Sessions.Drop(t.name, s.client.id)
 	}
 }
