@@ -248,6 +248,9 @@ func (f *Flow) join(s *Sub) bool {
 	if s.gone {
 		return true
 	}
+	if len(s.catchup.next) > 0 { // it goes on elsewhere; what is live only still waits with the others
+		return false
+	}
 	waiting := s.held
 	s.held = &held{behind: waiting.behind}
 	if faults.noBuffer && s.last.Less(waiting.lost) {
@@ -256,7 +259,7 @@ func (f *Flow) join(s *Sub) bool {
 	if first := waiting.lacks; !first.ID.IsZero() {
 		s.catchup.known.miss(s.position, &first)
 	}
-	if waiting.missed || len(s.catchup.next) > 0 {
+	if waiting.missed {
 		return false
 	}
 	for i := range waiting.records {

@@ -3,6 +3,10 @@ package live
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // TestSubscribedTwice: a client and a function may want the same target at the same time. There is one subscription, which
@@ -26,4 +30,67 @@ func TestSubscribedTwice(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLiveOnlyWhileMoved: what is live only and comes while a position is moved again comes behind that.
+func TestLiveOnlyWhileMoved(t *testing.T) {
+	play(t, func(w *world) {
+		w.publish(room, 3)
+		p := w.person("a", 100)
+		p.subscribe(room, Now())
+		p.readAll()
+		s, _ := p.Get(room)
+		w.slow = 100 * time.Millisecond
+		go func() { _, _ = p.Move(p.ctx, s, &Request{Target: room, Ref: "1", Start: After(w.all[room][2].ID)}) }()
+		synctest.Wait()
+		if ok, err := p.Move(p.ctx, s, &Request{Target: room, Ref: "2", Start: Earliest()}); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		w.liveOnly(room)
+		p.readAll()
+		ids, told := p.events(room)
+		if n := len(ids); n < 4 || !ids[n-1].IsZero() || told.Ref != "2" {
+			t.Errorf("%v came, then %+v", ids, told)
+		}
+		p.leave()
+	})
+}
+
+// TestMendedInPages: what waits for a history of several pages is not lost because the first one does not reach it.
+func TestMendedInPages(t *testing.T) {
+	play(t, func(w *world) {
+		p := w.person("a", 1000)
+		p.subscribe(room, Now())
+		for range 5 * pieceEvents {
+			w.message(true, w.add(room))
+		}
+		w.publish(room, 3)
+		p.has(room, 0, 5*pieceEvents+3)
+		if n := testutil.ToFloat64(w.flow.o.Metrics.Drops.WithLabelValues(dropLost)); n != 0 {
+			t.Errorf("%v count as lost with their history", n)
+		}
+		p.leave()
+	})
+}
+
+// TestLeftWhileMended: a subscription that is catching up has everything, also if all others leave while more waits for the
+// history than is held.
+func TestLeftWhileMended(t *testing.T) {
+	play(t, func(w *world) {
+		w.publish(room, 1)
+		other, p := w.person("b", 10000), w.person("a", 10000)
+		other.subscribe(room, Now())
+		w.slow = time.Second
+		w.message(true, w.add(room))
+		w.publish(room, 1) // for the next two seconds the history is read again
+		p.Keeps("a", true, false)
+		p.slowly = 3 * time.Second // behind its own read
+		go p.subscribe(room, Now())
+		time.Sleep(1500 * time.Millisecond)
+		w.publish(room, 2*maxHeld)
+		other.leave()
+		time.Sleep(10 * time.Second)
+		p.has(room, 3, 3+2*maxHeld)
+		p.leave()
+	})
 }

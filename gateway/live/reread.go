@@ -223,7 +223,7 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 	for i, t := range targets {
 		got := &piece{records: history.Render(&queries[i].Page), edges: queries[i].Got}
 		t.shard.mu.Lock()
-		if r.mend(t, stood[i], got, now) || queries[i].Page.More {
+		if r.mend(t, stood[i], got, now, queries[i].Page.More) {
 			again = append(again, t)
 		} else {
 			t.done()
@@ -240,9 +240,9 @@ type stand struct {
 }
 
 // mend gives the live subscriptions what the history has after the target's position, and
-// reports whether there may be more. stood is the position when it was read; the live flow
-// may have gone on since. The shard's lock is held.
-func (r *rereads) mend(t *target, stood stand, got *piece, now clock) (more bool) {
+// reports whether there may be more; behind: it has more than was read. stood is the position
+// when it was read; the live flow may have gone on since. The shard's lock is held.
+func (r *rereads) mend(t *target, stood stand, got *piece, now clock, behind bool) (more bool) {
 	if t.live == 0 {
 		r.settle(t)
 		return false
@@ -264,7 +264,8 @@ func (r *rereads) mend(t *target, stood stand, got *piece, now clock) (more bool
 		t.advance(rec.ID)
 		r.flow.spread(t, rec)
 	}
-	return t.repair != nil && !r.settle(t)
+	// What waits may continue what was not read yet: only behind all of it is it known to be lost.
+	return behind || t.repair != nil && !r.settle(t)
 }
 
 // cross takes a target over a gap and tells the live subscriptions, or without a reason
@@ -307,9 +308,15 @@ func (r *rereads) settle(t *target) bool {
 		return true
 	}
 	t.repair = nil
-	if waiting.missed && t.live > 0 {
+	switch {
+	case waiting.missed && t.live > 0:
 		t.repair = &held{}
 		return false
+	case waiting.missed: // who is catching up may have read before that was added, and has not heard of it
+		for _, s := range t.subs {
+			s.held.miss(r.flow.o.Metrics)
+			s.held.lack(&waiting.lacks)
+		}
 	}
 	for i := range waiting.records {
 		w := &waiting.records[i]

@@ -187,6 +187,21 @@ func (w *world) message(lost bool, events ...wire.Event) {
 	}
 }
 
+// liveOnly publishes an event that is in no history.
+func (w *world) liveOnly(target string) {
+	p := partitionOf(target)
+	w.seq[p]++
+	b := wire.AppendHead(nil, wire.Head{Partition: p, Epoch: w.epoch[p], Seq: w.seq[p]})
+	b = wire.AppendRecord(b, &wire.Record{Kind: wire.RecLive, To: target, Frame: wire.EventFrame(&wire.Event{To: target, Data: `"live"`, Kind: wire.JSON})})
+	m, err := wire.ParseMessage(string(b))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, _, err := w.flow.Batch(&m, len(b)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w *world) publish(target string, n int) {
 	for range n {
 		w.message(false, w.add(target))
@@ -213,10 +228,11 @@ type person struct {
 	full   bool // a Send was refused
 	seen   []frame
 	lags   map[string]bool
-	deaf   bool     // no cursor can be begun
-	still  bool     // and never will be
-	sent   bool     // away
-	begun  []string // cursors
+	slowly time.Duration // is a cursor begun
+	deaf   bool          // no cursor can be begun
+	still  bool          // and never will be
+	sent   bool          // away
+	begun  []string      // cursors
 	ctx    context.Context
 	cancel context.CancelFunc
 }
@@ -301,6 +317,7 @@ func (p *person) CannotOpen() {
 	}
 }
 func (p *person) BeginCursors(_ context.Context, _ time.Time, at map[string]wire.ID) error {
+	time.Sleep(p.slowly)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.still {
