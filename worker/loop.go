@@ -27,7 +27,7 @@ func (l *lane) run(ctx context.Context) error {
 			out, acks = nil, nil
 			continue
 		}
-		if len(l.owned) == 0 && len(out) == 0 && len(acks) == 0 {
+		if len(l.owned) == 0 && len(l.leaving) == 0 && len(out) == 0 && len(acks) == 0 {
 			ops.Pause(ctx, balanceEvery/2)
 			continue
 		}
