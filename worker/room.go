@@ -39,8 +39,14 @@ type room struct {
 
 func newRoom(w *Worker) *room {
 	r := &room{w: w, log: w.log, wake: make(chan struct{}, 1)}
-	r.bound.Store(w.store.Config().HistoryBytes)
+	r.allow(w.store.Config().HistoryBytes)
 	return r
+}
+
+// allow says what a history may have from now on.
+func (r *room) allow(bytes int64) {
+	r.bound.Store(bytes)
+	r.w.metrics.historyBytes.Set(float64(bytes))
 }
 
 // refused says that Redis has refused a write for lack of memory.
@@ -130,9 +136,9 @@ func (r *room) grow() {
 	switch {
 	case now == usual:
 	case now+now/8 >= orUsual(usual):
-		r.bound.Store(usual)
+		r.allow(usual)
 	default:
-		r.bound.Store(now + now/8)
+		r.allow(now + now/8)
 	}
 }
 
@@ -160,7 +166,6 @@ func (r *room) shrink(ctx context.Context) time.Duration {
 	if bound <= leastHistory {
 		return 100 * step // nothing is left to give
 	}
-	r.bound.Store(max(leastHistory, bound*3/4))
-	r.w.metrics.historyBytes.Set(float64(r.bound.Load()))
+	r.allow(max(leastHistory, bound*3/4))
 	return step
 }
