@@ -62,7 +62,7 @@ func (c *conn) Left(subs ...*live.Sub) {
 func (c *conn) LedBack(target string, sent wire.ID) { c.acker().LedBack(target, sent) }
 
 // BeginCursors writes where a device begins with its targets, before it is told.
-func (c *conn) BeginCursors(ctx context.Context, asked time.Time, at map[string]wire.ID) error {
+func (c *conn) BeginCursors(ctx context.Context, asked time.Time, at func() map[string]wire.ID) error {
 	return c.acker().Begin(ctx, asked, at)
 }
 

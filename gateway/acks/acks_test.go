@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -120,11 +121,55 @@ func TestKnown(t *testing.T) {
 	}
 }
 
+func begins(targets ...string) func() map[string]wire.ID {
+	return func() map[string]wire.ID {
+		at := make(map[string]wire.ID)
+		for _, to := range targets {
+			at[to] = id(1)
+		}
+		return at
+	}
+}
+
+// TestEndWhileBegun: who unsubscribes while the cursor is being begun has none, however late Redis gets the begin.
+func TestEndWhileBegun(t *testing.T) {
+	a := testAcks(t)
+	a.o.Store = storetest.Open(t, storetest.Redis(t).URL(), nil)
+	a.o.StoodStill = func(time.Time) bool { return false }
+	var first sync.Once
+	on := make(chan struct{})
+	a.o.Store.Before(func() {
+		first.Do(func() { // the first command is the begin's
+			close(on)
+			time.Sleep(300 * time.Millisecond)
+		})
+	})
+	k := a.NewClient(About{User: "alice", Device: "phone"})
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := k.Begin(t.Context(), time.Now(), begins("topic:a", "topic:b")); err != nil {
+			t.Error(err)
+		}
+	})
+	<-on
+	if err := k.End(t.Context(), "topic:a"); err != nil {
+		t.Error(err)
+	}
+	running.Wait()
+	at, _, err := a.Cursors(t.Context(), "alice", "phone")
+	if known := k.known(); err != nil || len(at) != 1 || at["topic:b"] == "" || len(known) != 1 {
+		t.Errorf("cursors %v, known %v: %v", at, known, err)
+	}
+	if err := k.Begin(t.Context(), time.Now(), begins()); err != nil { // nothing is left to begin
+		t.Error(err)
+	}
+}
+
 // TestStoodStill: a gateway that stood still begins and ends no cursors.
 func TestStoodStill(t *testing.T) {
 	a := testAcks(t)
 	k := a.NewClient(About{User: "alice", Device: "phone"})
-	if err := k.Begin(t.Context(), time.Now(), map[string]wire.ID{"all": id(1)}); !errors.Is(err, live.ErrStoodStill) || len(k.begun) != 0 {
+	if err := k.Begin(t.Context(), time.Now(), begins("all")); !errors.Is(err, live.ErrStoodStill) || len(k.begun) != 0 {
 		t.Errorf("begin: %v, %v", err, k.begun)
 	}
 	if err := k.End(t.Context(), "all"); !errors.Is(err, live.ErrStoodStill) {

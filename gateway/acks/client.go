@@ -26,6 +26,9 @@ type Client struct {
 	high  map[string]wire.ID   // where subscriptions were before a gap, which may lead back
 	acked map[string]wire.ID   // what was taken
 	begun map[string]wire.ID   // where a device's subscriptions began
+	// beginning is closed when the begin of cursors that is under way is done; nil: there is none. A connection's feeder begins
+	// them, so there is one at a time.
+	beginning chan struct{}
 }
 
 // NewClient makes the part of a connection.
@@ -106,20 +109,30 @@ func (k *Client) Closed() { k.acks.flush(k) }
 
 // Begin writes where the device begins with its targets, before it is told: what
 // comes from then on it has not acknowledged. Nothing is begun for what may have lain here for long: the device may be back by
-// another gateway, and have unsubscribed there.
-func (k *Client) Begin(ctx context.Context, asked time.Time, at map[string]wire.ID) error {
+// another gateway, and have unsubscribed there. Where it begins is asked for when End waits for this: so nothing begins behind its end.
+func (k *Client) Begin(ctx context.Context, asked time.Time, begins func() map[string]wire.ID) error {
 	if k.acks.o.StoodStill(asked) {
 		return live.ErrStoodStill
 	}
-	if err := k.write(ctx, k.acks.o.Store.BeginCursors, at); err != nil {
-		return err
+	done := make(chan struct{})
+	k.mu.Lock()
+	k.beginning = done
+	k.mu.Unlock()
+	at := begins()
+	var err error
+	if len(at) > 0 {
+		err = k.write(ctx, k.acks.o.Store.BeginCursors, at)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for to, id := range at {
-		put(k.acks.o.Targets, k.begun, to, id)
+	if err == nil {
+		for to, id := range at {
+			put(k.acks.o.Targets, k.begun, to, id)
+		}
 	}
-	return nil
+	k.beginning = nil
+	close(done)
+	return err
 }
 
 // cursorWriter is Store.BeginCursors or RestoreCursors.
@@ -135,8 +148,15 @@ func (k *Client) write(ctx context.Context, write cursorWriter, at map[string]wi
 	return err
 }
 
-// End ends the device's cursor of a target whose subscription has ended, also earlier.
+// End ends the device's cursor of a target whose subscription has ended, also earlier. A begin that is under way comes first: Redis
+// might get the two in another order, and the cursor would stay.
 func (k *Client) End(ctx context.Context, target string) error {
+	k.mu.Lock()
+	beginning := k.beginning
+	k.mu.Unlock()
+	if beginning != nil { // it may be this one's, and has a time limit
+		<-beginning
+	}
 	k.mu.Lock()
 	delete(k.begun, target)
 	sent, left := k.high[target], k.left[target]

@@ -202,7 +202,9 @@ func (x *Waiter) Refuse(_, message string) {
 func (x *Waiter) CannotOpen() {}
 
 // BeginCursors is for devices.
-func (x *Waiter) BeginCursors(context.Context, time.Time, map[string]wire.ID) error { return nil }
+func (x *Waiter) BeginCursors(context.Context, time.Time, func() map[string]wire.ID) error {
+	return nil
+}
 
 // LedBack is for acks.
 func (x *Waiter) LedBack(string, wire.ID) {}

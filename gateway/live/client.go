@@ -39,7 +39,8 @@ type Owner interface {
 
 	// BeginCursors writes where a device begins with targets, which came to this gateway at the earliest at a time. ErrStoodStill:
 	// it does not, and never will.
-	BeginCursors(ctx context.Context, asked time.Time, at map[string]wire.ID) error
+	// At is asked for when the end of a cursor will wait for this begin: a subscription that has ended before is not in it.
+	BeginCursors(ctx context.Context, asked time.Time, at func() map[string]wire.ID) error
 	// LedBack says that a subscription goes on below what it was sent, up to here. Left says
 	// that subscriptions have ended: acks of what they were sent may be on their way. A
 	// shard's lock is held, or the Client's.

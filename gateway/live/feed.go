@@ -231,29 +231,33 @@ func (c *Client) readFor(ctx context.Context, replays []replay) error {
 // beginCursors writes where a device begins with its targets, before it is told: what
 // comes from then on it has not acknowledged.
 func (c *Client) beginCursors(ctx context.Context, replays []replay) error {
-	begun := make(map[string]wire.ID)
+	var begin []*catchup
 	var came time.Time // the first of them
 	for _, r := range replays {
 		for _, k := range r {
 			if k.cursor == nil {
 				continue
 			}
-			if at := k.cursor.came(); len(begun) == 0 || at.Before(came) {
+			if at := k.cursor.came(); len(begin) == 0 || at.Before(came) {
 				came = at
 			}
-			begun[k.s.target.name] = k.begins
+			begin = append(begin, k)
 		}
 	}
-	if len(begun) == 0 {
+	if len(begin) == 0 {
 		return nil
 	}
-	if err := c.owner.BeginCursors(ctx, came, begun); err != nil {
+	if err := c.owner.BeginCursors(ctx, came, func() map[string]wire.ID {
+		at := make(map[string]wire.ID, len(begin))
+		for _, k := range begin {
+			k.s.ifThere(func() { at[k.s.target.name] = k.begins })
+		}
+		return at
+	}); err != nil {
 		return err
 	}
-	for _, r := range replays {
-		for _, k := range r {
-			k.cursor = nil
-		}
+	for _, k := range begin {
+		k.cursor = nil
 	}
 	return nil
 }

@@ -94,3 +94,24 @@ func TestLeftWhileMended(t *testing.T) {
 		p.leave()
 	})
 }
+
+// TestEndedBeforeCursor: a subscription that ends when its history was read, and before its device's cursor is begun, begins none.
+func TestEndedBeforeCursor(t *testing.T) {
+	play(t, func(w *world) {
+		w.publish(room, 1)
+		p := w.person("a", 100)
+		p.Keeps("a", true, false)
+		p.slowly = time.Second // until it is asked where to begin
+		go p.subscribe(room, Now())
+		go p.subscribe(room+"2", Now())
+		synctest.Wait()
+		time.Sleep(time.Second / 2)
+		p.End(room)
+		p.End(room + "2")
+		p.readAll()
+		if len(p.begun) != 0 {
+			t.Errorf("cursors of %v", p.begun)
+		}
+		p.leave()
+	})
+}

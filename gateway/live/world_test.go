@@ -316,7 +316,7 @@ func (p *person) CannotOpen() {
 		p.w.t.Error("cannot open")
 	}
 }
-func (p *person) BeginCursors(_ context.Context, _ time.Time, at map[string]wire.ID) error {
+func (p *person) BeginCursors(_ context.Context, _ time.Time, at func() map[string]wire.ID) error {
 	time.Sleep(p.slowly)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -326,7 +326,7 @@ func (p *person) BeginCursors(_ context.Context, _ time.Time, at map[string]wire
 	if p.deaf {
 		return errors.New("no cursor can be written")
 	}
-	p.begun = slices.AppendSeq(p.begun, maps.Keys(at))
+	p.begun = slices.AppendSeq(p.begun, maps.Keys(at()))
 	return nil
 }
 func (p *person) LedBack(string, wire.ID) {}
