@@ -10,14 +10,15 @@ import (
 
 // framing is what a transport adds to what is sent. Queue, poller, writers, deadlines and the end are the same for all.
 type framing struct {
-	hears bool   // the client sends messages and answers pings; if not, anything that comes ends the socket
-	ping  []byte // what is sent to an idle client
-	close func(code int, reason string) []byte
+	hears  bool   // the client sends messages and answers pings; if not, anything that comes ends the socket
+	pieces int    // in which an event lies, at most
+	ping   []byte // what is sent to an idle client
+	close  func(code int, reason string) []byte
 }
 
 var (
-	webSocket   = &framing{hears: true, ping: []byte{0x89, 0}, close: closeFrame}
-	eventStream = &framing{ping: comment, close: closeEvent}
+	webSocket   = &framing{hears: true, pieces: 1, ping: []byte{0x89, 0}, close: closeFrame}
+	eventStream = &framing{pieces: 3, ping: comment, close: closeEvent}
 )
 
 var comment = []byte(":\n\n") // of text/event-stream

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -166,6 +167,33 @@ func TestStreamTooSlow(t *testing.T) {
 			t.Errorf("code %d", code)
 		}
 		c.wantsReset()
+	})
+}
+
+// TestStreamAnswers: a large event leaves room for answers, though it lies in several pieces.
+func TestStreamAnswers(t *testing.T) {
+	each(t, func(t *testing.T, o Options) {
+		o.SendBuffer = 4096
+		s := serve(t, o, nil)
+		c, p := s.streaming()
+		head, end := []byte("data: "), []byte("\n\n")
+		large := bytes.Repeat([]byte("x"), 64*o.QueueBytes)
+		if !p.SendPieces(head, large, end) || !p.AnswerPieces(head, []byte("{}"), end) {
+			t.Error("refused")
+		}
+		if p.SendPieces(head, []byte("{}"), end) {
+			t.Error("an event took the answers' room")
+		}
+		answer, taken := bytes.Repeat([]byte("a"), 1000), 0
+		for p.AnswerPieces(head, answer, end) {
+			taken++
+		}
+		if taken == 0 || taken > (o.QueueBytes+answerBytes)/len(answer) {
+			t.Errorf("%d answers of %d bytes were taken", taken, len(answer))
+		}
+		c.wants("data: " + string(large) + "\n\ndata: {}\n\n" + strings.Repeat("data: "+string(answer)+"\n\n", taken))
+		p.Kill()
+		p.ended()
 	})
 }
 

@@ -19,10 +19,7 @@ func (c *Conn) AnswerPieces(pieces ...[]byte) bool {
 	if c.phase >= closing {
 		return false
 	}
-	waits := c.out.bytes
-	if first := c.out.queue.front(1); len(first) > 0 {
-		waits -= len(first[0]) - c.out.offset // an event of any size may be the first one
-	}
+	waits := c.out.bytes + c.out.offset - length(c.out.queue.front(c.framing.pieces)) // an event of any size may be the first one
 	if c.out.bytes > 0 && (waits+size > c.group.opts.QueueBytes+answerBytes || c.out.queue.len() >= maxQueued+answerFrames) {
 		return false
 	}
