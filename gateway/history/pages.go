@@ -1,6 +1,7 @@
 package history
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -72,6 +73,9 @@ func (p *pages) add(target string, records []wire.Record) {
 		}
 		pg.bytes += size
 		pg.records = records[:i+1]
+	}
+	if len(pg.records) < len(records) { // what is not kept is not to stay with it
+		pg.records = slices.Clone(pg.records)
 	}
 	if records = pg.records; len(records) == 0 {
 		return

@@ -41,6 +41,17 @@ func TestPagesGiveWhatFollows(t *testing.T) {
 	}
 }
 
+// TestPagesKeepNoMore: of what is too large for a page the rest does not stay in memory with its begin.
+func TestPagesKeepNoMore(t *testing.T) {
+	var p pages
+	p.init()
+	read := chainOf(100, 10, pageBytes/4)
+	p.add("all", read)
+	if got := p.get("all", wire.ID{Ms: 100}); len(got) != 3 || &got[0] == &read[0] {
+		t.Errorf("%d of %d events are kept, in the memory of all", len(got), len(read))
+	}
+}
+
 func TestPagesAreBounded(t *testing.T) {
 	var p pages
 	p.init()
