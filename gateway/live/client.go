@@ -150,9 +150,16 @@ func (c *Client) Subscribe(ctx context.Context, wants []Request, welcome func(re
 	if c.byTime {
 		return c.feed(ctx, replays...)
 	}
+	subs := make([]*Sub, len(replays))
+	for i, r := range replays {
+		subs[i] = r[0].s
+	}
 	for n := 0; len(replays) > 0; replays = replays[n:] {
 		n = min(len(replays), feedTargets)
 		if err := c.feed(ctx, replays[:n]...); err != nil {
+			for _, s := range subs { // also those that were fed before, and those that nobody would feed any more
+				c.forget(s)
+			}
 			return err
 		}
 	}

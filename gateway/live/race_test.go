@@ -2,6 +2,7 @@ package live
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,6 +112,45 @@ func TestEndedBeforeCursor(t *testing.T) {
 		p.readAll()
 		if len(p.begun) != 0 {
 			t.Errorf("cursors of %v", p.begun)
+		}
+		p.leave()
+	})
+}
+
+// TestSomeCannotBeRead: after an error there is none of many subscriptions, neither those that were told nor those that nobody has
+// read for yet.
+func TestSomeCannotBeRead(t *testing.T) {
+	play(t, func(w *world) {
+		p := w.person("a", 1000)
+		var wants []Request
+		for i := range 3 * feedTargets {
+			wants = append(wants, Request{Target: fmt.Sprint(room, i)})
+		}
+		w.slow = time.Second
+		go func() {
+			time.Sleep(1500 * time.Millisecond) // those of the first round trip are there
+			w.mu.Lock()
+			w.down, w.slow = true, 0
+			w.mu.Unlock()
+		}()
+		if err := p.Subscribe(p.ctx, wants, func([]Refusal) {}); err == nil {
+			t.Error("no error")
+		}
+		w.mu.Lock()
+		w.down = false
+		w.mu.Unlock()
+		if all := p.Targets(); len(all) != 0 {
+			t.Errorf("%d subscriptions are left", len(all))
+		}
+		for _, one := range wants {
+			if w.written[one.Target] != 0 {
+				t.Errorf("a session of %s is left", one.Target)
+			}
+		}
+		p.subscribe(wants[len(wants)-1].Target, Now())
+		p.readAll()
+		if _, told := p.events(wants[len(wants)-1].Target); told.Type != "subscribed" {
+			t.Errorf("asked again: %+v", told)
 		}
 		p.leave()
 	})
