@@ -97,6 +97,9 @@ func (k *keys) barred(user string) string {
 	return k.parts[k.partition(target)] + "barred:" + target
 }
 
+// barredAt is when that was asked for. No user's name has a space.
+func (k *keys) barredAt(user string) string { return k.barred(user) + " asked" }
+
 // calling is what is known of a user's connections that functions have heard of, or may hear of; watched are all those of a
 // partition.
 func (k *keys) calling(p int, user string) string {

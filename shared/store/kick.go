@@ -51,14 +51,13 @@ func (s *Store) keepKicks(ctx context.Context, pipe redis.Pipeliner, appends []*
 	return kept
 }
 
-// keepOut adds the command that keeps a user out from when it was asked for, however late that is done. Ids may be far in
-// the future.
+// keepOut adds the command that keeps a user out from when it was asked for, however late that is done, unless something
+// else was asked for later. Ids may be far in the future. The script goes in full, since what a server does not know in a
+// transaction could not be made up for.
 func (s *Store) keepOut(ctx context.Context, pipe redis.Pipeliner, k *wire.Kick, now uint64) {
-	if left := k.For - time.Duration(now-min(now, k.At))*time.Millisecond; left > 0 {
-		pipe.Set(ctx, s.keys.barred(k.User), k.Reason, left)
-	} else {
-		pipe.Del(ctx, s.keys.barred(k.User))
-	}
+	at := min(now, k.At)
+	left := max(0, k.For-time.Duration(now-at)*time.Millisecond)
+	bar.Eval(ctx, pipe, []string{s.keys.barred(k.User), s.keys.barredAt(k.User)}, at, left.Milliseconds(), k.Reason, kicksKept.Milliseconds())
 }
 
 // Kicks are those that partitions keep, in no order.

@@ -49,6 +49,8 @@ var (
 	postCallLua string
 	//go:embed lua/offline.lua
 	offlineLua string
+	//go:embed lua/bar.lua
+	barLua string
 	//go:embed lua/unread.lua
 	unreadLua string
 	//go:embed lua/overdue.lua
@@ -75,6 +77,7 @@ var (
 	addCall    = redis.NewScript(addCallLua)
 	addPost    = redis.NewScript(postCallLua)
 	tellGone   = redis.NewScript(typesLua + offlineLua)
+	bar        = redis.NewScript(barLua)
 	letWait    = redis.NewScript(idsLua + unreadLua)
 	tellUnread = redis.NewScript(idsLua + typesLua + overdueLua)
 	lostConn   = redis.NewScript(lostConnLua)

@@ -60,9 +60,20 @@ func (x *suite) kicks(t *testing.T) {
 	kick(wire.Kick{User: "u", At: now}) // says nothing of that
 	_, out = barred()
 	want(t, "still kept out", out, true)
-	kick(wire.Kick{User: "u", For: time.Second, At: now - 2000}) // the last one counts, and is over
+	kick(wire.Kick{User: "u", Reason: "earlier", For: time.Second, At: now - 2000}) // it was asked for before the other one, and is over
+	kick(wire.Kick{User: "u", Reason: "earlier", For: time.Minute, At: now - 1001})
+	reason, out = barred()
+	want(t, "kept out by what was asked for last", []any{reason, out}, []any{"out", true})
+	kick(wire.Kick{User: "u", For: time.Second, At: now - 1000}) // the last one counts, and is over
 	_, out = barred()
 	want(t, "kept out when that is over", out, false)
+	kick(wire.Kick{User: "u", For: time.Hour, At: now - 1001})
+	_, out = barred()
+	want(t, "kept out by what was asked for before that", out, false)
+	must(t, x.Client.Set(ctx, Key(p, "barred:user:u asked"), now+60_000, 0).Err()) // the clock was set back
+	kick(wire.Kick{User: "u", Reason: "back", For: time.Minute, At: now})
+	reason, out = barred()
+	want(t, "kept out when the clock was set back", []any{reason, out}, []any{"back", true})
 	kick(wire.Kick{User: "u", For: time.Minute, At: 1 << 60}) // an id that somebody gave by hand
 	_, out = barred()
 	want(t, "kept out by an id far in the future", out, true)
