@@ -304,9 +304,9 @@ func (c *conn) allowed(target string) bool {
 	return given || c.identity.CanSubscribe(target)
 }
 
-// Pong renews the connection's session.
+// Pong renews the connection's session. That of an event stream is no frame of its client.
 func (c *conn) Pong() {
-	if c.spend(admit.PlainCost, 0) != nil {
+	if c.stream == nil && c.spend(admit.PlainCost, 0) != nil {
 		return
 	}
 	if user := c.user(); user != "" {

@@ -20,6 +20,7 @@ import (
 
 	"sluice/gateway"
 	"sluice/gateway/auth"
+	"sluice/gateway/limits"
 	"sluice/shared/wire"
 )
 
@@ -230,11 +231,12 @@ func TestSlowStream(t *testing.T) {
 	c.mustHave(patience, target, 0, 300)
 }
 
-// TestStreamIsRenewed: the session of a stream, which answers no pings, is renewed as long as it takes the comments.
+// TestStreamIsRenewed: the session of a stream, which answers no pings, is renewed as long as it takes the comments. These are no
+// frames of the client, and count for none of its limits.
 func TestStreamIsRenewed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *config) { c.SessionTTL = 2 * time.Second })
-	g := r.gateway(func(c *gateway.Config) { c.PingInterval = 300 * time.Millisecond })
+	g := r.gateway(limited(limits.Config{FrameRate: 1, UserFrameRate: 1}), func(c *gateway.Config) { c.PingInterval = 100 * time.Millisecond })
 	r.worker()
 	c := join(t, g, "anna", byStream)
 	begin := time.Now()
