@@ -152,6 +152,11 @@ func TestEndWhileBegun(t *testing.T) {
 		}
 	})
 	<-on
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := k.End(over, "topic:b"); !errors.Is(err, context.Canceled) {
+		t.Errorf("when the connection has ended: %v", err)
+	}
 	if err := k.End(t.Context(), "topic:a"); err != nil {
 		t.Error(err)
 	}

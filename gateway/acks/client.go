@@ -155,7 +155,11 @@ func (k *Client) End(ctx context.Context, target string) error {
 	beginning := k.beginning
 	k.mu.Unlock()
 	if beginning != nil { // it may be this one's, and has a time limit
-		<-beginning
+		select {
+		case <-beginning:
+		case <-ctx.Done(): // the connection has ended
+			return ctx.Err()
+		}
 	}
 	k.mu.Lock()
 	delete(k.begun, target)
