@@ -142,17 +142,24 @@ func eachDead(ctx context.Context, st *store.Store, do func(store.Buried) error)
 // there are now.
 func changeDead(ctx context.Context, each lister, ids []string, out io.Writer, did string,
 	change func(context.Context, string) error) error {
-	if len(ids) == 1 && ids[0] == "all" {
+	all := len(ids) == 1 && ids[0] == "all"
+	if all {
 		ids = nil
 		if err := each(ctx, func(b store.Buried) error { ids = append(ids, b.ID); return nil }); err != nil {
 			return err
 		}
 	}
-	for i, id := range ids {
-		if err := change(ctx, id); err != nil {
-			return fmt.Errorf("%s %d of %d dead letters, then: %w", did, i, len(ids), err)
+	done := 0
+	for _, id := range ids {
+		err := change(ctx, id)
+		if all && errors.Is(err, store.ErrNoDeadLetter) {
+			continue // gone since it was listed: trimmed, changed by somebody else, or a client that is slow again
 		}
+		if err != nil {
+			return fmt.Errorf("%s %d of %d dead letters, then: %w", did, done, len(ids), err)
+		}
+		done++
 	}
-	_, err := fmt.Fprintf(out, "%s %d dead letters\n", did, len(ids))
+	_, err := fmt.Fprintf(out, "%s %d dead letters\n", did, done)
 	return err
 }
