@@ -9,6 +9,7 @@ type end struct {
 	touched int64 // when its expiry was last renewed, Redis's clock in ms
 	// sum is the Sum of the newest event, base that of the last event that was trimmed, as
 	// far as known: sum-base bytes are retained at most, less if it was trimmed by number.
+	// A sum of 0 of a history that has an event is not known: it has no bound.
 	sum, base int64
 }
 

@@ -51,6 +51,7 @@ type item struct {
 	kick      *store.Append
 	route     *store.Route
 	duplicate bool
+	unweighed bool // the bytes of its history are not known from here on
 }
 
 func newStep(w *Worker) *step {
@@ -241,7 +242,8 @@ func (s *step) plan(items []*item, unread bool) ([]*store.Append, []*store.Route
 // bound lets it be trimmed, with all events of the batch: the others find it trimmed.
 func (s *step) count(it *item, last *end) {
 	most := s.w.room.bound.Load()
-	if most == 0 {
+	if most == 0 || (last.sum == 0 && !it.Prev.IsZero()) {
+		last.sum, it.unweighed = 0, true // a sum that lacks events would tell that the history is small
 		return
 	}
 	last.sum += store.HistoryBytes(&it.Event)
@@ -352,7 +354,9 @@ func (s *step) learn(items []*item, routes []*store.Route) {
 		e := s.known[it.To]
 		if !it.append.Repeat || e.newest.Less(it.ID) { // what was appended now is the newest, also where more was before
 			e.newest = it.ID
-			e.sum = cmp.Or(it.append.Sum, e.sum)
+			if e.sum = cmp.Or(it.append.Sum, e.sum); it.unweighed {
+				e.sum = 0
+			}
 		}
 		if it.append.Touch {
 			e.touched = now

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -74,5 +75,55 @@ func TestHistoryEndsWhileRepeating(t *testing.T) {
 		if got, _ := e.Values["prev"].(string); got != before {
 			t.Errorf("%s has the prev %s, want %s", e.ID, got, before)
 		}
+	}
+}
+
+// TestHistoriesWithoutBoundAreShortened: where SLUICE_HISTORY_BYTES is 0 nobody knows how large a history is. When Redis's
+// memory is short those are shortened, too, that get events meanwhile, and again when it is short once more.
+func TestHistoriesWithoutBoundAreShortened(t *testing.T) {
+	t.Parallel()
+	server := storetest.Redis(t)
+	st := storetest.Open(t, server.URL(), func(c *store.Config) { c.HistoryBytes = 0 })
+	ctx := t.Context()
+	const topic = "topic:room"
+	l, p := newStepLane(t, st), st.Partition(topic)
+	l.w.share.reserve(1)
+	if err := l.take(ctx, []int{p}); err != nil {
+		t.Fatal(err)
+	}
+	add := func(n int) {
+		t.Helper()
+		for range n {
+			event := store.Publication{To: topic, Fields: []string{"to", topic, "data", strings.Repeat("x", 10<<10)}}
+			if err := st.Publish(ctx, []store.Publication{event})[0]; err != nil {
+				t.Fatal(err)
+			}
+			entries, err := l.conn.Commit(ctx, nil, nil, store.Read{
+				Generation: l.generation, Consumer: l.w.id, Partitions: l.owned, Epochs: l.rights(), Count: 100, Block: time.Second,
+			}, nil)
+			if err != nil || len(entries) != 1 {
+				t.Fatalf("%d entries, %v", len(entries), err)
+			}
+			if _, _, err := l.batch.process(ctx, l.conn, entries); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	key := "sluice:{" + wire.Tags(st.Config().Partitions)[p] + "}:history:" + topic
+	for _, when := range []string{"first", "again"} {
+		add(40)
+		l.w.room.allow(1 << 20) // it is short
+		add(2)
+		for at, through := (store.Shrinking{}), false; !through; {
+			var err error
+			if through, err = st.ShrinkHistories(ctx, 64<<10, &at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := server.Client().XLen(ctx, key).Val(); n < 1 || n > 6 {
+			t.Errorf("%s: the history has %d events of 10 KiB, and may have 64 KiB", when, n)
+		}
+		add(2)
+		l.w.room.allow(0)
 	}
 }
