@@ -271,6 +271,7 @@ func (i *intake) forwardSkipped(ctx context.Context, batch []*store.Forwarding, 
 		if f.Appended >= len(fresh) {
 			continue
 		}
+		fresh = fresh[:len(fresh)-f.Appended] // those above the mark are appended
 		kept, err := i.rewind(ctx, tried, []int{f.Partition})
 		if err != nil {
 			return nil, err
