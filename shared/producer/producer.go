@@ -30,7 +30,7 @@ type Event struct {
 	To       string // user:<id>, topic:<name> or all
 	Data     []byte // JSON is passed on as it is, other UTF-8 text as a string, anything else in base64
 	Name     string // "": message
-	Key      string // idempotency key: a second event with the same To and Key within 10 minutes is left out
+	Key      string // idempotency key: a second event with the same To and Key that workers take within 10 minutes of the first is left out
 	LiveOnly bool   // it is not retained
 	Except   string // id of a connection that shall not get it
 	// Unread is how long an event for user:<id> may wait to be acknowledged by one of the user's devices until a function is told,
