@@ -1,5 +1,5 @@
-// Event streams through HAProxy and nginx with the settings that are shipped. Only addresses are others: what is a
-// container there is a process here.
+// Event streams, and requests that wait or are large, through HAProxy and nginx with the settings that are shipped. Only
+// addresses are others: what is a container there is a process here.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -23,7 +23,8 @@ const proxies = {
   haproxy: ({ port, gateway, dir }) => [["-db", "-f", join(dir, "settings")], replaced(infra("haproxy/haproxy.cfg"),
     ["bind :8080", `bind 127.0.0.1:${port}`], [" init-addr none resolvers docker resolve-prefer ipv4", ""], ["check port 9090", `check port ${gateway.admin}`],
     ["server-template gateway 32 gateway:8080", `server gateway 127.0.0.1:${gateway.port}`],
-    ["server-template playground 1 playground:8080", `server playground 127.0.0.1:${gateway.port}`])],
+    ["server-template playground 1 playground:8080", `server playground 127.0.0.1:${gateway.port}`],
+    ["timeout server 30s", "timeout server 2s"])], // so that a request which waits for longer needs no minute
   nginx: ({ port, gateway, dir }) => [["-g", "daemon off; master_process off;", "-c", join(dir, "settings")], replaced(infra("nginx/nginx.conf"),
     ["listen 8080", `listen 127.0.0.1:${port}`], ["set $gateway gateway", "set $gateway 127.0.0.1"], ["http://$gateway:8080", `http://$gateway:${gateway.port}`],
     [" /tmp/", ` ${dir}/`], ["/dev/stderr", join(dir, "error.log")])],
@@ -39,7 +40,7 @@ const isThere = (name) => {
 
 for (const [name, settings] of Object.entries(proxies)) {
   const skip = isThere(name) ? false : `SKIP: no ${name} on the PATH (Debian: apt-get install ${name})`;
-  test(`event streams through ${name}: nothing waits there, and what was missed comes`, { skip }, async (t) => {
+  test(`through ${name} nothing of an event stream waits, what was missed comes, and requests may wait and be large`, { skip }, async (t) => {
     const system = await System.start(t, { SLUICE_AUTH: "dev" });
     const [gateway] = system.gateways;
     const [port, dir] = [await freePort(), directory(t)];
@@ -51,6 +52,13 @@ for (const [name, settings] of Object.entries(proxies)) {
       if (proxy.exitCode !== null) throw new Error(proxy.said);
       return (await fetch(url + "/sluice-stream.js")).ok;
     });
+
+    const authorization = "Bearer dev:alice";
+    const waited = fetch(`${url}/v1/events?to=topic:quiet&wait=4s`, { headers: { authorization } }).then((r) => r.status);
+    const many = await fetch(`${url}/v1/events`, { method: "POST", headers: { authorization }, body: "[]".padEnd(4 << 20) });
+    assert.equal(many.status, 200, "a body as large as gateways take it");
+    const long = await fetch(`${url}/v1/events?to=topic:quiet`, { headers: { authorization, "Last-Event-ID": "x".repeat(15_900) } });
+    assert.equal(long.status, 200, "a header as long as gateways take it");
 
     // What browsers' EventSource does: it reads, and comes back with the last `id:` that it saw.
     let id;
@@ -86,5 +94,6 @@ for (const [name, settings] of Object.entries(proxies)) {
     await s.publish("topic:proxied", 4);
     await until("what was published", () => got.length === 4);
     assert.deepEqual([...got], [1, 2, 3, 4]);
+    assert.equal(await waited, 200, "a request that waits");
   });
 }
