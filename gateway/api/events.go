@@ -68,13 +68,13 @@ func (p *posting) set(ref string, a posted) {
 	}
 }
 
-// all are the answers as far as they have come.
+// all are the answers as far as they have come. What comes later is dropped: they are being told.
 func (p *posting) all() []posted {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range p.answers {
 		if !p.answers[i].known {
-			p.answers[i].refused = &wire.FrameError{Code: wire.CodeUnavailable, Message: notKnown}
+			p.answers[i].known, p.answers[i].refused = true, &wire.FrameError{Code: wire.CodeUnavailable, Message: notKnown}
 		}
 	}
 	return p.answers
