@@ -339,7 +339,7 @@ func isRefusal(err error) bool {
 	var r *Refused
 	var dial *net.OpError
 	switch {
-	case errors.As(err, new(notSent)):
+	case errors.As(err, new(notSent)), errors.Is(err, errToken):
 		return true
 	case errors.As(err, &r):
 		return r.Status == http.StatusUnauthorized || r.Status == http.StatusTooManyRequests

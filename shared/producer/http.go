@@ -26,6 +26,9 @@ const (
 // ErrBinary says that an event's data is neither JSON nor UTF-8, or its name or key is not, which goes over Redis only.
 var ErrBinary = errors.New("over HTTP data is JSON or UTF-8 text, and so are name, key and except")
 
+// errToken says that there was no token, so nothing was sent.
+var errToken = errors.New("no token")
+
 // Refused is a refusal of a gateway.
 type Refused struct {
 	Code       string // of the protocol: "forbidden", "rate_limited", ...; "": the answer was none of a gateway
@@ -172,7 +175,7 @@ func (s *httpSink) ask(ctx context.Context, body []byte) ([]answer, error) {
 	defer cancel()
 	token, err := s.token(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("no token: %w", err)
+		return nil, fmt.Errorf("%w: %w", errToken, err)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,20 +26,26 @@ func (away) close() error { return nil }
 // TestKeysAreForgotten: an event that may have been appended is not sent any more when its key may be forgotten; one that was never
 // sent waits as long as it takes.
 func TestKeysAreForgotten(t *testing.T) {
+	broken := errors.New("the link broke")
+	dial := &net.OpError{Op: "dial", Err: errors.New("refused")}
+	limited := &Refused{Status: 429, Code: "rate_limited", RetryAfter: time.Minute}
+	issuer := errors.New("who gives tokens does not answer")
 	for _, c := range []struct {
 		name string
+		sink sink
 		err  error
 		lost bool
 	}{
-		{"no answer", errors.New("the link broke"), true},
-		{"nobody there", &net.OpError{Op: "dial", Err: errors.New("refused")}, false},
-		{"refused", &Refused{Status: 429, Code: "rate_limited", RetryAfter: time.Minute}, false},
+		{"no answer", away{broken}, broken, true},
+		{"nobody there", away{dial}, dial, false},
+		{"refused", away{limited}, limited, false},
+		{"no token", &httpSink{token: func(context.Context) (string, error) { return "", issuer }, client: &http.Client{}}, issuer, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				lost := make(chan error, 1)
 				begin := time.Now()
-				b := NewBuffer(&Producer{away{c.err}}, BufferOptions{
+				b := NewBuffer(&Producer{c.sink}, BufferOptions{
 					OnLost:  func(_ Event, err error) { lost <- err },
 					OnRetry: func(error, time.Duration) {},
 				})
