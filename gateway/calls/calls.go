@@ -105,6 +105,7 @@ type event struct {
 	store.Calling
 	client *Client
 	until  time.Time // of a call: nobody waits for its answer any more
+	tried  bool      // Redis may have it
 }
 
 // New makes Calls; Run must be called.
@@ -292,8 +293,10 @@ func (x *Calls) append(ctx context.Context, batch []*event) error {
 	now := time.Now()
 	for _, e := range batch {
 		if e.Of == store.CallEvent && now.After(e.until) {
+			x.tooLate(e)
 			continue
 		}
+		e.tried = true
 		list, of = append(list, &e.Calling), append(of, e)
 	}
 	x.o.Store.AddCalls(context.WithoutCancel(ctx), list) // the last ones, too: every command has its own time limit
@@ -307,6 +310,17 @@ func (x *Calls) append(ctx context.Context, batch []*event) error {
 		x.appended(e)
 	}
 	return nil
+}
+
+// tooLate takes a call off those that wait which is not asked any more. One that may be in Redis may still be answered.
+func (x *Calls) tooLate(e *event) {
+	if e.tried {
+		return
+	}
+	if open := e.client.closeIf(wire.CallKey(e.Call.ID), e.until); open != nil && !open.late {
+		x.refused(callLate)
+		e.client.conn.Fail(open.ref, &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain})
+	}
 }
 
 // appended does what the result of an event asks for.

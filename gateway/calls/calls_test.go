@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"sluice/gateway/auth"
+	"sluice/gateway/live"
 	"sluice/shared/store/storetest"
 	"sluice/shared/wire"
 )
@@ -230,6 +231,49 @@ func TestAnswers(t *testing.T) {
 	}
 	if answer(wire.OrderReply, fmt.Sprint("k", mostCalls-1), "1"); len(x.waiting) != 0 {
 		t.Errorf("%d clients wait, though all is answered", len(x.waiting))
+	}
+}
+
+// TestLateCallsMakeRoom: what a worker said of a call may have been lost, and that takes no place for as long as the connection
+// lives; one that Redis did not take in time is not asked any more, and may be asked again with its id.
+func TestLateCallsMakeRoom(t *testing.T) {
+	x := testCalls(t, "call")
+	p := &party{}
+	k := x.NewClient(p)
+	call := func(id string) string {
+		return code(k.Call(alice(t), &wire.ClientFrame{Ref: id, ID: id, Name: "rename"}))
+	}
+	for n := range mostCalls {
+		if got := call(fmt.Sprint("k", n)); got != "" {
+			t.Fatalf("call %d: %q", n, got)
+		}
+	}
+	x.tellLate(time.Now().Add(2 * time.Minute))
+	p.told = nil
+	if got := call("more"); got != "" || len(k.open) != mostCalls || k.open["k0"] != nil {
+		t.Errorf("one more, when all are late: %q, %d wait", got, len(k.open))
+	}
+
+	batch := x.take()
+	for _, e := range batch {
+		e.until = e.until.Add(-2 * time.Minute)
+		if o := k.open[wire.CallKey(e.Call.ID)]; o != nil {
+			o.until = e.until
+		}
+	}
+	batch[1].tried = true
+	if err := x.append(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	p.heard(t, "more: "+wire.CodeUnavailable+": "+live.TryAgain)
+	if len(k.open) != 1 || k.open["k1"] == nil {
+		t.Errorf("%d wait, want the one that Redis may have", len(k.open))
+	}
+	if got := call("more"); got != "" {
+		t.Errorf("again with the same id: %q", got)
+	}
+	if x.append(t.Context(), batch[mostCalls:]); k.open["more"] == nil {
+		t.Error("the second one with the id went with the first one")
 	}
 }
 

@@ -159,7 +159,7 @@ func (k *Client) add(key, ref string, until time.Time) (begun bool, err error) {
 		return false, &wire.FrameError{Code: wire.CodeUnavailable, Message: live.TryAgain}
 	case k.open[key] != nil:
 		return false, &wire.FrameError{Code: wire.CodeBadRequest, Message: "a call with this id waits for its answer"}
-	case len(k.open) >= mostCalls:
+	case len(k.open) >= mostCalls && !k.forgetLate():
 		return false, &wire.FrameError{Code: wire.CodeTooMany, Message: "too many calls of this connection wait for their answers"}
 	case k.open == nil:
 		k.open = make(map[string]*openCall)
@@ -168,10 +168,31 @@ func (k *Client) add(key, ref string, until time.Time) (begun bool, err error) {
 	return k.begun, nil
 }
 
+// forgetLate makes room for a call: of those whose client was told that no answer came in time, the one that is late for the
+// longest waits no more. What a worker said of it may have been lost, and then nothing else takes it off; how many calls really
+// wait Redis counts, of all connections of the user. k.mu is held. false: there is none.
+func (k *Client) forgetLate() bool {
+	oldest := ""
+	for key, o := range k.open {
+		if o.late && (oldest == "" || o.until.Before(k.open[oldest].until)) {
+			oldest = key
+		}
+	}
+	delete(k.open, oldest)
+	return oldest != ""
+}
+
 // close takes a call off those that wait; nil: it is not among them.
-func (k *Client) close(key string) *openCall {
+func (k *Client) close(key string) *openCall { return k.closeIf(key, time.Time{}) }
+
+// closeIf is close for the one that waits until then, if that is not zero: the client may have asked again with the same id.
+func (k *Client) closeIf(key string, until time.Time) *openCall {
 	k.mu.Lock()
 	o := k.open[key]
+	if o != nil && !until.IsZero() && !o.until.Equal(until) {
+		k.mu.Unlock()
+		return nil
+	}
 	delete(k.open, key)
 	none := len(k.open) == 0
 	k.mu.Unlock()
