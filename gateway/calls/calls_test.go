@@ -272,7 +272,7 @@ func TestLateCallsMakeRoom(t *testing.T) {
 	if got := call("more"); got != "" {
 		t.Errorf("again with the same id: %q", got)
 	}
-	if x.append(t.Context(), batch[mostCalls:]); k.open["more"] == nil {
+	if err := x.append(t.Context(), batch[mostCalls:]); err != nil || k.open["more"] == nil {
 		t.Error("the second one with the id went with the first one")
 	}
 }
