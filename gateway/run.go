@@ -191,7 +191,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 func (g *Gateway) server() *http.Server {
 	l := &g.cfg.Listen
 	return &http.Server{
-		Handler: g.handler(), MaxHeaderBytes: listen.MaxHeader,
+		Handler: listen.Handler(g.handler()), MaxHeaderBytes: listen.MaxHeader,
 		ReadHeaderTimeout: l.RequestTimeout, ReadTimeout: 2 * l.RequestTimeout, WriteTimeout: l.AnswerTimeout(), IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug), ConnState: lastInLine, ConnContext: listen.Context,
 	}

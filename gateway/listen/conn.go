@@ -129,3 +129,14 @@ func State(nc net.Conn, state http.ConnState) {
 		c.gated = true
 	}
 }
+
+// Handler is around that of a http.Server: what follows the header of a request is its body. The header of one that a client
+// sent behind another, without waiting for the answer, may be read already when State says that one is to come.
+func Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c := Of(r); c != nil && r.Body != http.NoBody { // else net/http may be reading on by now
+			c.gated = false
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -70,14 +71,14 @@ func serve(t *testing.T, o Options, wrap func(net.Listener) net.Listener) *serve
 	s.l = New(inner, o)
 	hs := &http.Server{
 		MaxHeaderBytes: MaxHeader, ReadHeaderTimeout: o.RequestTimeout, ConnContext: Context, ConnState: State,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		Handler: Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c := Of(r)
 			if r.URL.Path == "/known" {
 				c.Known()
 			}
 			body, _ := io.ReadAll(r.Body)
 			_, _ = io.WriteString(w, c.Client(r).String()+" "+string(body))
-		}),
+		})),
 	}
 	done := make(chan error, 1)
 	go func() { done <- hs.Serve(s.l) }()
@@ -171,6 +172,29 @@ func TestRequests(t *testing.T) {
 	}
 	c.send("nonsense\r\n\r\n")
 	c.want(400, "")
+}
+
+// TestBodyIsNoHeader: the body of a request that came together with the one before it is not taken for the header of another.
+func TestBodyIsNoHeader(t *testing.T) {
+	for name, body := range map[string]string{
+		"one line": strings.Repeat("x", 6000), "many lines": strings.Repeat("line\n", 1200), "a long one": strings.Repeat("x", 3*MaxHeader),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, Options{Config: Config{RequestTimeout: patience / 2}}, nil)
+			c := s.dial()
+			begin := time.Now()
+			for range 2 {
+				c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n" + fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body) +
+					"GET / HTTP/1.1\r\nHost: y\r\n\r\n")
+				c.want(200, "127.0.0.1")
+				c.want(200, body)
+				c.want(200, "127.0.0.1")
+			}
+			if took := time.Since(begin); took > patience/4 {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
 }
 
 // TestHeadersAreBounded in bytes and in lines, also behind a first request.
