@@ -317,7 +317,10 @@ var statuses = map[string]int{
 // AnswerError tells an error: {"error":{"code","message"}}.
 func (h *API) AnswerError(w http.ResponseWriter, e *wire.FrameError) {
 	h.o.Metrics.Errors.WithLabelValues(e.Code).Inc()
-	status := statuses[e.Code]
+	status, known := statuses[e.Code]
+	if !known { // of a worker that is newer
+		status = http.StatusInternalServerError
+	}
 	switch e {
 	case calls.ErrLate:
 		status = http.StatusGatewayTimeout

@@ -127,3 +127,12 @@ func TestIdempotencyKeyHeader(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownCode: a code that a newer worker sends is told as it is.
+func TestUnknownCode(t *testing.T) {
+	w := httptest.NewRecorder()
+	testAPI().AnswerError(w, &wire.FrameError{Code: "new", Message: "m"})
+	if w.Code != http.StatusInternalServerError || w.Body.String() != `{"error":{"code":"new","message":"m"}}`+"\n" {
+		t.Errorf("%d: %s", w.Code, w.Body)
+	}
+}
