@@ -155,7 +155,9 @@ func (c *calls) resume(l *line, e *callEvent) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := eventKey{l.key.partition, e.ID}
-	waited := c.waiting[key] == l
+	if c.waiting[key] != l { // maybe the line of a later term waits
+		return false
+	}
 	delete(c.waiting, key)
-	return waited
+	return true
 }

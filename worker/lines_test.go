@@ -125,3 +125,31 @@ func TestDueBeforeTheLineWaits(t *testing.T) {
 		t.Error("the event is not tried")
 	}
 }
+
+// TestResumeOfAnEarlierTerm: who still looks for the task of an event when its term is over leaves the line alone that waits for
+// the same task in the next term of this worker: it would wait for ever.
+func TestResumeOfAnEarlierTerm(t *testing.T) {
+	w := newWorker(storetest.Unasked(t, nil), Config{})
+	c := newCalls(w, nil)
+	e := &callEvent{Entry: store.Entry{Partition: 9, ID: wire.ID{Ms: 1}}, call: wire.Call{User: "alice"}}
+	key := lineKey{9, lineOf(&e.call)}
+	term := func() *line {
+		if err := c.begin(t.Context(), store.Term{Partition: 9}); err != nil {
+			t.Fatal(err)
+		}
+		l := &line{key: key, term: c.terms[9], events: []*callEvent{e}}
+		c.lines[key] = l
+		c.await(l, e)
+		return l
+	}
+	before := term()
+	c.end(9)
+	now := term()
+	defer c.end(9)
+	if c.await(before, e); c.resume(before, e) {
+		t.Error("a line of a term that is over goes on")
+	}
+	if !c.resume(now, e) {
+		t.Error("the line of the next term waits for nothing")
+	}
+}
