@@ -240,6 +240,7 @@ func (x *Calls) tellLate(now time.Time) {
 			x.refused(callLate)
 			k.conn.Fail(ref, ErrLate)
 		}
+		x.answered(k) // it may have ended while its last call was added
 	}
 }
 
@@ -360,9 +361,11 @@ func (x *Calls) add(e *event) bool {
 	return true
 }
 
-// answered takes a client off those with calls that are not answered.
+// answered takes a client off those with calls that are not answered, if it has none: another one may have come meanwhile.
 func (x *Calls) answered(k *Client) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	delete(x.waiting, k)
+	if !k.waits() {
+		delete(x.waiting, k)
+	}
 }

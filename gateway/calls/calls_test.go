@@ -323,3 +323,25 @@ func TestHear(t *testing.T) {
 		t.Error("it has left")
 	}
 }
+
+// TestWaitingWhileAnother: a client is told that a call is late also when another one of it was answered as this one was made;
+// and one whose connection ended meanwhile is not kept.
+func TestWaitingWhileAnother(t *testing.T) {
+	x := testCalls(t, "call")
+	p := &party{}
+	k := x.NewClient(p)
+	if err := k.Call(alice(t), &wire.ClientFrame{Ref: "1", ID: "1", Name: "rename"}); err != nil {
+		t.Fatal(err)
+	}
+	x.answered(k) // by who has just taken the only other call off
+	x.tellLate(time.Now().Add(2 * time.Minute))
+	p.heard(t, "1: "+wire.CodeUnavailable+": "+ErrLate.Message)
+
+	p.asked = func() { k.End(wire.CloseExpired) }
+	if err := k.Call(alice(t), &wire.ClientFrame{Ref: "2", ID: "2", Name: "rename"}); err != nil {
+		t.Fatal(err)
+	}
+	if x.tellLate(time.Now()); len(x.waiting) != 0 {
+		t.Error("who has ended is kept")
+	}
+}

@@ -215,6 +215,13 @@ func (k *Client) Answered(o *wire.Order) {
 	}
 }
 
+// waits reports whether a call is not answered, and somebody there to hear of it.
+func (k *Client) waits() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.over && len(k.open) > 0
+}
+
 // late are the refs of the calls whose time is over, each once.
 func (k *Client) late(now time.Time) (refs []string) {
 	k.mu.Lock()
