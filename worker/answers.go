@@ -12,6 +12,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"sluice/shared/ops"
 	"sluice/shared/store"
 	"sluice/shared/wire"
 	"sluice/worker/functions"
@@ -196,14 +197,21 @@ func (c *calls) failed(ctx context.Context, l *line, p int, e *callEvent, out *f
 		return false, err
 	}
 	in := asynq.ProcessIn(wait + time.Second) // it counts in whole seconds, and is early by up to one
-	c.await(l, e)                             // before it may be due
-	if err := c.w.tasks.begin(ctx, functionDue, dueID(p, e.ID), payload, in, asynq.MaxRetry(dueTries)); err != nil {
-		if !c.resume(l, e) {
+	for {
+		c.await(l, e) // before it may be due
+		if err := c.w.tasks.begin(ctx, functionDue, dueID(p, e.ID), payload, in, asynq.MaxRetry(dueTries)); err != nil {
+			if !c.resume(l, e) {
+				return false, nil
+			}
+			return false, err
+		}
+		// The task that said that this attempt was due may not have ended: then there is no other one yet, and nobody would say it again.
+		is, err := c.w.tasks.state(functionDue, dueID(p, e.ID))
+		if err == nil && is == taskWaits || !c.resume(l, e) {
 			return false, nil
 		}
-		return false, err
+		ops.Pause(ctx, callRetry)
 	}
-	return false, nil
 }
 
 // bury makes an event a dead letter, with what the function answered last, and tells who waits.

@@ -126,6 +126,58 @@ func TestDueBeforeTheLineWaits(t *testing.T) {
 	}
 }
 
+// TestFailsBeforeItsTaskEnds: the task that said that an event is due may end later than the next attempt fails. Another one says
+// when it is due again, which cannot begin before that.
+func TestFailsBeforeItsTaskEnds(t *testing.T) {
+	called := make(chan struct{}, 1)
+	f := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		called <- struct{}{}
+	}))
+	defer f.Close()
+	redis := storetest.OnRedis(t)
+	st := storetest.Open(t, redis.URL, nil)
+	w := newWorker(st, callsAt(f))
+	w.tasks = newTasks(w)
+	caller, err := functions.NewCaller(&w.functions, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := addCall(t, st)
+	m := redis.Client.XRange(t.Context(), storetest.Key(p, "calls"), "-", "+").Val()[0]
+	of, err := wire.ParseID(m.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, at := dueID(p, of), "asynq:{"+st.Tasks().Queue(functionDue.queue)+"}:"
+	if err := w.tasks.begin(t.Context(), functionDue, task, nil, asynq.ProcessIn(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.Client
+	rdb.ZRem(t.Context(), at+"scheduled", task) // it is worked on
+	rdb.HSet(t.Context(), at+"t:"+task, "state", "active")
+	rdb.LPush(t.Context(), at+"active", task)
+
+	c := newCalls(w, caller)
+	if err := c.begin(t.Context(), store.Term{Partition: st.CallsOf(p)}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.wait()
+	defer c.end(st.CallsOf(p))
+	if _, _, err := c.process(t.Context(), nil, []store.Entry{{Partition: st.CallsOf(p), ID: of, Fields: m.Values}}); err != nil {
+		t.Fatal(err)
+	}
+	<-called
+	time.Sleep(2 * callRetry)
+	rdb.LRem(t.Context(), at+"active", 0, task) // it has ended
+	rdb.Del(t.Context(), at+"t:"+task)
+	for end := time.Now().Add(20 * time.Second); rdb.ZCard(t.Context(), at+"scheduled").Val() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nothing will say that the event is due")
+		}
+	}
+}
+
 // TestResumeOfAnEarlierTerm: who still looks for the task of an event when its term is over leaves the line alone that waits for
 // the same task in the next term of this worker: it would wait for ever.
 func TestResumeOfAnEarlierTerm(t *testing.T) {
