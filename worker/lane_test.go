@@ -1,7 +1,10 @@
 package worker
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,4 +66,23 @@ func takeFree(t *testing.T, st *store.Store, worker string) []int {
 		t.Fatalf("%v, %v", terms, err)
 	}
 	return free
+}
+
+// TestStopsWithoutRedis: a worker that stops while Redis is silent waits for it once. Its leases have expired by then.
+func TestStopsWithoutRedis(t *testing.T) {
+	t.Parallel()
+	server := storetest.Redis(t)
+	l := newStepLane(t, storetest.Open(t, server.URL(), nil))
+	var said bytes.Buffer
+	l.log = slog.New(slog.NewTextHandler(&said, nil))
+	if err := l.take(t.Context(), []int{0}); err != nil || len(l.owned) != 1 {
+		t.Fatalf("it owns %v, %v", l.owned, err)
+	}
+	if err := server.Client().Do(t.Context(), "CLIENT", "PAUSE", "60000", "ALL").Err(); err != nil {
+		t.Fatal(err)
+	}
+	l.stop(t.Context(), nil, []store.Ack{{Partition: 0, IDs: []string{"1-1"}}})
+	if text := said.String(); !strings.Contains(text, "not acknowledged") || strings.Contains(text, "could not release") {
+		t.Error(text)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -189,12 +190,15 @@ func (l *lane) forget() {
 // told a last time how far it came, as by each upkeep.
 func (l *lane) stop(ctx context.Context, out []store.Outgoing, acks []store.Ack) {
 	out = append(out, l.batch.upkeep(ctx)...)
+	answers := true
 	if len(out) > 0 || len(acks) > 0 {
 		if _, err := l.conn.Commit(ctx, out, acks, store.Read{Generation: l.generation}, nil); err != nil {
 			l.log.Warn("stopping with a batch that is not acknowledged; the next owner processes it again", "err", err)
+			answers = !errors.Is(err, os.ErrDeadlineExceeded)
 		}
 	}
-	if had := slices.Concat(l.owned, l.leaving); len(had) > 0 {
+	// After a wait for Redis in vain leases have expired, and another one would only hold up the end.
+	if had := slices.Concat(l.owned, l.leaving); len(had) > 0 && answers {
 		if err := l.w.store.Release(ctx, l.w.id, had); err != nil {
 			l.log.Warn("could not release the leases; they expire", "after", leaseTTL, "err", err)
 		}
