@@ -520,11 +520,11 @@ func TestGapOfAnotherPosition(t *testing.T) {
 		var got list
 		c.must(to, got.handler, client.After("1-0"), client.OnGap(got.gap))
 		p := s.welcome(0)
-		p.wait("subscribe", 1)
+		asked := p.wait("subscribe", 1)
 		p.say(msg{"type": "subscribed", "to": to, "position": id(5), "recovered": true}) // where the device's cursor is
 		p.event(to, 6, 5)
 		p.say(msg{"type": "gap", "to": to, "after": id(1), "oldest": id(4), "position": id(8), "reason": "trimmed"}) // to what was asked
-		p.subscribed(to, 8)
+		p.say(msg{"type": "subscribed", "ref": asked.Ref, "to": to, "position": id(8), "recovered": true})
 		if f := p.wait("subscribe", 2); f.After != "6-0" {
 			t.Errorf("%+v", f)
 		}
