@@ -116,11 +116,14 @@ test("where no WebSocket passes a stream is taken, and nothing is lost when the 
   let n = 0;
   for (const [refuses, want] of [[/upgrade: websocket/i, "sse"], [/v1\/sse/, "ws"], [/upgrade: websocket/i, "sse"], [undefined, "ws"]]) {
     await Promise.all([1, 2, 3, 4, 5].map(() => system.add("topic:doors", ++n)));
+    const before = s.told.states.length;
     proxy.refuses = refuses;
     proxy.cut();
     await Promise.all([1, 2, 3, 4, 5].map(() => system.add("topic:doors", ++n)));
     await until("it caught up", () => got.length === n);
-    assert.equal(door(s), want);
+    // A machine that is slow may let a link look dead by now, and the other door be taken.
+    const taken = s.told.states.slice(before).filter((e) => e.state === "connected").map((e) => e.transport ?? "ws");
+    assert.ok(taken.includes(want), `${taken}, want ${want}`);
   }
   assert.deepEqual([...got], numbers(1, n));
   assert.deepEqual([s.told.gaps, s.told.errors, s.stats.holes], [[], [], 0]);
