@@ -57,68 +57,103 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// dueWorld has a call of alice, and its task that says when it is due is being worked on.
+type dueWorld struct {
+	t         *testing.T
+	st        *store.Store
+	redis     *storetest.Backend
+	w         *Worker
+	calls     *calls
+	partition int
+	of        wire.ID
+	task, at  string // its id, and the begin of the names of its queue's keys
+}
+
+func newDueWorld(t *testing.T, f *httptest.Server) *dueWorld {
+	t.Helper()
+	redis := storetest.OnRedis(t)
+	x := &dueWorld{t: t, st: storetest.Open(t, redis.URL, nil), redis: redis}
+	x.w = newWorker(x.st, callsAt(f))
+	x.w.tasks = newTasks(x.w)
+	caller, err := functions.NewCaller(&x.w.functions, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.calls = newCalls(x.w, caller)
+	x.partition = addCall(t, x.st)
+	x.of = x.entries()[0].ID
+	x.task, x.at = dueID(x.partition, x.of), "asynq:{"+x.st.Tasks().Queue(functionDue.queue)+"}:"
+	payload, _ := json.Marshal(dueTask{Partition: x.partition, Of: x.of.String(), Tries: 1})
+	if err := x.w.tasks.begin(t.Context(), functionDue, x.task, payload, asynq.ProcessIn(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	x.do("ZREM", x.at+"scheduled", x.task)
+	x.do("HSET", x.at+"t:"+x.task, "state", "active")
+	x.do("LPUSH", x.at+"active", x.task)
+	return x
+}
+
+func (x *dueWorld) do(words ...any) {
+	x.t.Helper()
+	if err := x.redis.Client.Do(x.t.Context(), words...).Err(); err != nil {
+		x.t.Fatal(words, err)
+	}
+}
+
+// endTask ends the task.
+func (x *dueWorld) endTask() {
+	x.t.Helper()
+	x.do("LREM", x.at+"active", 0, x.task)
+	x.do("DEL", x.at+"t:"+x.task)
+}
+
+// entries are those of the calls' stream.
+func (x *dueWorld) entries() (entries []store.Entry) {
+	x.t.Helper()
+	for _, m := range x.redis.Client.XRange(x.t.Context(), storetest.Key(x.partition, "calls"), "-", "+").Val() {
+		id, err := wire.ParseID(m.ID)
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		entries = append(entries, store.Entry{Partition: x.st.CallsOf(x.partition), ID: id, Fields: m.Values})
+	}
+	return entries
+}
+
+// process begins a term, up to seen of an earlier one, and works on entries. It ends with the test.
+func (x *dueWorld) process(seen wire.ID, entries []store.Entry) {
+	x.t.Helper()
+	term := x.st.CallsOf(x.partition)
+	if err := x.calls.begin(x.t.Context(), store.Term{Partition: term, Seen: seen}); err != nil {
+		x.t.Fatal(err)
+	}
+	x.t.Cleanup(func() {
+		x.calls.end(term)
+		x.calls.wait()
+	})
+	if _, _, err := x.calls.process(x.t.Context(), nil, entries); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
 // TestDueBeforeTheLineWaits: a task has said that an event is due, and has not ended yet, when the next owner of the calls reads both
 // at once. The event is tried when the task has ended, though nobody says so any more.
 func TestDueBeforeTheLineWaits(t *testing.T) {
 	called := make(chan struct{}, 1)
 	f := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called <- struct{}{} }))
 	defer f.Close()
-	redis := storetest.OnRedis(t)
-	st := storetest.Open(t, redis.URL, nil)
-	w := newWorker(st, callsAt(f))
-	w.tasks = newTasks(w)
-	caller, err := functions.NewCaller(&w.functions, "test")
-	if err != nil {
+	x := newDueWorld(t, f)
+	if err := x.st.AddDue(t.Context(), x.partition, wire.Due{Of: x.of, Tries: 1}); err != nil {
 		t.Fatal(err)
 	}
-	p := addCall(t, st)
-	read := func() (entries []store.Entry) {
-		for _, m := range redis.Client.XRange(t.Context(), storetest.Key(p, "calls"), "-", "+").Val() {
-			id, err := wire.ParseID(m.ID)
-			if err != nil {
-				t.Fatal(err)
-			}
-			entries = append(entries, store.Entry{Partition: st.CallsOf(p), ID: id, Fields: m.Values})
-		}
-		return entries
-	}
-	of := read()[0].ID
-	payload, _ := json.Marshal(dueTask{Partition: p, Of: of.String(), Tries: 1})
-	task := dueID(p, of)
-	if err := w.tasks.begin(t.Context(), functionDue, task, payload, asynq.ProcessIn(time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	at := "asynq:{" + st.Tasks().Queue(functionDue.queue) + "}:"
-	do := func(words ...any) {
-		t.Helper()
-		if err := redis.Client.Do(t.Context(), words...).Err(); err != nil {
-			t.Fatal(words, err)
-		}
-	}
-	do("ZREM", at+"scheduled", task) // it is worked on
-	do("HSET", at+"t:"+task, "state", "active")
-	do("LPUSH", at+"active", task)
-	if err := st.AddDue(t.Context(), p, wire.Due{Of: of, Tries: 1}); err != nil {
-		t.Fatal(err)
-	}
-
-	entries := read()
-	c := newCalls(w, caller)
-	if err := c.begin(t.Context(), store.Term{Partition: st.CallsOf(p), Seen: entries[len(entries)-1].ID}); err != nil {
-		t.Fatal(err)
-	}
-	defer c.wait()
-	defer c.end(st.CallsOf(p))
-	if _, _, err := c.process(t.Context(), nil, entries); err != nil {
-		t.Fatal(err)
-	}
+	entries := x.entries()
+	x.process(entries[len(entries)-1].ID, entries)
 	select {
 	case <-called:
 		t.Error("the event is tried while its task is under way")
 	case <-time.After(2 * callRetry):
 	}
-	do("LREM", at+"active", 0, task) // it has ended
-	do("DEL", at+"t:"+task)
+	x.endTask()
 	select {
 	case <-called:
 	case <-time.After(20 * time.Second):
@@ -135,43 +170,12 @@ func TestFailsBeforeItsTaskEnds(t *testing.T) {
 		called <- struct{}{}
 	}))
 	defer f.Close()
-	redis := storetest.OnRedis(t)
-	st := storetest.Open(t, redis.URL, nil)
-	w := newWorker(st, callsAt(f))
-	w.tasks = newTasks(w)
-	caller, err := functions.NewCaller(&w.functions, "test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := addCall(t, st)
-	m := redis.Client.XRange(t.Context(), storetest.Key(p, "calls"), "-", "+").Val()[0]
-	of, err := wire.ParseID(m.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	task, at := dueID(p, of), "asynq:{"+st.Tasks().Queue(functionDue.queue)+"}:"
-	if err := w.tasks.begin(t.Context(), functionDue, task, nil, asynq.ProcessIn(time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	rdb := redis.Client
-	rdb.ZRem(t.Context(), at+"scheduled", task) // it is worked on
-	rdb.HSet(t.Context(), at+"t:"+task, "state", "active")
-	rdb.LPush(t.Context(), at+"active", task)
-
-	c := newCalls(w, caller)
-	if err := c.begin(t.Context(), store.Term{Partition: st.CallsOf(p)}); err != nil {
-		t.Fatal(err)
-	}
-	defer c.wait()
-	defer c.end(st.CallsOf(p))
-	if _, _, err := c.process(t.Context(), nil, []store.Entry{{Partition: st.CallsOf(p), ID: of, Fields: m.Values}}); err != nil {
-		t.Fatal(err)
-	}
+	x := newDueWorld(t, f)
+	x.process(wire.ID{}, x.entries())
 	<-called
 	time.Sleep(2 * callRetry)
-	rdb.LRem(t.Context(), at+"active", 0, task) // it has ended
-	rdb.Del(t.Context(), at+"t:"+task)
-	for end := time.Now().Add(20 * time.Second); rdb.ZCard(t.Context(), at+"scheduled").Val() == 0; time.Sleep(10 * time.Millisecond) {
+	x.endTask()
+	for end := time.Now().Add(20 * time.Second); x.redis.Client.ZCard(t.Context(), x.at+"scheduled").Val() == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("nothing will say that the event is due")
 		}

@@ -1,11 +1,9 @@
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
-import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { Browser, findChromium } from "./browser.js";
 import { examples } from "./examples.js";
-import { Proxy, System, until } from "./harness.js";
+import { Proxy, serveSite, System, until } from "./harness.js";
 
 const skip = findChromium() ? false : "SKIP: no chromium on the PATH (Debian: apt-get install chromium)";
 const cleanups = [];
@@ -26,17 +24,14 @@ const page = (options, module) => `<!doctype html><meta charset="utf-8"><title>t
 
 before(async () => {
   if (skip) return;
-  const server = createServer((request, response) => {
+  site = await serveSite(t, (request, response) => {
     const url = new URL(request.url, "http://localhost");
     response.setHeader("Content-Type", "text/html");
     if (url.pathname === "/token") response.end("dev:alice");
     else if (url.pathname === "/page") response.end(page(url.searchParams.get("options") ?? "{}", url.searchParams.get("module") ?? "sluice"));
     else if (url.pathname === "/printed") response.end(examples("html")[0].replaceAll("http://127.0.0.1:8080", proxy.url));
     else response.end("<!doctype html><title>elsewhere</title>");
-  }).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.after(() => (server.closeAllConnections(), server.close()));
-  site = `http://127.0.0.1:${server.address().port}`;
+  });
   system = await System.start(t, { SLUICE_AUTH: "dev", SLUICE_ALLOWED_ORIGINS: site, SLUICE_PING_INTERVAL: "2s" });
   proxy = await Proxy.to(t, system.gateways[0].port);
   browser = await Browser.start(t);

@@ -1,11 +1,9 @@
 // The client in the engines of Firefox and of Safari, WebKit. No protocol drives both, so their page asks the test what to do.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { createServer } from "node:http";
-import { once } from "node:events";
 import { delimiter, join } from "node:path";
 import { after, before, test } from "node:test";
-import { directory, numbers, Proxy, start, System, until } from "./harness.js";
+import { directory, numbers, Proxy, serveSite, start, System, until } from "./harness.js";
 
 const has = (name) => process.env.PATH.split(delimiter).some((dir) => existsSync(join(dir, name)));
 const cleanups = [];
@@ -86,7 +84,7 @@ class Tab {
 }
 
 before(async () => {
-  const server = createServer(async (request, response) => {
+  site = await serveSite(t, async (request, response) => {
     const { pathname, search } = new URL(request.url, "http://localhost");
     const name = search.slice(1);
     if (pathname === "/page") return response.setHeader("Content-Type", "text/html").end(page(name));
@@ -98,10 +96,7 @@ before(async () => {
       tabs.get(name).answer(text);
     } else response.statusCode = 404;
     response.end();
-  }).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.after(() => (server.closeAllConnections(), server.close()));
-  site = `http://127.0.0.1:${server.address().port}`;
+  });
   system = await System.start(t, { SLUICE_AUTH: "dev", SLUICE_ALLOWED_ORIGINS: site, SLUICE_PING_INTERVAL: "2s" });
   proxy = await Proxy.to(t, system.gateways[0].port);
 }, { timeout: 60_000 });

@@ -1,11 +1,9 @@
 // Tabs of a real browser that share one connection.
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
-import { once } from "node:events";
 import { after, before, test } from "node:test";
 import { Browser, findChromium } from "./browser.js";
 import { tabsExamples } from "./examples.js";
-import { FUNCTION_SECRET, numbers, Proxy, System, until } from "./harness.js";
+import { FUNCTION_SECRET, numbers, Proxy, serveSite, System, until } from "./harness.js";
 
 const skip = findChromium() ? false : "SKIP: no chromium on the PATH (Debian: apt-get install chromium)";
 const cleanups = [];
@@ -45,7 +43,7 @@ const page = (user, query, set) => `<!doctype html><meta charset="utf-8"><title>
 
 before(async () => {
   if (skip) return;
-  const server = createServer((request, response) => {
+  site = await serveSite(t, (request, response) => {
     const { pathname, search, searchParams: q } = new URL(request.url, "http://localhost");
     const [user, options, serving] = [q.get("user"), q.get("options") ?? "{}", q.get("serving") ?? "{}"];
     response.setHeader("Content-Type", pathname === "/worker" ? "text/javascript" : "text/html");
@@ -55,10 +53,7 @@ before(async () => {
     else if (pathname === "/page") response.end(page(user, search.slice(1).replace(/&set=.*/, ""), q.get("set") ?? ""));
     else if (pathname.startsWith("/printed")) printed(pathname, response);
     else response.end("<!doctype html><title>elsewhere</title>");
-  }).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.after(() => (server.closeAllConnections(), server.close()));
-  site = `http://127.0.0.1:${server.address().port}`;
+  });
   system = await System.start(t, { SLUICE_AUTH: "dev", SLUICE_ALLOWED_ORIGINS: site, SLUICE_PING_INTERVAL: "2s",
     SLUICE_FUNCTIONS: `call:echo=${site}/function`, SLUICE_FUNCTION_SECRET: FUNCTION_SECRET });
   proxy = await Proxy.to(t, system.gateways[0].port);
