@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"sluice/gateway/admit"
-	"sluice/gateway/publish"
 	"sluice/shared/wire"
 )
 
@@ -105,25 +104,12 @@ func (h *API) postEvents(ctx context.Context, in *incoming) (any, error) {
 	p := h.newPosting(len(posts))
 	by, leave := h.postings.Add(p)
 	defer leave()
-	for i := range posts {
-		ref := strconv.Itoa(i)
-		if err := h.post(ctx, p, by, ref, in, &posts[i]); err != nil {
-			p.Fail(ref, err)
-		}
-	}
+	h.o.Publisher.AddInTurn(ctx, p, by, in.id, posts)
 	select {
 	case <-p.done:
 	case <-ctx.Done():
 	}
 	return h.tellPosted(posts, p.all(), single)
-}
-
-// post sends one event of a request on its way.
-func (h *API) post(ctx context.Context, p *posting, by, ref string, in *incoming, e *wire.Post) error {
-	if e.Err != nil {
-		return e.Err
-	}
-	return h.o.Publisher.AddInTurn(ctx, p, publish.Address{By: by, Ref: ref}, in.id, &e.Publish)
 }
 
 // tellPosted is the answer to a request: about one event, or a list. It is an error if nothing is known of any event.

@@ -10,6 +10,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -87,7 +88,7 @@ type Publisher struct {
 
 	mu    sync.Mutex
 	queue *limits.Queue[*publication] // by user; its weights are bytes; what is taken is in flight
-	byRef map[Address][]*inFlight     // in order
+	byRef map[Address]*inFlight       // the first one; others of the address follow it
 	sent  []*inFlight                 // since they were taken, in order; some have been answered
 	room  chan struct{}               // closed when something was taken; nil: nobody waits for that
 }
@@ -107,12 +108,13 @@ type inFlight struct {
 	size     int // in bytes
 	sent     time.Time
 	answered bool
+	next     *inFlight // of the same address
 }
 
 // New makes a Publisher; Run must be called.
 func New(o Options) *Publisher {
 	return &Publisher{
-		server: o.Server, store: o.Store, metrics: o.Metrics, log: o.Log, wake: make(chan struct{}, 1), byRef: make(map[Address][]*inFlight),
+		server: o.Server, store: o.Store, metrics: o.Metrics, log: o.Log, wake: make(chan struct{}, 1), byRef: make(map[Address]*inFlight),
 		headroom: &headroom{store: o.Store, maxEntries: o.MaxEntries, maxBytes: o.MaxBytes, memoryShare: o.Metrics.Memory, log: o.Log},
 		queue: limits.NewQueue[*publication](limits.Bounds{
 			Size: int64(max(publishBytes, o.Store.Config().MaxData+besides)), Waiting: waitingPublishes, KeyWaiting: userPublishes,
@@ -131,13 +133,29 @@ func (p *Publisher) Add(a Asker, at Address, id auth.Identity, e *wire.Publish) 
 	return p.add(one)
 }
 
-// AddInTurn is Add as soon as there is room. The event is refused when ctx ends first.
-func (p *Publisher) AddInTurn(ctx context.Context, a Asker, at Address, id auth.Identity, e *wire.Publish) error {
-	one, err := p.publication(a, at, id, e)
-	if err != nil {
-		return err
+// AddInTurn sends the events of a request on their way, in order and as soon as there is room, so that they are appended by as few
+// round trips as may be. The ref of an event is its number. Fail is called with what is no event or may not be published, and
+// with what had no room until ctx ended.
+func (p *Publisher) AddInTurn(ctx context.Context, a Asker, by string, id auth.Identity, posts []wire.Post) {
+	all := make([]*publication, 0, len(posts))
+	for i := range posts {
+		at := Address{By: by, Ref: strconv.Itoa(i)}
+		var one *publication
+		var err error
+		if wrong := posts[i].Err; wrong != nil {
+			err = wrong
+		} else {
+			one, err = p.publication(a, at, id, &posts[i].Publish)
+		}
+		if err != nil {
+			a.Fail(at.Ref, err)
+			continue
+		}
+		all = append(all, one)
 	}
-	return p.addInTurn(ctx, one)
+	for _, one := range p.addInTurn(ctx, all) {
+		a.Fail(one.Ref, p.refused(refusedQueue))
+	}
 }
 
 // publication is the event of a user, unless it may not be published.
@@ -195,23 +213,26 @@ func (p *Publisher) add(one *publication) error {
 	return nil
 }
 
-// addInTurn lets an event wait, as soon as there is room. It is refused when ctx ends first.
-func (p *Publisher) addInTurn(ctx context.Context, one *publication) error {
+// addInTurn lets events wait, as soon as there is room, and returns those for which there was none until ctx ended.
+func (p *Publisher) addInTurn(ctx context.Context, all []*publication) []*publication {
 	for {
 		p.mu.Lock()
-		ok := p.push(one)
-		if !ok && p.room == nil {
+		for len(all) > 0 && p.push(all[0]) {
+			all = all[1:]
+		}
+		if len(all) == 0 {
+			p.mu.Unlock()
+			return nil
+		}
+		if p.room == nil {
 			p.room = make(chan struct{})
 		}
 		room := p.room
 		p.mu.Unlock()
-		if ok {
-			return nil
-		}
 		select {
 		case <-room:
 		case <-ctx.Done():
-			return p.refused(refusedQueue)
+			return all
 		}
 	}
 }
@@ -248,7 +269,7 @@ func (p *Publisher) take(batch []*publication) (_ []*publication, size int, wait
 		size += one.size
 		one.sent = now
 		p.sent = append(p.sent, one.inFlight)
-		p.byRef[one.Address] = append(p.byRef[one.Address], one.inFlight)
+		p.follow(one.inFlight)
 	}
 	if p.room != nil && len(batch) > 0 {
 		close(p.room)
@@ -258,6 +279,19 @@ func (p *Publisher) take(batch []*publication) (_ []*publication, size int, wait
 		wait = max(time.Millisecond, p.sent[0].sent.Add(inFlightFor).Sub(now))
 	}
 	return batch, size, wait
+}
+
+// follow notes one that is in flight by its address; p.mu is held.
+func (p *Publisher) follow(one *inFlight) {
+	last := p.byRef[one.Address]
+	if last == nil {
+		p.byRef[one.Address] = one
+		return
+	}
+	for last.next != nil {
+		last = last.next
+	}
+	last.next = one
 }
 
 // expire forgets those in flight that have had their answer, or were long enough without; p.mu is held.
@@ -276,14 +310,17 @@ func (p *Publisher) land(one *inFlight) {
 	}
 	one.answered = true
 	p.queue.Done(one.user, int64(one.size))
-	of := p.byRef[one.Address]
-	if i := slices.Index(of, one); i >= 0 {
-		of = slices.Delete(of, i, i+1)
-	}
-	if len(of) == 0 {
+	first := p.byRef[one.Address]
+	switch {
+	case first != one:
+		for first.next != one {
+			first = first.next
+		}
+		first.next = one.next
+	case one.next != nil:
+		p.byRef[one.Address] = one.next
+	default:
 		delete(p.byRef, one.Address)
-	} else {
-		p.byRef[one.Address] = of
 	}
 	if p.queue.Ready() {
 		p.signal()
@@ -294,8 +331,8 @@ func (p *Publisher) land(one *inFlight) {
 func (p *Publisher) Answered(to Address) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if of := p.byRef[to]; len(of) > 0 {
-		p.land(of[0])
+	if first := p.byRef[to]; first != nil {
+		p.land(first)
 	}
 }
 

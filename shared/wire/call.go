@@ -3,7 +3,6 @@ package wire
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -129,7 +128,7 @@ func ParseCall(fields map[string]any) (c Call, ok bool) {
 	}
 	switch c.Kind {
 	case CallKind:
-		ok = CheckCallName(c.Name) && utf8.RuneCountInString(c.Ref) <= MaxRef && (c.Data == "" || json.Valid([]byte(c.Data)) && utf8.ValidString(c.Data))
+		ok = CheckCallName(c.Name) && utf8.RuneCountInString(c.Ref) <= MaxRef && (c.Data == "" || valid([]byte(c.Data)) && utf8.ValidString(c.Data))
 	case ConnectedKind, OnlineKind, OfflineKind:
 		ok = true
 	case DisconnectedKind:

@@ -114,7 +114,7 @@ func badRequest(format string, args ...any) *FrameError {
 // the last of several, and stop, before the ref was read, at the first bad value.
 func ParseClientFrame(msg []byte) (ClientFrame, error) {
 	var f ClientFrame
-	if !json.Valid(msg) {
+	if !valid(msg) {
 		return f, badRequest("a frame is one JSON object: this is not valid JSON")
 	}
 	if bytes.TrimLeft(msg, " \t\r\n")[0] != '{' {
@@ -302,7 +302,7 @@ func (f *ClientFrame) Publish() *Publish {
 // ParseCallBody reads the body of a request that calls, {name, data, id}, by the rules of the frame `call`. key is that of the
 // header Idempotency-Key, "" for none.
 func ParseCallBody(body []byte, key string) (*ClientFrame, *FrameError) {
-	if !utf8.Valid(body) || !json.Valid(body) || trim(body)[0] != '{' {
+	if !utf8.Valid(body) || !valid(body) || trim(body)[0] != '{' {
 		return nil, badRequest("the body is one JSON object: {name, data, id}")
 	}
 	names := []string{"name", "data", "id"}

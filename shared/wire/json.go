@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"iter"
@@ -24,11 +23,7 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 		for i := 0; i < len(object); i++ {
 			switch c := object[i]; c {
 			case '"':
-				for i++; object[i] != '"'; i++ {
-					if object[i] == '\\' {
-						i++
-					}
-				}
+				i = validString(object, i+1) - 1
 			case '{', '[':
 				if depth++; depth == 1 {
 					start = i + 1
@@ -54,7 +49,13 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-func trim(b []byte) []byte { return bytes.Trim(b, " \t\r\n") }
+func trim(b []byte) []byte {
+	b = b[validSpace(b, 0):]
+	for len(b) > 0 && isSpace(b[len(b)-1]) {
+		b = b[:len(b)-1]
+	}
+	return b
+}
 
 // unquote is the text of a JSON value if that is a string; null counts as "".
 func unquote(value []byte) (s string, ok bool) {
@@ -109,10 +110,12 @@ func checkData(value []byte) error {
 // a surrogate pair (RFC 8259, 8.2), or does not end.
 func stringEnd(s []byte) (n int, ok bool) {
 	for n < len(s) {
-		switch s[n] {
-		case '"':
+		n = plainEnd(s, n)
+		switch {
+		case n == len(s):
+		case s[n] == '"':
 			return n, true
-		case '\\':
+		case s[n] == '\\':
 			unit, is := escapedUnit(s[n:])
 			switch {
 			case !is:
@@ -148,9 +151,9 @@ func escapedUnit(s []byte) (unit rune, ok bool) {
 // embeddable reports whether data is JSON also as a part of a frame, which makes it
 // one level deeper.
 func embeddable(data string) bool {
-	if !json.Valid(view(data)) {
+	if !valid(view(data)) {
 		return false
 	}
 	deepest := strings.Count(data, "[") + strings.Count(data, "{")
-	return deepest < jsonDepth || json.Valid([]byte("["+data+"]"))
+	return deepest < jsonDepth || valid([]byte("["+data+"]"))
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"strings"
@@ -63,7 +62,7 @@ func ParsePosts(form string, body []byte, key string) (posts []Post, single bool
 		var e Publish
 		var targets targets
 		var wrong *FrameError
-		if one[0] == '{' && (form != FormLines || json.Valid(one)) {
+		if one[0] == '{' && (form != FormLines || valid(one)) {
 			e, targets, wrong = read(one)
 		} else {
 			wrong = badRequest("an event is one JSON object")
@@ -118,7 +117,7 @@ func split(form string, body []byte) (list [][]byte, single bool, err *FrameErro
 		}
 		return list, false, nil
 	}
-	if !json.Valid(body) {
+	if !valid(body) {
 		return nil, false, badRequest("the body is not valid JSON")
 	}
 	switch body = trim(body); {

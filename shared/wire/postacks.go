@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/json"
 	"slices"
 )
 
@@ -11,7 +10,7 @@ const MaxAcks = 1000
 // ParseAcks reads the acks of a request's body, {device, acks: [{to, id}, ...]}, of each target the highest. User is left to the
 // caller. device may be missing: then they are receipts only.
 func ParseAcks(body []byte) ([]Ack, *FrameError) {
-	if !json.Valid(body) || trim(body)[0] != '{' {
+	if !valid(body) || trim(body)[0] != '{' {
 		return nil, badRequest("the body is one JSON object: {device, acks: [{to, id}, ...]}")
 	}
 	fields, err := only(body, "device", "acks")
@@ -78,7 +77,7 @@ func readAck(object []byte) (a Ack, err *FrameError) {
 
 // ParseUnsubscribe reads a request's body, {device, to}: the frame `unsubscribe` of a device.
 func ParseUnsubscribe(body []byte) (device, to string, err *FrameError) {
-	if !json.Valid(body) || trim(body)[0] != '{' {
+	if !valid(body) || trim(body)[0] != '{' {
 		return "", "", badRequest("the body is one JSON object: {device, to}")
 	}
 	fields, err := only(body, "device", "to")
