@@ -54,9 +54,12 @@ type lineKey struct {
 	of        string
 }
 
-// lineOf names those whose events come one after the other: a connection, what a user asks without one, or a user. No name has a space.
+// lineOf names those whose events come one after the other: a connection, what a user asks without one, a user's coming and going, or
+// what the user has not read. No name has a space.
 func lineOf(c *wire.Call) string {
 	switch {
+	case c.Kind == wire.UnreadKind: // another function may take it
+		return c.Kind + " " + c.User
 	case c.OfUser():
 		return "user " + c.User
 	case c.OfConnection():

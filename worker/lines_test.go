@@ -35,6 +35,26 @@ func addCall(t *testing.T, st *store.Store) int {
 	return st.Partition("user:alice")
 }
 
+// TestLineOf: a user's coming and going does not wait for what the user has not read, whose function may fail for an hour, nor for calls.
+func TestLineOf(t *testing.T) {
+	lines := make(map[string]string)
+	for _, kinds := range [][]string{{wire.OnlineKind, wire.OfflineKind}, {wire.UnreadKind}, {wire.ConnectedKind, wire.CallKind, wire.DisconnectedKind}} {
+		all := make(map[string]bool)
+		for _, kind := range kinds {
+			all[lineOf(&wire.Call{Kind: kind, User: "alice", Conn: "c1", Transport: wire.TransportWS})] = true
+		}
+		if len(all) != 1 {
+			t.Errorf("%v are %d lines", kinds, len(all))
+		}
+		for of := range all {
+			if other := lines[of]; other != "" {
+				t.Errorf("%v wait for %s", kinds, other)
+			}
+			lines[of] = kinds[0]
+		}
+	}
+}
+
 // TestRetryAfter: no attempt is made earlier than the function asks for.
 func TestRetryAfter(t *testing.T) {
 	const after = 2 * time.Second
