@@ -33,7 +33,7 @@ func (c *conn) About() wire.Call {
 	return wire.Call{User: c.user(), Conn: c.id, Device: c.device, Transport: c.transport()}
 }
 
-// beginCalls tells functions that the connection is there, if they want to know; also again: they are to hear of users, too.
+// beginCalls tells functions that the connection is there, if they want to know; also again: they are to hear more of it.
 func (c *conn) beginCalls(again bool) {
 	state := ""
 	c.mu.Lock()
@@ -50,10 +50,10 @@ func (c *conn) beginCalls(again bool) {
 }
 
 // beginCalls tells functions of all connections that were there before.
-func (g *Gateway) beginCalls(again bool) {
+func (g *Gateway) beginCalls() {
 	for _, c := range g.all() {
 		if c.isWelcomed() {
-			c.beginCalls(again)
+			c.beginCalls(true)
 		}
 	}
 }

@@ -275,14 +275,23 @@ func TestConnectedAndDisconnected(t *testing.T) {
 	}
 }
 
-// TestConnectedBehindACall: a connection has called before functions wanted to hear of connections; then they hear that it is there, and
-// that it has ended.
+// TestConnectedBehindACall: a connection was there, and has called, before functions wanted to hear of begins; then they hear that it is
+// there, and that it has ended.
 func TestConnectedBehindACall(t *testing.T) {
 	t.Parallel()
+	for _, before := range [][]string{{"call"}, {"call", "disconnected"}, {"call", "offline"}} {
+		t.Run(strings.Join(before, " and "), func(t *testing.T) {
+			t.Parallel()
+			connectedBehindACall(t, before)
+		})
+	}
+}
+
+func connectedBehindACall(t *testing.T, before []string) {
 	f := startFunction(t, func(heard) (int, string) { return 204, "" })
 	r := newRig(t)
 	g := r.gateway()
-	w := r.worker(f.serves("call"))
+	w := r.worker(f.serves(before...))
 	alice := join(t, g, "alice")
 	r.takesCalls(alice, "x")
 	w.stop()

@@ -61,7 +61,7 @@ func TestOnlineAndOffline(t *testing.T) {
 			if r.rdb.ZScore(ctx, r.key("user:"+user, "leaving"), user).Err() == nil {
 				return fmt.Errorf("%s may have left", user)
 			}
-			if n := r.rdb.HLen(ctx, r.key("user:"+user, "calling:user:"+user)).Val(); n != 2 { // one connection, and that it is online
+			if n := r.rdb.HLen(ctx, r.key("user:"+user, "calling:user:"+user)).Val(); n != 3 { // one connection, that its begin was not told, and that it is online
 				return fmt.Errorf("%s: %v", user, r.rdb.HGetAll(ctx, r.key("user:"+user, "calling:user:"+user)).Val())
 			}
 		}

@@ -71,7 +71,7 @@ type Options struct {
 	Store    *store.Store
 	Timeout  time.Duration                    // for which an answer is waited for
 	NoRoom   func(partition int) (why string) // why no call may be asked of a partition now, for the client; "": it may
-	Begin    func(again bool)                 // begins all connections that are there: functions take such only now; again: they are to hear of users, too
+	Begin    func()                           // begins all connections that are there, also again: functions take only now what that tells
 	Clients  func() []*Client                 // those of all connections that have one
 	Draining func() bool                      // the gateway ends: requests shall not wait for answers
 	Metrics  *Metrics
@@ -173,8 +173,8 @@ func (x *Calls) learn(all []string) {
 	now := parseKinds(all)
 	before := x.takes.Swap(now)
 	users := now.presence != store.NoPresence && before.presence == store.NoPresence
-	if users || now.tracks() && !before.tracks() {
-		x.o.Begin(users)
+	if users || now.connected && !before.connected || now.tracks() && !before.tracks() {
+		x.o.Begin()
 	}
 }
 

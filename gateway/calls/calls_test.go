@@ -114,7 +114,7 @@ func TestMay(t *testing.T) {
 func TestLearn(t *testing.T) {
 	x := testCalls(t)
 	begun := 0
-	x.o.Begin = func(bool) { begun++ }
+	x.o.Begin = func() { begun++ }
 	x.takes.Store(&kinds{unknown: true})
 	call := func() string { return code(x.May(alice(t), &wire.ClientFrame{Name: "rename"})) }
 	if x.learn(nil); call() != wire.CodeBadRequest {
@@ -138,6 +138,13 @@ func TestLearn(t *testing.T) {
 	}
 	if got := call(); got != wire.CodeBadRequest {
 		t.Errorf("there are no functions any more: %q", got)
+	}
+	for n, kinds := range [][]string{{"disconnected"}, {"disconnected", "connected"}, {"disconnected", "connected", "offline"}} {
+		for range 2 {
+			if x.learn(kinds); begun != n+2 {
+				t.Errorf("where functions take %s, connections began %d times, want %d", kinds, begun, n+2)
+			}
+		}
 	}
 }
 

@@ -52,7 +52,7 @@ func (k *Client) event(of store.CallOf, about wire.Call, kind, id string) *event
 }
 
 // Begin tells functions that the connection is there, with a state that was given to it, JSON, or ""; once, or also again: they
-// are to hear of users, too.
+// are to hear more of it.
 func (k *Client) Begin(again bool, state string) {
 	k.mu.Lock()
 	done := k.begun && !again || k.over

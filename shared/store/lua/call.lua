@@ -12,14 +12,16 @@
 --
 -- Known is the number of the connection's last event, or '-' from its end on until the function has heard of that. The field
 -- ' waiting' counts the user's calls that are not finished; ' online' is the connection with which the user came. '<connection> called'
--- is there as long as a call was all that was heard of the connection: its begin may still be told, and its end is not.
+-- is there as long as functions have not heard of its begin, which may still be told: '1', and a call was all that was heard of the
+-- connection, so its end is not told; 'begun', and its begin was noted.
 local is, known = ARGV[1], redis.call('HGET', KEYS[2], ARGV[2])
 local user = string.match(ARGV[3], '^[^ ]+')
 if is == 'begin' and known ~= '-' and ARGV[7] ~= '' and redis.call('HSETNX', KEYS[2], ' online', ARGV[2]) == 1 and ARGV[7] == 'tell' then
   redis.call('XADD', KEYS[1], '*', 'kind', 'online', 'id', 'online:' .. ARGV[2], 'user', user, 'seq', 1, 'traceparent', ARGV[10])
 end
-local called = is ~= 'call' and redis.call('HDEL', KEYS[2], ARGV[2] .. ' called') == 1
-if known == '-' or (is == 'begin' and known and not called) or (is == 'end' and not known) or (is == 'call' and not known and ARGV[5] == '1') then
+local mark = ARGV[2] .. ' called'
+local heard = redis.call('HGET', KEYS[2], mark)
+if known == '-' or (is == 'begin' and known and not heard) or (is == 'begin' and heard == 'begun' and not ARGV[11]) or (is == 'end' and not known) or (is == 'call' and not known and ARGV[5] == '1') then
   return 0
 end
 if is == 'call' then
@@ -31,14 +33,19 @@ end
 if not known then
   redis.call('HSET', KEYS[2], ARGV[2], 0)
   if is == 'call' then
-    redis.call('HSET', KEYS[2], ARGV[2] .. ' called', 1)
+    redis.call('HSET', KEYS[2], mark, 1)
   end
   redis.call('ZADD', KEYS[3], ARGV[4], ARGV[3])
   if ARGV[9] ~= '' then
     redis.call('HSET', KEYS[2], ARGV[2] .. ' state', ARGV[9])
   end
 end
-local told = ARGV[11] and not (is == 'end' and called)
+local told = ARGV[11] and not (is == 'end' and heard == '1')
+if is == 'begin' and not told then
+  redis.call('HSET', KEYS[2], mark, 'begun')
+elseif is ~= 'call' then
+  redis.call('HDEL', KEYS[2], mark)
+end
 if told then
   redis.call('XADD', KEYS[1], '*', 'seq', redis.call('HINCRBY', KEYS[2], ARGV[2], 1), unpack(ARGV, 11))
 end

@@ -101,6 +101,16 @@ func (x *suite) calls(t *testing.T) {
 	known := func() map[string]string {
 		return x.Client.HGetAll(ctx, Key(p, "calling:"+wire.UserTarget(user))).Val()
 	}
+	finishAll := func() (kinds []string) {
+		t.Helper()
+		for _, e := range a.next() {
+			c, _ := wire.ParseCall(e.Fields)
+			kinds = append(kinds, c.Kind)
+			_, err := s.FinishCall(ctx, p, e.ID, &c, store.StateChange{Drop: c.Kind == wire.DisconnectedKind})
+			must(t, err)
+		}
+		return kinds
+	}
 	for _, begins := range []bool{true, false} {
 		want(t, "call", add(store.CallEvent, call, false, false), true)
 		kinds := []string{"call"}
@@ -111,15 +121,24 @@ func (x *suite) calls(t *testing.T) {
 		}
 		want(t, "end", add(store.CallEnd, disconnected, false, false), true)
 		want(t, "end again", add(store.CallEnd, disconnected, false, false), false)
-		entries = a.next()
-		var told []string
-		for i, e := range entries {
-			c, _ := wire.ParseCall(e.Fields)
-			told = append(told, c.Kind)
-			_, err := s.FinishCall(ctx, p, entries[i].ID, &c, store.StateChange{Drop: c.Kind == wire.DisconnectedKind})
-			must(t, err)
+		want(t, "told", finishAll(), kinds)
+		want(t, "what is known of connections", len(known()), 0)
+	}
+
+	// Its begin was only noted: it is told once somebody wants to hear of begins, and its end in any case.
+	for _, told := range []bool{true, false} {
+		want(t, "call", add(store.CallEvent, call, false, false), true)
+		want(t, "silent begin behind a call", add(store.CallBegin, connected, true, false), true)
+		want(t, "silent begin again", add(store.CallBegin, connected, true, false), false)
+		kinds := []string{"call"}
+		if told {
+			want(t, "begin", add(store.CallBegin, connected, false, false), true)
+			want(t, "begin again", add(store.CallBegin, connected, false, false), false)
+			kinds = append(kinds, "connected")
 		}
-		want(t, "told", told, kinds)
+		want(t, "silent begin again", add(store.CallBegin, connected, true, false), false)
+		want(t, "end", add(store.CallEnd, disconnected, false, false), true)
+		want(t, "told", finishAll(), append(kinds, "disconnected"))
 		want(t, "what is known of connections", len(known()), 0)
 	}
 
