@@ -66,11 +66,16 @@ func (c *conn) BeginCursors(ctx context.Context, asked time.Time, at func() map[
 	return c.acker().Begin(ctx, asked, at)
 }
 
-// endCursor ends the device's cursor of a target whose subscription has ended, also earlier.
-func (c *conn) endCursor(target string) error {
+// endTarget ends the subscription to a target, nil if there was none, and the device's cursor of it. An error is only of that.
+func (c *conn) endTarget(target string) (ended *live.Sub, err error) {
+	c.takeBack(target)
+	if c.device == "" {
+		return c.End(target), nil
+	}
 	ctx, done := c.Work()
 	defer done()
-	return c.acker().End(ctx, target)
+	err = c.acker().End(ctx, target, func() { ended = c.End(target) })
+	return ended, err
 }
 
 // acked tells a user's other devices how far one of them is. It is live only.

@@ -156,10 +156,16 @@ func (c *conn) nextOrders(done int) []order {
 	return slices.Clone(c.orders[:max(1, n)])
 }
 
-// orderedEnd ends the subscription to a target.
+// orderedEnd ends the subscription to a target, and the device's cursor of it: it shall not come back with that.
 func (c *conn) orderedEnd(target string) {
-	c.takeBack(target)
-	if !live.HasAlways(c.user(), target) && c.End(target) != nil {
+	if live.HasAlways(c.user(), target) {
+		return
+	}
+	ended, err := c.endTarget(target)
+	if err != nil && !c.isOver() {
+		c.gw.log.Warn("cannot end a device's cursor as a function wants; the device may come back with the target", "conn", c.id, "target", target, "err", err)
+	}
+	if ended != nil {
 		c.Tell(wire.Unsubscribed{To: target})
 	}
 }

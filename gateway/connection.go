@@ -272,12 +272,11 @@ func (c *conn) unsubscribe(f *wire.ClientFrame) error {
 	if live.HasAlways(c.user(), f.To) {
 		return live.ErrHasAlways
 	}
-	c.takeBack(f.To)
-	if s := c.End(f.To); c.device != "" {
-		if err := c.endCursor(f.To); err != nil {
-			return err
-		}
-	} else if s == nil && !c.isOver() { // who is sent away has no subscriptions before it is told
+	ended, err := c.endTarget(f.To)
+	if err != nil {
+		return err
+	}
+	if ended == nil && c.device == "" && !c.isOver() { // who is sent away has no subscriptions before it is told
 		return &wire.FrameError{Code: wire.CodeBadRequest, Message: "this connection is not subscribed to it"}
 	}
 	c.Tell(wire.Unsubscribed{Ref: f.Ref, To: f.To})

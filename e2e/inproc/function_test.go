@@ -605,6 +605,30 @@ func TestGivenTargetsStay(t *testing.T) {
 	}
 }
 
+// TestDeviceUnsubscribedByAFunction: a device does not come back with what a function has ended for it.
+func TestDeviceUnsubscribedByAFunction(t *testing.T) {
+	t.Parallel()
+	f := startFunction(t, func(h heard) (int, string) {
+		return 200, fmt.Sprintf(`{"reply":1,%q:["topic:room"]}`, h.Data.Name)
+	})
+	r := newRig(t)
+	g := r.gateway()
+	r.worker(f.serves("call"))
+	phone := dial(t, g, "alice", asDevice("alice", "phone"))
+	r.takesCalls(phone, "subscribe")
+	phone.waitSubscribed("topic:room")
+	phone.send(msg{"type": "call", "name": "unsubscribe"})
+	phone.wait("unsubscribed", func(f frame) bool { return f.Type == "unsubscribed" && f.To == "topic:room" })
+	phone.kill()
+	back := dial(t, g, "alice", asDevice("alice", "phone"))
+	back.waitSubscribed("all")
+	back.send(msg{"type": "ping"})
+	back.wait("pong", func(f frame) bool { return f.Type == "pong" })
+	if frames := back.all("topic:room"); len(frames) > 0 {
+		t.Errorf("it has come back to %+v", frames[0])
+	}
+}
+
 // TestOrdersInTurn: what functions want of a connection's targets is done in the order in which they want it, however fast it comes, and
 // what cannot be done is told.
 func TestOrdersInTurn(t *testing.T) {

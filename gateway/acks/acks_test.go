@@ -154,10 +154,10 @@ func TestEndWhileBegun(t *testing.T) {
 	<-on
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := k.End(over, "topic:b"); !errors.Is(err, context.Canceled) {
+	if err := k.End(over, "topic:b", func() {}); !errors.Is(err, context.Canceled) {
 		t.Errorf("when the connection has ended: %v", err)
 	}
-	if err := k.End(t.Context(), "topic:a"); err != nil {
+	if err := k.End(t.Context(), "topic:a", func() {}); err != nil {
 		t.Error(err)
 	}
 	running.Wait()
@@ -170,6 +170,32 @@ func TestEndWhileBegun(t *testing.T) {
 	}
 }
 
+// TestBegunWhileItEnds: a subscription that comes while the cursor of the one before it is being ended has its own. Functions and the
+// client may want both at one moment.
+func TestBegunWhileItEnds(t *testing.T) {
+	a := testAcks(t)
+	a.o.Store = storetest.Open(t, storetest.Redis(t).URL(), nil)
+	a.o.StoodStill = func(time.Time) bool { return false }
+	k := a.NewClient(About{User: "alice", Device: "phone"})
+	begin := func() {
+		if err := k.Begin(t.Context(), time.Now(), begins("topic:a")); err != nil {
+			t.Error(err)
+		}
+	}
+	begin()
+	var running sync.WaitGroup
+	if err := k.End(t.Context(), "topic:a", func() {
+		running.Go(begin)
+		time.Sleep(100 * time.Millisecond)
+	}); err != nil {
+		t.Error(err)
+	}
+	running.Wait()
+	if at, _, err := a.Cursors(t.Context(), "alice", "phone"); err != nil || at["topic:a"] == "" || len(k.known()) != 1 {
+		t.Errorf("cursors %v, known %v: %v", at, k.known(), err)
+	}
+}
+
 // TestStoodStill: a gateway that stood still begins and ends no cursors.
 func TestStoodStill(t *testing.T) {
 	a := testAcks(t)
@@ -177,7 +203,7 @@ func TestStoodStill(t *testing.T) {
 	if err := k.Begin(t.Context(), time.Now(), begins("all")); !errors.Is(err, live.ErrStoodStill) || len(k.begun) != 0 {
 		t.Errorf("begin: %v, %v", err, k.begun)
 	}
-	if err := k.End(t.Context(), "all"); !errors.Is(err, live.ErrStoodStill) {
+	if err := k.End(t.Context(), "all", func() {}); !errors.Is(err, live.ErrStoodStill) {
 		t.Errorf("end: %v", err)
 	}
 }

@@ -26,9 +26,9 @@ type Client struct {
 	high  map[string]wire.ID   // where subscriptions were before a gap, which may lead back
 	acked map[string]wire.ID   // what was taken
 	begun map[string]wire.ID   // where a device's subscriptions began
-	// beginning is closed when the begin of cursors that is under way is done; nil: there is none. A connection's feeder begins
-	// them, so there is one at a time.
-	beginning chan struct{}
+	// turn is of who begins or ends cursors, one at a time: Redis might get two in another order. A connection's feeder begins them,
+	// its reader ends them, and who does what functions want.
+	turn chan struct{}
 }
 
 // NewClient makes the part of a connection.
@@ -36,6 +36,7 @@ func (a *Acks) NewClient(about About) *Client {
 	return &Client{
 		About: about, acks: a,
 		left: make(map[string]*live.Sub), high: make(map[string]wire.ID), acked: make(map[string]wire.ID), begun: make(map[string]wire.ID),
+		turn: make(chan struct{}, 1),
 	}
 }
 
@@ -109,30 +110,39 @@ func (k *Client) Closed() { k.acks.flush(k) }
 
 // Begin writes where the device begins with its targets, before it is told: what
 // comes from then on it has not acknowledged. Nothing is begun for what may have lain here for long: the device may be back by
-// another gateway, and have unsubscribed there. Where it begins is asked for when End waits for this: so nothing begins behind its end.
+// another gateway, and have unsubscribed there. Where it begins is asked for when its turn has come: so nothing begins behind its end.
 func (k *Client) Begin(ctx context.Context, asked time.Time, begins func() map[string]wire.ID) error {
+	over, err := k.takeTurn(ctx)
+	if err != nil {
+		return err
+	}
+	defer over()
 	if k.acks.o.StoodStill(asked) {
 		return live.ErrStoodStill
 	}
-	done := make(chan struct{})
-	k.mu.Lock()
-	k.beginning = done
-	k.mu.Unlock()
 	at := begins()
-	var err error
-	if len(at) > 0 {
-		err = k.write(ctx, k.acks.o.Store.BeginCursors, at)
+	if len(at) == 0 {
+		return nil
+	}
+	if err := k.write(ctx, k.acks.o.Store.BeginCursors, at); err != nil {
+		return err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err == nil {
-		for to, id := range at {
-			put(k.acks.o.Targets, k.begun, to, id)
-		}
+	for to, id := range at {
+		put(k.acks.o.Targets, k.begun, to, id)
 	}
-	k.beginning = nil
-	close(done)
-	return err
+	return nil
+}
+
+// takeTurn waits until nobody begins or ends cursors; over must be called, if there is no error.
+func (k *Client) takeTurn(ctx context.Context) (over func(), err error) {
+	select {
+	case k.turn <- struct{}{}: // who has it has a time limit
+		return func() { <-k.turn }, nil
+	case <-ctx.Done(): // the connection has ended
+		return nil, ctx.Err()
+	}
 }
 
 // cursorWriter is Store.BeginCursors or RestoreCursors.
@@ -148,19 +158,15 @@ func (k *Client) write(ctx context.Context, write cursorWriter, at map[string]wi
 	return err
 }
 
-// End ends the device's cursor of a target whose subscription has ended, also earlier. A begin that is under way comes first: Redis
-// might get the two in another order, and the cursor would stay.
-func (k *Client) End(ctx context.Context, target string) error {
-	k.mu.Lock()
-	beginning := k.beginning
-	k.mu.Unlock()
-	if beginning != nil { // it may be this one's, and has a time limit
-		select {
-		case <-beginning:
-		case <-ctx.Done(): // the connection has ended
-			return ctx.Err()
-		}
+// End ends the device's cursor of a target. leave, which is called in any case, ends the subscription, if it has not ended earlier: the
+// cursor of one that comes behind it begins behind this.
+func (k *Client) End(ctx context.Context, target string, leave func()) error {
+	over, err := k.takeTurn(ctx)
+	leave()
+	if err != nil {
+		return err
 	}
+	defer over()
 	k.mu.Lock()
 	delete(k.begun, target)
 	sent, left := k.high[target], k.left[target]
