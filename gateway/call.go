@@ -83,10 +83,11 @@ func (c *conn) call(f *wire.ClientFrame) error {
 	return nil // it has ended
 }
 
-// Forgotten ends a connection whose end functions have heard of: this process stood still for longer than its sessions live.
+// Forgotten ends a connection that is not there for functions any more: this process stood still for longer than its sessions live, so
+// they have heard of its end, or Redis has lost its data.
 func (c *conn) Forgotten() {
 	c.leave()
-	c.goaway(farewell{"this gateway stood still", leastReturn})
+	c.goaway(farewell{"its session was lost", leastReturn})
 }
 
 // ordered does what functions want.

@@ -18,7 +18,8 @@ type Conn interface {
 	About() wire.Call
 	Tell(f wire.ServerFrame)
 	Fail(ref string, err error)
-	// Forgotten ends a connection whose end functions have heard of: this process stood still for longer than its sessions live.
+	// Forgotten ends a connection that is not there for functions any more: this process stood still for longer than its sessions
+	// live, so they have heard of its end, or Redis has lost its data.
 	Forgotten()
 }
 
