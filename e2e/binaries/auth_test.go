@@ -99,7 +99,8 @@ func TestRefusedTokens(t *testing.T) {
 		{"no user", signed(msg{"sub": nil}), 4501},
 		{"a user that is no name", signed(msg{"sub": "with a space"}), 4501},
 		{"not yet valid", signed(msg{"nbf": time.Now().Add(time.Hour).Unix()}), 4501},
-		// Not 4501, with which clients stop: they are to get a fresh one.
+		// Not 4501, with which clients stop: they are to come back, or to get a fresh one.
+		{"soon valid", signed(msg{"nbf": time.Now().Add(time.Minute).Unix()}), 1013},
 		{"expired", signed(msg{"exp": time.Now().Add(-time.Minute).Unix()}), 4401},
 	}
 	for _, tc := range cases {

@@ -9,8 +9,8 @@ var (
 	ErrExpired = errors.New("the token has expired: get a fresh one")
 	// ErrRefused: the token will not become good by trying again. Close 4501.
 	ErrRefused = errors.New("the token was refused")
-	// ErrLater: nobody can tell now whether the token is good. Close 1013: the client comes back with it.
-	ErrLater = errors.New("the token cannot be checked now: try again")
+	// ErrLater: the token begins soon, or nobody can tell now whether it is good. Close 1013: the client comes back with it.
+	ErrLater = errors.New("the token cannot be accepted now: try again")
 )
 
 // Reasons why a token was not accepted, for logs and as a counter's label.
@@ -28,7 +28,8 @@ const (
 	ReasonNoExpiry  = "no_expiry"  // exp is missing
 	ReasonAudience  = "audience"   // aud does not contain SLUICE_JWT_AUDIENCE
 	ReasonIssuer    = "issuer"     // iss is not SLUICE_JWT_ISSUER
-	ReasonNotBefore = "not_before" // nbf is in the future
+	ReasonNotBefore = "not_before" // nbf is far in the future
+	ReasonSoon      = "soon"       // nbf is in the future, and soon, and nothing else is wrong
 	ReasonExpired   = "expired"    // exp is in the past, and nothing else is wrong
 )
 
@@ -46,7 +47,7 @@ func (e *Error) Unwrap() error {
 	switch e.Reason {
 	case ReasonExpired:
 		return ErrExpired
-	case ReasonNoKeys:
+	case ReasonNoKeys, ReasonSoon:
 		return ErrLater
 	}
 	return ErrRefused

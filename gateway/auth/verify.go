@@ -14,6 +14,8 @@ import (
 const (
 	// Leeway is by how much the issuer's clock and ours may differ.
 	Leeway = 5 * time.Second
+	// soon is how long before its begin a token is worth coming back with.
+	soon = time.Minute
 	// MaxTokenBytes bounds a token. Longer ones are refused unread: claims are decoded before their signature is
 	// checked, so anybody can make us do that work.
 	MaxTokenBytes = 8 << 10
@@ -115,8 +117,8 @@ func verifyDev(token string) (Identity, error) {
 	return Identity{User: user, rights: rights{everything: true}}, nil
 }
 
-// checkClaims returns why signed claims are not accepted, or "". Expiry comes last: a client that fetches a fresh
-// token because of it must not find that something else was wrong all along.
+// checkClaims returns why signed claims are not accepted, or "". What time mends comes last, and expiry behind a begin: a client that
+// comes back, or fetches a fresh token, must not find that something else was wrong all along.
 func (v *Verifier) checkClaims(c *claims, now time.Time) (reason string) {
 	switch {
 	case c.flaw != "":
@@ -127,10 +129,14 @@ func (v *Verifier) checkClaims(c *claims, now time.Time) (reason string) {
 		return ReasonAudience
 	case v.config.JWTIssuer != "" && c.Issuer != v.config.JWTIssuer:
 		return ReasonIssuer
-	case c.NotBefore != nil && now.Before(c.NotBefore.Add(-Leeway)):
+	case c.NotBefore != nil && now.Before(c.NotBefore.Add(-Leeway-soon)):
 		return ReasonNotBefore
 	case v.config.JWTMaxLife > 0 && c.life(now) > v.config.JWTMaxLife+Leeway:
 		return ReasonLife
+	case c.NotBefore != nil && !c.NotBefore.Before(c.ExpiresAt.Add(Leeway)): // it is never good
+		return ReasonNotBefore
+	case c.NotBefore != nil && now.Before(c.NotBefore.Add(-Leeway)):
+		return ReasonSoon
 	case !now.Before(c.ExpiresAt.Add(Leeway)):
 		return ReasonExpired
 	}

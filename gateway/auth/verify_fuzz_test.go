@@ -8,7 +8,7 @@ import (
 
 var allReasons = []string{
 	ReasonTooLong, ReasonMalformed, ReasonAlgorithm, ReasonSignature, ReasonClaims, ReasonSubject,
-	ReasonKey, ReasonNoKeys, ReasonTicket, ReasonLife, ReasonNoExpiry, ReasonAudience, ReasonIssuer, ReasonNotBefore, ReasonExpired,
+	ReasonKey, ReasonNoKeys, ReasonTicket, ReasonLife, ReasonNoExpiry, ReasonAudience, ReasonIssuer, ReasonNotBefore, ReasonSoon, ReasonExpired,
 }
 
 // checkVerified wants what holds of every token whatsoever.

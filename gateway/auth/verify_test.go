@@ -47,7 +47,7 @@ func checkRefused(t *testing.T, id Identity, err error, reason string) {
 	switch reason {
 	case ReasonExpired:
 		want = ErrExpired
-	case ReasonNoKeys:
+	case ReasonNoKeys, ReasonSoon:
 		want = ErrLater
 	}
 	if !errors.Is(err, want) || err.Error() != want.Error() || ReasonOf(err) != reason {
@@ -90,7 +90,12 @@ func TestVerifyClaims(t *testing.T) {
 
 		{"nbf past", unset, `{"sub":"alice","nbf":1700000000,` + exp + `}`, ""},
 		{"nbf within the leeway", unset, `{"sub":"alice","nbf":1700000005,` + exp + `}`, ""},
-		{"nbf beyond the leeway", unset, `{"sub":"alice","nbf":1700000006,` + exp + `}`, ReasonNotBefore},
+		{"nbf beyond the leeway", unset, `{"sub":"alice","nbf":1700000006,` + exp + `}`, ReasonSoon},
+		{"nbf in a minute", unset, `{"sub":"alice","nbf":1700000064,` + exp + `}`, ReasonSoon},
+		{"nbf at its end", unset, `{"sub":"alice","nbf":1700000065,` + exp + `}`, ReasonNotBefore},
+		{"nbf far away", unset, `{"sub":"alice","nbf":1700000066,"exp":1700000099}`, ReasonNotBefore},
+		{"nbf soon and expired", unset, `{"sub":"alice","nbf":1700000006,"exp":1}`, ReasonNotBefore},
+		{"nbf soon and other audience", both, `{"sub":"alice","nbf":1700000006,"aud":"x","iss":"https://id.example",` + exp + `}`, ReasonAudience},
 		{"nbf beyond time", unset, `{"sub":"alice","nbf":1e300,` + exp + `}`, ReasonClaims},
 		{"iat is not looked at", unset, `{"sub":"alice","iat":1800000000,` + exp + `}`, ""},
 
