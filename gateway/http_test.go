@@ -29,6 +29,8 @@ func TestRequestsOfAnAddress(t *testing.T) {
 		"a page of another origin": func(r *http.Request) { r.Header.Set("Origin", "https://evil.example") },
 		"what everybody may read":  func(r *http.Request) { r.URL.Path = "/sluice.js" },
 		"nothing there":            func(r *http.Request) { r.URL.Path = "/v1/nothing" },
+		"a stream's header":        func(r *http.Request) { r.Method = http.MethodHead; r.URL.Path = "/v1/sse" },
+		"a socket's header":        func(r *http.Request) { r.Method = http.MethodHead; r.URL.Path = "/v1/ws" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

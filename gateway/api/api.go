@@ -155,7 +155,8 @@ func (h *API) routes() []route {
 		{"POST /v1/tickets", h.giveTicket, smallBody, true},
 		{"GET /v1/users/{id}", h.listUser, smallBody, true},
 		{"DELETE /v1/users/{id}/connections", h.endUser, smallBody, true},
-		{"/v1/", nil, 0, true}, // preflights, too
+		{"/v1/", nil, 0, true},                                        // preflights, too
+		{"HEAD /v1/sse", nil, 0, true}, {"HEAD /v1/ws", nil, 0, true}, // else they would be as with GET, which opens a connection
 	}
 }
 
