@@ -181,6 +181,23 @@ func TestDueBeforeTheLineWaits(t *testing.T) {
 	}
 }
 
+// TestBeginWhileItEnds: a task that is begun while the one of its id ends, as when a client is slow again, is there afterwards.
+func TestBeginWhileItEnds(t *testing.T) {
+	f := httptest.NewServer(http.NotFoundHandler())
+	defer f.Close()
+	x := newDueWorld(t, f)
+	begun := make(chan error, 1)
+	go func() { begun <- x.w.tasks.begin(t.Context(), functionDue, x.task, nil, asynq.ProcessIn(time.Hour)) }()
+	time.Sleep(taskLook)
+	x.endTask()
+	if err := <-begun; err != nil {
+		t.Fatal(err)
+	}
+	if is, err := x.w.tasks.state(functionDue, x.task); is != taskWaits || err != nil {
+		t.Errorf("the task is %v, %v", is, err)
+	}
+}
+
 // TestFailsBeforeItsTaskEnds: the task that said that an event is due may end later than the next attempt fails. Another one says
 // when it is due again, which cannot begin before that.
 func TestFailsBeforeItsTaskEnds(t *testing.T) {

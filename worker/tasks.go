@@ -20,6 +20,8 @@ const (
 	tasksLook   = time.Second            // how often a worker looks whether there are tasks
 	noTasksFor  = 10 * time.Second       // then asynq's server ends
 	tasksEnd    = 2 * time.Second        // what tries under way get to end
+	taskLooks   = 10                     // how often it is looked whether a try has ended, at least
+	taskLook    = 20 * time.Millisecond  // the pause between two of these
 	lastWords   = time.Second            // and asynq's server after that, to say so to Redis
 )
 
@@ -137,12 +139,12 @@ func (t *tasks) delay(n int, err error, task *asynq.Task) time.Duration {
 	return asynq.DefaultRetryDelayFunc(n, err, task)
 }
 
-// begin starts a task, unless one of its id is alive. One that was given up makes room for
-// it. There is no comma in an id (givenup.go).
+// begin starts a task, unless one of its id is alive. One that was given up makes room for it, and so does one that ends just now:
+// one that is being worked on is looked at again for a moment. There is no comma in an id (givenup.go).
 func (t *tasks) begin(ctx context.Context, of *taskType, id string, payload []byte, opts ...asynq.Option) error {
 	queue := t.w.store.Tasks().Queue(of.queue)
 	opts = append(opts, asynq.Queue(queue), asynq.TaskID(id))
-	for try := 0; ; try++ {
+	for try, looks := 0, 0; ; try++ {
 		_, err := t.client.EnqueueContext(ctx, asynq.NewTask(of.name, payload), opts...)
 		if err == nil {
 			select {
@@ -164,6 +166,9 @@ func (t *tasks) begin(ctx context.Context, of *taskType, id string, payload []by
 			if err := t.end(ctx, of, id); err != nil {
 				return err
 			}
+		case err == nil && info.State == asynq.TaskStateActive && looks < taskLooks && ctx.Err() == nil:
+			try, looks = try-1, looks+1
+			ops.Pause(ctx, taskLook)
 		default: // it is alive, or what is left of it cannot be read
 			lost, failed := t.w.store.DropLostTask(ctx, of.queue, id)
 			if lost {
