@@ -225,10 +225,9 @@ func (c *calls) bury(ctx context.Context, p int, e *callEvent, out *functions.Ou
 	entry.Fields["status"], entry.Fields["answer"] = strconv.Itoa(out.Status), out.Body
 	entry.Fields["error"] = out.Err.Error()
 	letters := []store.DeadLetter{{Entry: entry, Reason: reason}}
-	if err := c.w.store.Bury(ctx, letters); err != nil {
+	if err := c.w.bury(ctx, letters); err != nil {
 		return err
 	}
-	c.w.buried(letters)
 	c.count(e, "dead", 0)
 	return c.refuse(ctx, p, e, wire.CodeUnavailable, "")
 }

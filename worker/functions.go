@@ -119,10 +119,9 @@ func (c *calls) process(ctx context.Context, _ *store.Lane, entries []store.Entr
 		}
 	}
 	if len(letters) > 0 {
-		if err := c.w.store.Bury(ctx, letters); err != nil {
+		if err := c.w.bury(ctx, letters); err != nil {
 			return nil, nil, err
 		}
-		c.w.buried(letters)
 	}
 	// Nothing is trimmed while an event waits, and one may for an hour: what is no event goes at once. If what is due is tried
 	// under another term, that sees that its task has ended.

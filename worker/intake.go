@@ -113,10 +113,9 @@ func (i *intake) process(
 		}
 	}
 	if len(letters) > 0 {
-		if err := i.w.store.Bury(ctx, letters); err != nil {
+		if err := i.w.bury(ctx, letters); err != nil {
 			return found, nil, err
 		}
-		i.w.buried(letters)
 	}
 	done = notIn(still, entries, i.held)
 	i.held, i.pause = still, 0

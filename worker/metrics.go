@@ -19,6 +19,7 @@ type metrics struct {
 	owned, memory, historyBytes                      prometheus.Gauge
 	batch, duration                                  prometheus.Histogram
 	dead, slow                                       *prometheus.CounterVec
+	deadTrimmed                                      prometheus.Counter
 	badKeys                                          *prometheus.CounterVec
 	lag, pending, apart                              *prometheus.GaugeVec
 	functions, functionItems, unread                 *prometheus.CounterVec
@@ -61,6 +62,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "From having read a batch to having appended and rendered it.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
 		dead: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_dead_letters_total",
 			Help: "Entries that became dead letters."}, []string{"reason"}),
+		deadTrimmed: counter("dead_letters_trimmed_total", "Dead letters that are lost, since there were too many, or too many bytes of them."),
 		slow: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_slow_total",
 			Help: "Reports about slow clients by their state, and what was done: redelivered, given_up; batches of reports of which some failed; those trimmed before a claim."}, []string{"what"}),
 		badKeys: f.NewCounterVec(prometheus.CounterOpts{Name: "sluice_worker_bad_keys_total",
@@ -97,15 +99,6 @@ func (m *metrics) backlog(all []store.Backlog, partitions int) {
 		m.lag.WithLabelValues(name).Set(float64(b.Lag))
 		m.pending.WithLabelValues(name).Set(float64(b.Pending))
 	}
-}
-
-// buried counts dead letters and says so: somebody should look.
-func (w *Worker) buried(letters []store.DeadLetter) {
-	for _, l := range letters {
-		w.metrics.dead.WithLabelValues(l.Reason).Inc()
-	}
-	w.log.Warn("entries became dead letters", "count", len(letters),
-		"first_reason", letters[0].Reason, "first_entry", letters[0].ID.String(), "partition", letters[0].Partition)
 }
 
 // function counts what came of an event for functions; took: 0 if none was asked.

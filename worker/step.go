@@ -95,10 +95,9 @@ func (s *step) process(ctx context.Context, conn *store.Lane, entries []store.En
 	}
 	letters = append(letters, s.refused(items)...)
 	if len(letters) > 0 {
-		if err := s.w.store.Bury(ctx, letters); err != nil {
+		if err := s.w.bury(ctx, letters); err != nil {
 			return nil, nil, err
 		}
-		s.w.buried(letters)
 	}
 	out := s.publications(items)
 	s.learn(items, routes)

@@ -22,7 +22,8 @@ func (w *Worker) upkeep(ctx context.Context) error {
 			w.measure(ctx)
 		}
 		w.mendDead(ctx)
-		_ = w.apart.err() // forgets what others look after
+		_ = w.trimDead(ctx) // again in a moment
+		_ = w.apart.err()   // forgets what others look after
 		select {
 		case <-ctx.Done():
 			return nil
@@ -56,4 +57,27 @@ func (w *Worker) mendDead(ctx context.Context) {
 	case errors.As(err, &bad):
 		w.apart.set(what, err)
 	}
+}
+
+// bury makes entries dead letters, counts them and says so: somebody should look. Repeatable.
+func (w *Worker) bury(ctx context.Context, letters []store.DeadLetter) error {
+	if err := w.store.Bury(ctx, letters); err != nil {
+		return err
+	}
+	for _, l := range letters {
+		w.metrics.dead.WithLabelValues(l.Reason).Inc()
+	}
+	w.log.Warn("entries became dead letters", "count", len(letters),
+		"first_reason", letters[0].Reason, "first_entry", letters[0].ID.String(), "partition", letters[0].Partition)
+	return w.trimDead(ctx)
+}
+
+// trimDead lets the oldest dead letters go where there are too many.
+func (w *Worker) trimDead(ctx context.Context) error {
+	gone, err := w.store.TrimDead(ctx, store.DeadBytes)
+	if gone > 0 {
+		w.metrics.deadTrimmed.Add(float64(gone))
+		w.log.Error("there were too many dead letters; the oldest ones are lost", "count", gone)
+	}
+	return err
 }

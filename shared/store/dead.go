@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	// deadKept bounds the stream of dead letters, in entries.
+	// deadKept and DeadBytes bound the stream of dead letters, and that of those that wait.
 	deadKept = 10_000
+	// DeadBytes is in bytes of Redis's memory.
+	DeadBytes = 128 << 20
 	// deadMarkTTL is how long a repeat of a step is kept from adding the same dead
 	// letter again.
 	deadMarkTTL = 10 * time.Minute
@@ -54,7 +56,7 @@ func (s *Store) bury(ctx context.Context, letters []DeadLetter) error {
 	var claims []call
 	for i, l := range letters {
 		stream := s.keys.events(l.Partition)
-		args := []any{deadMarkTTL.Milliseconds(), deadKept,
+		args := []any{deadMarkTTL.Milliseconds(),
 			"reason", l.Reason, "stream", stream, "entry", l.ID.String()}
 		for _, name := range wire.Fields { // these first: without them nobody could put it back
 			if value, ok := l.Fields[name]; ok {
@@ -90,7 +92,7 @@ func (s *Store) bury(ctx context.Context, letters []DeadLetter) error {
 func (s *Store) MendDead(ctx context.Context) (moved int, err error) {
 	const piece = 10 // of up to a batch's size each
 	for {
-		cmds, err := runAll(ctx, s.rdb, undelay, []call{{[]string{s.keys.dead(), s.keys.deadWaiting()}, []any{deadKept, piece}}})
+		cmds, err := runAll(ctx, s.rdb, undelay, []call{{[]string{s.keys.dead(), s.keys.deadWaiting()}, []any{piece}}})
 		if err != nil {
 			return moved, fmt.Errorf("cannot move waiting dead letters: %w", err)
 		}
@@ -106,6 +108,16 @@ func (s *Store) MendDead(ctx context.Context) (moved int, err error) {
 			return moved, nil
 		}
 	}
+}
+
+// TrimDead lets the oldest dead letters go where there are too many, or too many bytes (DeadBytes) of them, and tells how many. The
+// newest one always stays. Bury does not do it.
+func (s *Store) TrimDead(ctx context.Context, bytes int) (gone int, err error) {
+	cmds, err := runAll(ctx, s.rdb, trimDead, []call{{[]string{s.keys.dead(), s.keys.deadWaiting()}, []any{deadKept, bytes}}})
+	if err != nil {
+		return 0, fmt.Errorf("cannot trim dead letters: %w", err)
+	}
+	return cmds[0].Int()
 }
 
 // Buried is a dead letter as it lies in Redis.

@@ -8,7 +8,7 @@ var (
 	LiveServers  = liveServers
 
 	Scripts = map[string]*redis.Script{
-		"takeover": takeover, "release": release, "forward": forward, "rewind": rewind, "dead": dead, "undelay": undelay,
+		"takeover": takeover, "release": release, "forward": forward, "rewind": rewind, "dead": dead, "trimDead": trimDead, "undelay": undelay,
 		"unregister": unregister, "sweep": sweep, "unclaim": unclaim, "cursors": cursors, "trim": trim, "trimAcks": trimAcks,
 		"historyEnds": historyEnds, "trimHistory": trimHistory,
 		"letWait": letWait, "tellUnread": tellUnread,

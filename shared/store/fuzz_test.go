@@ -268,9 +268,11 @@ func (d dealer) arguments(script string) (args []any) {
 		}
 		return args
 	case "dead":
-		return append([]any{1000, 10}, d.pairs()...)
+		return append([]any{1000}, d.pairs()...)
+	case "trimDead":
+		return []any{1 + d.IntN(40), d.IntN(20_000)}
 	case "undelay":
-		return []any{10, 1 + d.IntN(10)}
+		return []any{1 + d.IntN(10)}
 	case "unregister":
 		for range 1 + d.IntN(5) {
 			args = append(args, d.text(), d.text(), d.IntN(3000))

@@ -29,6 +29,8 @@ var (
 	rewindLua string
 	//go:embed lua/dead.lua
 	deadLua string
+	//go:embed lua/trimdead.lua
+	trimDeadLua string
 	//go:embed lua/undelay.lua
 	undelayLua string
 	//go:embed lua/unregister.lua
@@ -65,6 +67,7 @@ var (
 	forward    = redis.NewScript(idsLua + forwardLua)
 	rewind     = redis.NewScript(rewindLua)
 	dead       = redis.NewScript(deadLua)
+	trimDead   = redis.NewScript(trimDeadLua)
 	undelay    = redis.NewScript(undelayLua)
 	unregister = redis.NewScript(unregisterLua)
 	sweep      = redis.NewScript(sweepLua)

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"sluice/shared/store"
 	"sluice/shared/wire"
 )
@@ -115,6 +117,51 @@ func (x *suite) buryBad(t *testing.T) {
 		want(t, "reason", b.Reason, fmt.Sprint(i))
 		want(t, "data", len(b.Fields["data"]), 300_000)
 	}
+}
+
+// too many: the oldest dead letters go, also of those that wait, when there are too many of them, or too many bytes.
+func (x *suite) buryTooMany(t *testing.T) {
+	const most, size, bytes = 10_000, 100_000, 1 << 20
+	ctx, s := t.Context(), x.open(t, nil)
+	keys := []string{"sluice:dead", "sluice:{sluice:dead}:waiting"}
+	trimmed := func(bytes int) int {
+		t.Helper()
+		gone, err := s.TrimDead(ctx, bytes)
+		must(t, err)
+		return gone
+	}
+	want(t, "gone of nothing", trimmed(bytes), 0)
+	for _, key := range keys {
+		pipe := x.Client.Pipeline()
+		for i := range most + 3 {
+			pipe.XAdd(ctx, &redis.XAddArgs{Stream: key, ID: fmt.Sprintf("%d-1", i+1), Values: []string{"f:to", "x"}})
+		}
+		_, err := pipe.Exec(ctx)
+		must(t, err)
+	}
+	want(t, "gone of many", trimmed(1<<30), 3*len(keys))
+	want(t, "the oldest one", x.Client.XRangeN(ctx, keys[0], "-", "+", 1).Val()[0].ID, "4-1")
+	must(t, x.Client.Del(ctx, keys...).Err())
+
+	for _, key := range keys {
+		for i := range 50 {
+			must(t, x.Client.XAdd(ctx, &redis.XAddArgs{Stream: key, ID: fmt.Sprintf("%d-1", i+1), Values: []string{"f:data", strings.Repeat("x", size)}}).Err())
+		}
+	}
+	if x.Client.MemoryUsage(ctx, keys[0], 0).Err() != nil { // the embedded Redis does not tell it
+		want(t, "gone where bytes are not known", trimmed(bytes), 0)
+		return
+	}
+	gone, left := trimmed(bytes), 0
+	for _, key := range keys {
+		all := x.Client.XRange(ctx, key, "-", "+").Val()
+		left += len(all)
+		if n := len(all); n < bytes/size/2 || n > bytes/size || all[n-1].ID != "50-1" {
+			t.Errorf("%d dead letters of %d bytes are left in %s, up to %s", n, size, key, all[n-1].ID)
+		}
+	}
+	want(t, "gone and left", gone+left, 100)
+	want(t, "gone of the newest", trimmed(1), left-len(keys))
 }
 
 func (x *suite) deadLetters(t *testing.T) {

@@ -104,6 +104,7 @@ func Run(t *testing.T, open func(testing.TB) *Backend) {
 		{"Bury/failure", everywhere, (*suite).buryFailure},
 		{"Bury/bad key", everywhere, (*suite).buryBad},
 		{"Bury/claims", everywhere, (*suite).buryClaims},
+		{"Bury/too many", everywhere, (*suite).buryTooMany},
 		{"DeadLetters", everywhere, (*suite).deadLetters},
 		{"Requeue", everywhere, (*suite).requeue},
 
