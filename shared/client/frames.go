@@ -144,7 +144,7 @@ func (c *Client) take(f *frame, size int) error {
 		c.subscribed(s, f)
 	case "unsubscribed":
 		if l := c.leaving[f.To]; l != nil && l.ref == f.Ref {
-			delete(c.leaving, f.To)
+			c.hasLeft(f.To)
 		}
 		if s != nil && f.Ref == "" {
 			c.refuse(s, &Error{Code: wire.CodeForbidden, Message: "the token does not allow it any more", To: s.to})
@@ -166,9 +166,20 @@ func (c *Client) take(f *frame, size int) error {
 	return nil
 }
 
+// hasLeft: an `unsubscribe` was answered. Who has subscribed again meanwhile is asked for now.
+func (c *Client) hasLeft(to string) {
+	delete(c.leaving, to)
+	if s := c.targets[to]; s != nil {
+		c.ask(s, time.Now())
+	}
+}
+
 func (c *Client) subscribed(s *Subscription, f *frame) {
+	if f.Ref == "" && c.leaving[f.To] != nil {
+		return // it is about to end
+	}
 	if s == nil {
-		if c.o.Device != "" && f.Ref == "" && c.leaving[f.To] == nil {
+		if c.o.Device != "" && f.Ref == "" {
 			c.inServer[f.To] = position{*f.Position, true}
 		}
 		return
@@ -227,13 +238,13 @@ func (c *Client) refused(f *frame) {
 		}
 		return
 	}
-	for to, l := range c.leaving { // as long as nobody has subscribed again
+	for to, l := range c.leaving {
 		if l.ref == f.Ref && !again.IsZero() {
 			l.at = again
 		} else if l.ref == f.Ref {
 			err.To = to
-			delete(c.leaving, to)
 			c.failed(err)
+			c.hasLeft(to)
 		}
 	}
 	for _, s := range c.targets {

@@ -83,7 +83,9 @@ func (c *Client) subscribe(to string, h Handler, options ...SubscribeOption) *Su
 		s.seen = at
 	}
 	c.targets[to] = s
-	delete(c.leaving, to)
+	if l := c.leaving[to]; l != nil && !l.kept {
+		delete(c.leaving, to)
+	}
 	c.ask(s, time.Now())
 	return s
 }
@@ -144,10 +146,11 @@ func (s *Subscription) end(err error) {
 	close(s.done)
 }
 
-// ask subscribes after what was seen, now or at a later time. Without a connection it is done by the next one.
+// ask subscribes after what was seen, now or at a later time. Without a connection it is done by the next one; where a device's
+// cursor has yet to end, behind that: else it could begin there.
 func (c *Client) ask(s *Subscription, at time.Time) {
 	s.left()
-	if !c.open {
+	if !c.open || c.leaving[s.to] != nil {
 		return
 	}
 	c.refs++

@@ -494,6 +494,65 @@ func TestStoppedDevice(t *testing.T) {
 	})
 }
 
+// TestDeviceSubscribesAgain: who unsubscribes and subscribes again begins from then on, also where the server has not answered, or the
+// link broke before it knew of it, or it could not end the device's cursor at once.
+func TestDeviceSubscribesAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, s *server) {
+		c := s.client(func(o *client.Options) { o.Device = "d" })
+		var got list
+		first := c.must(to, got.handler)
+		p := s.welcome(0)
+		p.wait("subscribe", 1)
+		p.subscribed(to, 1)
+		p.event(to, 2, 1)
+		got.want(t, "2")
+		first.Unsubscribe()
+		p.wait("unsubscribe", 1)
+		_ = p.ws.Close()
+		s.peer(1)
+		again := c.must(to, got.handler, client.OnGap(got.gap))
+		p = s.welcome(1)
+		p.say(msg{"type": "gap", "to": to, "after": id(1), "oldest": id(3), "position": id(2), "reason": "trimmed"})
+		p.say(msg{"type": "subscribed", "to": to, "position": id(2), "recovered": false}) // where the cursor is
+		p.event(to, 3, 2)
+		f := p.wait("unsubscribe", 1)
+		p.say(msg{"type": "error", "ref": f.Ref, "code": "unavailable", "message": "later"})
+		f = p.wait("unsubscribe", 2)
+		if n := len(p.sent("subscribe")); n > 0 {
+			t.Errorf("%d subscribes before the cursor has ended", n)
+		}
+		p.say(msg{"type": "unsubscribed", "ref": f.Ref, "to": to})
+		if f := p.wait("subscribe", 1); f.After != "" {
+			t.Errorf("it begins after %q", f.After)
+		}
+		p.subscribed(to, 5)
+		if at, err := again.Ready(soon(t)); err != nil || at.Ms != 5 {
+			t.Errorf("%v, %v", at, err)
+		}
+		p.event(to, 6, 5)
+		got.want(t, "2", "6")
+	})
+}
+
+// TestUnsubscribedOwn: before it is known who the user is its own target can be left, which the server refuses; it may be
+// subscribed to again.
+func TestUnsubscribedOwn(t *testing.T) {
+	bubble(t, func(t *testing.T, s *server) {
+		c := s.client(func(o *client.Options) { o.Device = "d" })
+		var got list
+		c.must("user:alice", got.handler).Unsubscribe()
+		c.must("user:alice", got.handler)
+		p := s.welcome(0)
+		p.say(msg{"type": "subscribed", "to": "user:alice", "position": id(1), "recovered": true})
+		f := p.wait("unsubscribe", 1)
+		p.say(msg{"type": "error", "ref": f.Ref, "code": "bad_request", "message": "every connection has it"})
+		p.wait("subscribe", 1)
+		p.subscribed("user:alice", 1)
+		p.event("user:alice", 2, 1)
+		got.want(t, "2")
+	})
+}
+
 // TestAckRefused: an acknowledgement that the server cannot take now is sent again.
 func TestAckRefused(t *testing.T) {
 	bubble(t, func(t *testing.T, s *server) {

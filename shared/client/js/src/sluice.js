@@ -77,7 +77,6 @@ export class Sluice extends Listeners {
       t._seen = latest(this.#inServer.get(to), this.#positions._get(to)); // acks may be on their way to where the server looks
       t._after = after;
       this.#targets.set(to, t);
-      this.#leaving.delete(to);
     }
     const s = new Subscription(to, handler, onGap, (forget) => {
       deaf();
@@ -116,8 +115,7 @@ export class Sluice extends Listeners {
   }
 
   _state(state, detail) {
-    this.state = state;
-    this._emit("state", { state, ...detail });
+    this._emit("state", { state: (this.state = state), ...detail });
   }
 
   // ---- the connection
@@ -138,10 +136,11 @@ export class Sluice extends Listeners {
   _welcome(f) {
     const { onEvent } = this.#options;
     const other = this.user && this.user !== f.user;
-    this.limits = f.limits;
     this.user = f.user;
+    this.limits = f.limits;
     if (other) this.#forgetUser();
     for (const to of ["user:" + f.user, "all"]) {
+      this.#leaving.delete(to);
       const t = this.#targets.get(to);
       if (t) { // every connection has it, from now on
         if (!t._ref && !(t._seen ?? t._after)) t._ref = CONNECT;
@@ -177,8 +176,8 @@ export class Sluice extends Listeners {
   }
 
   _ended(error) {
-    this.#unwatch();
     this.state = "closed"; // before anything can be asked for again
+    this.#unwatch();
     for (const t of this.#all) for (const s of t._subscriptions) s._end(error);
     this.#outbox._fail(error ?? closed());
     if (error) this._failed(error);
@@ -225,7 +224,7 @@ export class Sluice extends Listeners {
       if (again) for (const t of this.#all) this.#ack(t.to, t._acked, AGAIN_MS); // it may have been an acknowledgement
     } else if (again) setTimeout(() => {
       for (const t of of) if (t._ref === ref) this._ask(t);
-      for (const [to, u] of this.#leaving) if (u === ref) this.#leave(to); // as long as nobody has subscribed again
+      for (const [to, u] of this.#leaving) if (u === ref) this.#leave(to);
     }, again);
     else for (const t of of) this.#refuse(t, error);
   }
@@ -243,7 +242,8 @@ export class Sluice extends Listeners {
 
   _ask(t) {
     t._left();
-    if (!this._link._isOpen()) return; // it is asked for when there is a connection
+    // It is asked for when there is a connection, and behind the end of a device's cursor, where it would begin.
+    if (!this._link._isOpen() || this.#leaving.get(t.to)) return;
     t._ref = "s" + ++this.#refs;
     this._link._send({ type: "subscribe", ref: t._ref, to: t.to, after: t._seen ?? t._after });
   }
@@ -252,10 +252,8 @@ export class Sluice extends Listeners {
     const { ref = CONNECT, to, position } = f;
     // A device's targets begin with the connection, where its cursors are, unless this client knows better.
     const isCursor = this.#options.device && ref === CONNECT;
-    if (!t) {
-      if (isCursor && !this.#leaving.has(to)) this.#inServer.set(to, position);
-      return;
-    }
+    if (isCursor && this.#leaving.get(to)) return;
+    if (!t) return isCursor && this.#inServer.set(to, position);
     if (t._flows || (t._ref !== ref && (!isCursor || t._seen))) return;
     t._begin(position);
     for (const s of t._subscriptions) s._begun(t._at);
@@ -298,9 +296,12 @@ export class Sluice extends Listeners {
     this._link._send({ type: "unsubscribe", ref, to });
   }
 
-  #unsubscribed(t, f) {
-    if (this.#leaving.get(f.to) === f.ref) this.#leaving.delete(f.to);
-    if (t && !f.ref) this.#refuse(t, new SluiceError("forbidden"));
+  #unsubscribed(t, { to, ref }) {
+    if (!ref) t && this.#refuse(t, new SluiceError("forbidden"));
+    else if (this.#leaving.get(to) === ref) {
+      this.#leaving.delete(to);
+      if (t) this._ask(t); // somebody has subscribed again meanwhile
+    }
   }
 
   #refuse(t, error) {
@@ -325,10 +326,10 @@ export class Sluice extends Listeners {
     this.#ackTimer = clearTimeout(this.#ackTimer);
     if (this._link._isOpen()) for (const [to, id] of this.#acks) {
       const t = this.#targets.get(to);
-      if (t ? !t._flows : !this.#inServer.has(to)) continue; // the server would not know that it was sent
+      if (!(t ? t._flows : this.#inServer.has(to))) continue; // the server would not know that it was sent
       this.#acks.delete(to);
-      if (t) t._acked = latest(t._acked, id);
       this._link._send({ type: "ack", to, id });
+      if (t) t._acked = latest(t._acked, id);
     }
   }
 

@@ -66,8 +66,8 @@ export class Target {
 
   /** Forgets what waits and where it stands. */
   _clear() {
-    this._owner._waiting -= this.#bytes;
     this.#queue = [];
+    this._owner._waiting -= this.#bytes;
     this.#bytes = 0;
     this._seen = this._acked = this.#full = undefined;
   }
@@ -82,7 +82,7 @@ export class Target {
 
   /** Takes the frame `gap`. */
   _gap(f) {
-    if (!this._flows && !this._ref) return;
+    if (!(this._flows || this._ref)) return;
     if (this._flows && isAfter(this._seen, f.after)) return this._owner._ask(this); // of another position: a device's cursor counted, and not what was asked for
     this._seen = f.position;
     this._acked = undefined; // ids may have fallen
@@ -128,8 +128,8 @@ export class Target {
 
   #push(frame, id, size) {
     this.#queue.push({ _frame: frame, _id: id, _size: size });
-    this.#bytes += size;
     this._owner._waiting += size;
+    this.#bytes += size;
     if (!this.#working) this.#work();
   }
 

@@ -68,6 +68,48 @@ test("a device goes on where it stood or, if that is further, at its cursor, and
   assert.deepEqual(server.sent("subscribe").map((f) => f.after), ["2-0", "3-0", undefined]);
 });
 
+test("a device that subscribes again begins from then on, though the link broke before its cursor had ended", async (t) => {
+  const server = new Server(t);
+  const s = server.client({ device: "d" });
+  const got = [];
+  const take = (e) => void got.push(e.data ?? e.reason);
+  const first = s.subscribe(to, take);
+  await server.welcome();
+  server.subscribed(to, "1-0");
+  server.event(to, 2);
+  await settle();
+  first.unsubscribe();
+  server.link.on.close(1006, "");
+  const again = s.subscribe(to, take, { onGap: take });
+  await server.welcome();
+  server.say({ type: "gap", to, after: "1-0", oldest: "3-0", position: "2-0", reason: "trimmed" });
+  server.say({ type: "subscribed", to, position: "2-0", recovered: false }); // where the cursor is
+  server.event(to, 3);
+  server.say({ type: "error", ref: server.sent("unsubscribe")[0].ref, code: "unavailable", message: "later" });
+  await server.after(1000);
+  assert.equal(server.sent("subscribe").length, 0);
+  server.say({ type: "unsubscribed", ref: server.sent("unsubscribe")[1].ref, to });
+  assert.deepEqual(server.sent("subscribe").map((f) => f.after), [undefined]);
+  server.subscribed(to, "5-0");
+  server.event(to, 6);
+  assert.equal(await again.ready, "5-0");
+  await settle();
+  assert.deepEqual(got, [2, 6]);
+});
+
+test("what a device unsubscribed and every connection has all the same begins with the next one", async (t) => {
+  const server = new Server(t);
+  const s = server.client({ device: "d" });
+  const got = [];
+  s.subscribe("user:alice", () => {}).unsubscribe();
+  s.subscribe("user:alice", (e) => void got.push(e.data));
+  await server.welcome();
+  server.say({ type: "subscribed", to: "user:alice", position: "1-0", recovered: true });
+  server.event("user:alice", 2);
+  await settle();
+  assert.deepEqual([got, server.sent("unsubscribe").length], [[2], 0]);
+});
+
 test("what the server cannot take now is acknowledged again", async (t) => {
   const server = new Server(t);
   const s = server.client({ device: "d" });
