@@ -29,7 +29,7 @@ type Config struct {
 	MaxBacklogBytes int64         `env:"SLUICE_MAX_BACKLOG_BYTES" envDefault:"134217728" min:"0" help:"What clients publish is refused while more bytes than this wait for workers in Redis. 0: never."`
 	ReadBytes       int64         `env:"SLUICE_READ_BYTES" envDefault:"33554432" min:"1048576" or:"0" help:"How many bytes of histories may be read from Redis at a time, for all clients together; one user has a quarter at most. 0: as if it were not set."`
 	PingInterval    time.Duration `env:"SLUICE_PING_INTERVAL" envDefault:"25s" min:"100ms" help:"The time between two pings to a client; the answers renew its session. At most half of SLUICE_SESSION_TTL."`
-	DrainTimeout    time.Duration `env:"SLUICE_DRAIN_TIMEOUT" envDefault:"20s" min:"0s" max:"10m" help:"How long the gateway takes to send its clients away after SIGTERM."`
+	DrainTimeout    time.Duration `env:"SLUICE_DRAIN_TIMEOUT" envDefault:"20s" min:"0s" max:"10m" help:"How long the gateway takes to send its clients away after SIGTERM. What stops it must wait longer before it kills it (compose.yaml: SLUICE_STOP_GRACE_PERIOD)."`
 	MaxAge          time.Duration `env:"SLUICE_MAX_CONNECTION_AGE" envDefault:"0s" min:"1s" max:"8760h" or:"0s" help:"The age at which a connection is sent away, at the latest; at the earliest it is sent away at half of it. So clients that stay for long spread over new gateways. 0s: never."`
 	AcksSize        int           `env:"SLUICE_ACKS_SIZE" envDefault:"100000" min:"1000" max:"100000000" help:"How many acknowledgements each partition keeps for services that read them and are late."`
 	CursorTTL       time.Duration `env:"SLUICE_CURSOR_TTL" envDefault:"720h" min:"1s" max:"87600h" help:"How long the cursors of a user are kept after the last acknowledgement."`
