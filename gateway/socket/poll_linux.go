@@ -18,6 +18,9 @@ import (
 	"sluice/gateway/lock"
 )
 
+// pollEvents are how many sockets get a turn at once.
+const pollEvents = 16
+
 // poller knows by epoll which sockets are ready. Go's own poller waits for epoll's
 // descriptor, so that no thread does.
 //
@@ -63,7 +66,7 @@ func (p *poller) run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	var events [128]unix.EpollEvent
+	var events [pollEvents]unix.EpollEvent
 	var ready [len(events)]*pollLink
 	var failure error
 	err := p.raw.Read(func(fd uintptr) bool {
@@ -86,6 +89,7 @@ func (p *poller) run(ctx context.Context) error {
 			if n < len(events) {
 				return false // wait until there is more
 			}
+			runtime.Gosched() // those who got a turn first: else a crowd that sends at once is in front of what others get
 		}
 	})
 	if failure != nil {

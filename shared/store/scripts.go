@@ -86,7 +86,7 @@ var (
 	lostConn   = redis.NewScript(lostConnLua)
 	finishCall = redis.NewScript(finishCallLua)
 
-	historyEnds = redis.NewScript(historyLua + endsLua)
+	historyEnds = redis.NewScript(idsLua + historyLua + endsLua)
 	trimHistory = redis.NewScript(historyLua + trimHistoryLua)
 )
 

@@ -148,24 +148,28 @@ func ParseClientFrame(msg []byte) (ClientFrame, error) {
 
 // FindToken is the token of a frame of which only the begin is there. Nothing behind it is looked at.
 func FindToken(begin []byte) (token string, found bool) {
-	dec := json.NewDecoder(bytes.NewReader(begin))
-	if first, err := dec.Token(); err != nil || first != json.Delim('{') {
+	i := validSpace(begin, 0)
+	if i == len(begin) || begin[i] != '{' {
 		return "", false
 	}
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
+	for i++; ; i++ {
+		name := validSpace(begin, i)
+		if i = validName(begin, name, '}'); i < 0 {
 			return "", false
 		}
-		if name == "token" {
-			return token, dec.Decode(&token) == nil && token != ""
+		quoted := begin[name:validString(begin, name+1)]
+		value := validSpace(begin, i)
+		if i = validEnd(begin, value); i < 0 {
+			return "", false
 		}
-		var other json.RawMessage
-		if dec.Decode(&other) != nil {
+		if text, _ := unquote(quoted); text == "token" {
+			token, found = unquote(begin[value:i])
+			return token, found && token != ""
+		}
+		if i = validSpace(begin, i); i == len(begin) || begin[i] != ',' {
 			return "", false
 		}
 	}
-	return "", false
 }
 
 var clientFields = [...]string{"type", "ref", "to", "after", "token", "device", "resume", "data", "event", "id", "retain", "on_gap", "name"}

@@ -156,24 +156,19 @@ const hexDigits = "0123456789abcdef"
 // become U+FFFD, so that a frame is always valid text.
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && size == 1 {
-				dst = append(append(dst, s[start:i]...), "\ufffd"...)
-				start = i + 1
+	for i := 0; i < len(s); i++ {
+		end := plainEnd(view(s), i)
+		if plain := s[i:end]; utf8.ValidString(plain) {
+			dst = append(dst, plain...)
+		} else {
+			for _, r := range plain {
+				dst = utf8.AppendRune(dst, r)
 			}
-			i += size
-			continue
 		}
-		if c >= 0x20 && c != '"' && c != '\\' {
-			i++
-			continue
+		if i = end; i == len(s) {
+			break
 		}
-		dst = append(dst, s[start:i]...)
-		switch c {
+		switch c := s[i]; c {
 		case '"', '\\':
 			dst = append(dst, '\\', c)
 		case '\n':
@@ -185,10 +180,8 @@ func AppendString(dst []byte, s string) []byte {
 		default:
 			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 		}
-		i++
-		start = i
 	}
-	return append(append(dst, s[start:]...), '"')
+	return append(dst, '"')
 }
 
 // view is s as bytes that must not be written to: no copy on the hot path.

@@ -14,9 +14,11 @@ if not size and ARGV[2] ~= '' then
   sum = size
 end
 local follows = {id = '', prev = '', first = ''}
-if ARGV[1] ~= '' then
-  local list = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', 1)
-  if list[1] then follows = look(list[1]) end
+if ARGV[1] ~= '' and not above(ARGV[1], newest.id) then
+  follows = oldest
+  if above(ARGV[1], oldest.id) then -- else it is the oldest one, and need not be read again
+    follows = look(redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', 1)[1])
+  end
 end
 return {
   oldest.id, oldest.prev, newest.id, sum and string.format('%.0f', sum) or '', size or -1,
