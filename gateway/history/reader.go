@@ -129,6 +129,7 @@ func (r *Reader) Read(ctx context.Context, user string, wanted ...*Reading) erro
 			return ErrEnded
 		}
 	}
+	defer limits.LastInLine() // many wait for the same
 	for i, f := range flights {
 		select {
 		case <-f.done:

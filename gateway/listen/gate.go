@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/pires/go-proxyproto"
+
+	"sluice/gateway/limits"
 )
 
 const (
@@ -32,6 +34,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		c.gated = false
+		limits.LastInLine()
 	}
 	if len(c.buf) > 0 {
 		n := copy(p, c.buf)

@@ -19,7 +19,7 @@ import (
 )
 
 // pollEvents are how many sockets get a turn at once.
-const pollEvents = 16
+const pollEvents = 128
 
 // poller knows by epoll which sockets are ready. Go's own poller waits for epoll's
 // descriptor, so that no thread does.
