@@ -19,11 +19,13 @@ const (
 // that were slow together catch up together. Events never change, and each says which
 // one is before it. So an event whose prev is where a reader stands is what comes next
 // for it, whatever has been trimmed or added since. What the pages do not tell is where
-// the history ends: for that it must be read.
+// the history ends: for that it must be read. And that may tell that what they have behind
+// some event has gone, deleted or lost in a failover: then it is forgotten.
 type pages struct {
 	mu     sync.Mutex
 	index  map[after]slot
-	oldest *page // in the order of their last use
+	of     map[string]map[*page]struct{} // by target
+	oldest *page                         // in the order of their last use
 	newest *page
 	bytes  int
 }
@@ -47,7 +49,9 @@ type page struct {
 	prev, next *page
 }
 
-func (p *pages) init() { p.index = make(map[after]slot) }
+func (p *pages) init() {
+	p.index, p.of = make(map[after]slot), make(map[string]map[*page]struct{})
+}
 
 // get returns the events that follow a position, as far as they are known, or nil.
 func (p *pages) get(target string, id wire.ID) []wire.Record {
@@ -85,10 +89,30 @@ func (p *pages) add(target string, records []wire.Record) {
 	for i := range records {
 		p.index[after{target, records[i].Prev}] = slot{pg, i}
 	}
+	if p.of[target] == nil {
+		p.of[target] = make(map[*page]struct{})
+	}
+	p.of[target][pg] = struct{}{}
 	p.append(pg)
 	p.bytes += pg.bytes
 	for p.bytes > pagesBytes {
 		p.drop(p.oldest)
+	}
+}
+
+// forget drops the pages of a target with events behind one up to another one, since a read has
+// told that there are none in the history. A reader that was led back from there would get them
+// again, and be led back, and so on, as each use keeps them.
+func (p *pages) forget(target string, behind, upTo wire.ID) {
+	if !behind.Less(upTo) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for pg := range p.of[target] {
+		if behind.Less(pg.records[len(pg.records)-1].ID) && !upTo.Less(pg.records[0].ID) {
+			p.drop(pg)
+		}
 	}
 }
 
@@ -103,6 +127,9 @@ func (p *pages) expire() {
 
 func (p *pages) drop(pg *page) {
 	p.unlink(pg)
+	if delete(p.of[pg.target], pg); len(p.of[pg.target]) == 0 {
+		delete(p.of, pg.target)
+	}
 	p.bytes -= pg.bytes
 	for i := range pg.records {
 		k := after{pg.target, pg.records[i].Prev}

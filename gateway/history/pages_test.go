@@ -41,6 +41,34 @@ func TestPagesGiveWhatFollows(t *testing.T) {
 	}
 }
 
+// TestPagesForget: what a read tells to have gone is in no page any more, whichever overlap, and the others stay.
+func TestPagesForget(t *testing.T) {
+	var p pages
+	p.init()
+	p.add("all", chainOf(100, 20, 10)) // 101 to 120
+	p.add("all", chainOf(110, 20, 10)) // to 130
+	p.add("all", chainOf(115, 5, 10))
+	p.add("all", chainOf(90, 10, 10))
+	p.add("all", chainOf(130, 10, 10))
+	p.add("topic:x", chainOf(100, 20, 10))
+	p.forget("all", wire.ID{Ms: 117}, wire.ID{Ms: 117})
+	if n := len(p.get("all", wire.ID{Ms: 100})); n != 20 {
+		t.Errorf("%d events follow, and nothing has gone", n)
+	}
+	p.forget("all", wire.ID{Ms: 117}, wire.ID{Ms: 120}) // 118 to 120
+	for at, want := range map[uint64]int{90: 10, 100: 0, 105: 0, 110: 0, 117: 0, 119: 0, 125: 0, 130: 10} {
+		if got := p.get("all", wire.ID{Ms: at}); len(got) != want {
+			t.Errorf("%d records follow %d, want %d", len(got), at, want)
+		}
+	}
+	if p.get("topic:x", wire.ID{Ms: 100}) == nil {
+		t.Error("another target's were forgotten")
+	}
+	if len(p.of["all"]) != 2 || len(p.of) != 2 {
+		t.Errorf("pages of %d targets, of all %d", len(p.of), len(p.of["all"]))
+	}
+}
+
 // TestPagesKeepNoMore: of what is too large for a page the rest does not stay in memory with its begin.
 func TestPagesKeepNoMore(t *testing.T) {
 	var p pages
@@ -69,7 +97,7 @@ func TestPagesAreBounded(t *testing.T) {
 		pg.used = time.Now().Add(-2 * pagesFor)
 	}
 	p.expire()
-	if p.bytes != 0 || len(p.index) != 0 || p.oldest != nil || p.newest != nil {
+	if p.bytes != 0 || len(p.index) != 0 || len(p.of) != 0 || p.oldest != nil || p.newest != nil {
 		t.Errorf("after their time %d bytes and %d places are kept", p.bytes, len(p.index))
 	}
 }

@@ -212,6 +212,9 @@ func (r *Reader) work() {
 		for _, f := range batch {
 			if f.err = err; err == nil {
 				f.Records = Render(&f.Page)
+				if f.Edges && f.After != wire.MaxID {
+					r.pages.forget(f.Target, f.last(), f.After)
+				}
 				r.pages.add(f.Target, f.Records)
 			}
 		}
@@ -222,6 +225,14 @@ func (r *Reader) work() {
 		}
 		r.mu.Unlock()
 	}
+}
+
+// last is the last event of the history that may be up to After, of a read of the ends.
+func (q *Reading) last() wire.ID {
+	if !q.Next.ID.IsZero() {
+		return q.Next.Prev
+	}
+	return q.Got.Newest
 }
 
 // Render makes the records of a page, as they would have come on the channel, and lets go
