@@ -153,10 +153,14 @@ func (r *reader) step() bool {
 	if err != nil {
 		return r.failed(err)
 	}
-	if h, _ := parseHeader(b); h.control() && (h.first&bitsOp != opClose || h.length == 1) {
+	h, _ := parseHeader(b)
+	if h.control() && (h.first&bitsOp != opClose || h.length == 1) {
 		return r.control(h)
 	}
-	return r.message()
+	if b, err = r.br.Peek(h.size); err == nil {
+		h, _ = parseHeader(b) // with the length of a long one
+	}
+	return r.message(int(min(h.length, mostAhead)))
 }
 
 // whole reports whether there is a whole message in the buffer.
@@ -194,8 +198,14 @@ func (r *reader) control(h header) bool {
 	return true
 }
 
-// message lets gorilla read a message, or refuse what comes instead.
-func (r *reader) message() bool {
+// mostAhead bounds what is made ready for a message whose header says that it is so long, in bytes.
+const mostAhead = 64 << 10
+
+// makeRoom lets a buffer take so many bytes more without being copied as it grows.
+func makeRoom(buf *bytes.Buffer, n int) { buf.Grow(max(0, n) + bytes.MinRead) }
+
+// message lets gorilla read a message, or refuse what comes instead. ahead is about how long it may be.
+func (r *reader) message(ahead int) bool {
 	r.ws.SetReadLimit(int64(r.group.opts.MaxMessage))
 	kind, body, err := r.ws.NextReader()
 	if err != nil {
@@ -207,9 +217,10 @@ func (r *reader) message() bool {
 	buf := buffers.Get().(*bytes.Buffer)
 	buf.Reset()
 	if _, known := r.c.whose(); !known {
-		err = r.unknown(buf, body)
+		err = r.unknown(buf, body, ahead)
 	}
 	if err == nil {
+		makeRoom(buf, ahead-buf.Len())
 		_, err = buf.ReadFrom(body)
 	}
 	if err != nil {
@@ -228,7 +239,8 @@ func (r *reader) message() bool {
 
 // unknown reads a message of a socket that is nobody's yet: all of it if it is short, and of a longer one as much as
 // shows whose it is.
-func (r *reader) unknown(buf *bytes.Buffer, body io.Reader) error {
+func (r *reader) unknown(buf *bytes.Buffer, body io.Reader, ahead int) error {
+	makeRoom(buf, min(ahead, maxUnknown+1))
 	n, err := buf.ReadFrom(io.LimitReader(body, maxUnknown+1))
 	if err != nil || n <= maxUnknown {
 		return err
@@ -239,6 +251,7 @@ func (r *reader) unknown(buf *bytes.Buffer, body io.Reader) error {
 	if _, known := r.c.whose(); known {
 		return nil
 	}
+	makeRoom(buf, min(ahead, maxStranger)-buf.Len())
 	n, err = buf.ReadFrom(io.LimitReader(body, maxStranger-n+1))
 	if err == nil && n > maxStranger-maxUnknown-1 {
 		err = websocket.ErrReadLimit
