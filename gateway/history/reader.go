@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -144,7 +145,7 @@ func (r *Reader) Read(ctx context.Context, user string, wanted ...*Reading) erro
 	return nil
 }
 
-// Query reads for the caller alone.
+// Query reads for the caller alone. Also without an error each may have an Err of its own.
 func (r *Reader) Query(ctx context.Context, wanted ...*store.Query) error {
 	return r.read(ctx, wanted...)
 }
@@ -210,7 +211,7 @@ func (r *Reader) work() {
 		}
 		err := r.read(r.ctx, queries...)
 		for _, f := range batch {
-			if f.err = err; err == nil {
+			if f.err = cmp.Or(err, f.Err); f.err == nil {
 				f.Records = Render(&f.Page)
 				if f.Edges && f.After != wire.MaxID {
 					r.pages.forget(f.Target, f.last(), f.After)

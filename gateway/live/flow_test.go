@@ -233,6 +233,56 @@ func TestRedisIsAway(t *testing.T) {
 	})
 }
 
+// TestNodeIsAway: while one node of a Cluster is away what was lost of targets on others is read again, and what they have is read for
+// newcomers, however many targets cannot be.
+func TestNodeIsAway(t *testing.T) {
+	play(t, func(w *world) {
+		p := w.person("a", 10_000)
+		var away, there []string
+		for i := 0; len(away) < 5*rereadBatch || len(there) < 5; i++ {
+			switch to := fmt.Sprint("topic:", i); {
+			case partitionOf(to) == 0 && len(away) < 5*rereadBatch:
+				away = append(away, to)
+			case partitionOf(to) == 1 && len(there) < 5:
+				there = append(there, to)
+			}
+		}
+		for _, to := range append(slices.Clone(away), there...) {
+			p.subscribe(to, Now())
+		}
+		w.mu.Lock()
+		w.away = map[int]bool{0: true}
+		w.mu.Unlock()
+		all := append(slices.Clone(away), there...)
+		for _, to := range all {
+			w.message(true, w.add(to))
+		}
+		w.beat()
+		time.Sleep(5 * time.Second)
+		for _, to := range there {
+			p.has(to, 0, 1)
+		}
+		for _, to := range away {
+			p.has(to, 0, 0)
+		}
+		q := w.person("b", 1000)
+		q.subscribe(there[0], Earliest())
+		q.readAll()
+		if events, _ := q.events(there[0]); len(events) != 1 {
+			t.Errorf("a newcomer has %d events", len(events))
+		}
+		w.mu.Lock()
+		w.away = nil
+		w.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		for _, to := range all {
+			p.has(to, 0, 1)
+		}
+		p.leave()
+		q.leave()
+	})
+}
+
 // TestNoCursor: while a device's cursors cannot be written, a new subscription is refused and is none, and one that
 // moves is answered later: never both.
 func TestNoCursor(t *testing.T) {

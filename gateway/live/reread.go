@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	rereaders   = 4        // goroutines that re-read
-	rereadBatch = 64       // targets in one round trip
-	rereadBytes = 64 << 10 // of each, about
+	rereaders   = 4                      // goroutines that re-read
+	rereadBatch = 64                     // targets in one round trip
+	rereadBytes = 64 << 10               // of each, about
+	rereadPause = 200 * time.Millisecond // where some cannot be read
 )
 
 // rereads are targets of which the live flow may have lost something: after a jump
@@ -169,7 +170,11 @@ func (r *rereads) look(ctx context.Context, batch []*target) (differ []*target, 
 	if err := r.flow.o.History.Query(ctx, queries...); err != nil {
 		return batch, err
 	}
+	defer r.later(ctx, queries, targets)
 	for i, t := range targets {
+		if queries[i].Err != nil {
+			continue
+		}
 		t.shard.mu.Lock()
 		if queries[i].Got.Newest != queries[i].After {
 			t.eventBytes = int32(min(queries[i].EventBytes, math.MaxInt32))
@@ -180,6 +185,23 @@ func (r *rereads) look(ctx context.Context, batch []*target) (differ []*target, 
 		t.shard.mu.Unlock()
 	}
 	return differ, nil
+}
+
+// later queues the targets again that could not be read, so that others need not wait for them, and waits a little.
+func (r *rereads) later(ctx context.Context, queries []*store.Query, targets []*target) {
+	some := false
+	for i, t := range targets {
+		if queries[i].Err == nil {
+			continue
+		}
+		some = true
+		t.shard.mu.Lock()
+		r.add(t)
+		t.shard.mu.Unlock()
+	}
+	if some {
+		ops.Pause(ctx, rereadPause)
+	}
 }
 
 // page is how many events of a target are read at once. The shard's lock is held.
@@ -220,7 +242,11 @@ func (r *rereads) read(ctx context.Context, batch []*target) (again []*target, e
 	if err := r.flow.o.History.Query(ctx, queries...); err != nil {
 		return targets, err
 	}
+	defer r.later(ctx, queries, targets)
 	for i, t := range targets {
+		if queries[i].Err != nil {
+			continue
+		}
 		got := &piece{records: history.Render(&queries[i].Page), edges: queries[i].Got}
 		t.shard.mu.Lock()
 		if r.mend(t, stood[i], got, now, queries[i].Page.More) {

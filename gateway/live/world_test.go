@@ -38,6 +38,7 @@ type world struct {
 	all       map[string][]wire.Event // also those that were trimmed
 	slow      time.Duration           // of each read
 	down      bool                    // reads fail
+	away      map[int]bool            // partitions of which they do
 	seq       [partitions]uint64
 	epoch     [partitions]uint64
 	written   map[string]int // sessions
@@ -98,6 +99,10 @@ func (w *world) Query(_ context.Context, queries ...*store.Query) error {
 	}
 	for _, q := range queries {
 		w.reads++
+		if w.away[partitionOf(q.Target)] {
+			q.Err = errors.New("no link to its node")
+			continue
+		}
 		events := w.stored[q.Target]
 		q.Got, q.Next, q.Page = store.Edges{Empty: len(events) == 0}, store.Next{}, store.Page{}
 		if len(events) > 0 && q.Edges {

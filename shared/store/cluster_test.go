@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"sluice/shared/store"
 	"sluice/shared/store/storetest"
 	"sluice/shared/wire"
@@ -88,5 +90,47 @@ func targetOf(s *store.Store, partition int) string {
 		if target := fmt.Sprintf("topic:t%d", i); s.Partition(target) == partition {
 			return target
 		}
+	}
+}
+
+// TestHistoriesWithoutANode: of a Cluster of which one node is away, dead or frozen, the histories on the others are read, together with
+// those that cannot be.
+func TestHistoriesWithoutANode(t *testing.T) {
+	for name, leave := range map[string]func(*storetest.Server){"dead": (*storetest.Server).Stop, "frozen": (*storetest.Server).Pause} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nodes := storetest.Nodes(t, 2, "--cluster-require-full-coverage", "no")
+			s := storetest.Open(t, fmt.Sprintf("redis://%s,%s", nodes[0].Addr(), nodes[1].Addr()), nil)
+			here := make([]bool, s.Config().Partitions) // of each partition, whether it is on the first node
+			var queries []*store.Query
+			for p := range here {
+				q := &store.Query{Target: targetOf(s, p), Edges: true, Limit: 10}
+				key := storetest.Key(p, "history:"+q.Target)
+				add := func(n *storetest.Server) error {
+					return n.Client().XAdd(t.Context(), &redis.XAddArgs{Stream: key, ID: "5-1", Values: []string{"data", "1"}}).Err()
+				}
+				if here[p] = add(nodes[0]) == nil; !here[p] {
+					if err := add(nodes[1]); err != nil {
+						t.Fatal(err)
+					}
+				}
+				queries = append(queries, q)
+			}
+			if err := s.History(t.Context(), queries...); err != nil {
+				t.Fatal(err)
+			}
+			leave(nodes[1])
+			if err := s.History(t.Context(), queries...); err != nil {
+				t.Fatal(err)
+			}
+			for p, q := range queries {
+				if (q.Err == nil) != here[p] || here[p] && (len(q.Page.Events) != 1 || q.Got.Newest.Ms != 5) {
+					t.Errorf("partition %d, on the first node %v: %+v", p, here[p], q)
+				}
+			}
+			if name == "frozen" {
+				nodes[1].Resume()
+			}
+		})
 	}
 }

@@ -3,7 +3,9 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -103,7 +105,8 @@ type Query struct {
 	Edges  bool // ask for the edges, and what follows After
 	Limit  int  // events at most, 0: none wanted
 
-	// Results. The first three are asked for with Edges, and cost no entry.
+	// Results. Those behind Err and before Page are asked for with Edges, and cost no entry.
+	Err        error // with one the others say nothing
 	Got        Edges
 	Next       Next // zero when nothing follows After
 	EventBytes int  // of an event of this history, on average; 0: not known
@@ -113,8 +116,39 @@ type Query struct {
 // History reads pieces of histories, in one round trip. In each query the edges
 // are read before the page, so an id that was ever given to a client and is above
 // Newest is none that this history knows. A key that holds no stream is an empty
-// history.
+// history. With an error none of them was read. On a Cluster, of which one node may be
+// away, only some may have been: then the others have an Err.
 func (s *Store) History(ctx context.Context, queries ...*Query) error {
+	err := s.histories(ctx, queries)
+	if err == nil || !s.PerPartition() || ctx.Err() != nil {
+		return err
+	}
+	// Once more by partition, each whole or not at all: in a pipeline to many nodes it is not known well enough what one of them did.
+	byPartition := make(map[int][]*Query)
+	for _, q := range queries {
+		p := s.keys.partition(q.Target)
+		byPartition[p] = append(byPartition[p], q)
+	}
+	if len(byPartition) == 1 {
+		return err
+	}
+	var group sync.WaitGroup
+	for _, of := range byPartition {
+		group.Go(func() {
+			err := s.histories(ctx, of)
+			for _, q := range of {
+				q.Err = err
+			}
+		})
+	}
+	group.Wait()
+	if slices.ContainsFunc(queries, func(q *Query) bool { return q.Err == nil }) {
+		return nil
+	}
+	return err
+}
+
+func (s *Store) histories(ctx context.Context, queries []*Query) error {
 	err := s.history(ctx, historyEnds.EvalSha, queries)
 	if isNoScript(err) { // a restart, or another node
 		err = s.history(ctx, historyEnds.Eval, queries)
@@ -131,7 +165,7 @@ func (s *Store) history(ctx context.Context, run runScript, queries []*Query) er
 	pages := make([]*redis.XMessageSliceCmd, len(queries))
 	for i, q := range queries {
 		p := s.keys.partition(q.Target)
-		q.Got, q.Next, q.EventBytes, q.Page = Edges{Empty: true}, Next{}, 0, Page{}
+		q.Err, q.Got, q.Next, q.EventBytes, q.Page = nil, Edges{Empty: true}, Next{}, 0, Page{}
 		if q.Edges {
 			c := s.endsOf(p, q.Target, &q.After, 0)
 			edges[i] = run(ctx, pipe, c.keys, c.args...)
