@@ -233,6 +233,7 @@ test("a device whose token becomes another user's goes on where that one acknowl
   await acked("bob", "shared", to, await system.add(to, 1));
   bob.close();
   await system.add(to, 2);
+  await until("two is in the history", async () => (await system.redis("XLEN", system.key(to, "history"))) >= 2);
   let user = "alice";
   const proxy = await Proxy.to(t, gateway().port);
   const s = client(t, proxy.url, { device: "shared", getToken: () => token(user) });
