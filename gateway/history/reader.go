@@ -17,6 +17,8 @@ const (
 	// events. What they have in bytes, all together, is the Reader's budget.
 	mostReads  = 32
 	mostEvents = 256
+	// inLine is how many go on at a time with what was read.
+	inLine = 32
 	// userShare is the part of the budget that one user may have.
 	userShare = 4
 	// besides is what a read takes besides its events.
@@ -54,6 +56,7 @@ type Reader struct {
 	maxEvent int // bytes
 	pages    pages
 	loops    sync.WaitGroup
+	line     limits.Line // of those that have what they wanted
 
 	ctx    context.Context // of the reads
 	cancel context.CancelFunc
@@ -94,7 +97,7 @@ type flight struct {
 // of up to maxEvent bytes. Run must be called.
 func NewReader(read func(context.Context, ...*store.Query) error, budget int64, maxEvent int) *Reader {
 	r := &Reader{
-		read: read, maxEvent: maxEvent, latest: make(map[place]*flight), busy: make(map[string][]*flight),
+		read: read, maxEvent: maxEvent, line: limits.NewLine(inLine), latest: make(map[place]*flight), busy: make(map[string][]*flight),
 		queue: limits.NewQueue[*flight](limits.Bounds{Size: budget, KeySize: budget / userShare}),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -130,7 +133,7 @@ func (r *Reader) Read(ctx context.Context, user string, wanted ...*Reading) erro
 			return ErrEnded
 		}
 	}
-	defer limits.LastInLine() // many wait for the same
+	defer r.line.Stand() // many wait for the same
 	for i, f := range flights {
 		select {
 		case <-f.done:

@@ -2,17 +2,18 @@ package limits
 
 import "runtime"
 
-// inLine is how many goroutines of crowds may be ready to run at once: few enough that what a message for others waits behind is a
-// millisecond or two of work, and enough that a crowd gets on where others keep the processors busy.
-const inLine = 32
+// Line lets goroutines of a crowd get ready to run some at a time. Thousands of clients that send at once, or whose answers come at
+// once, each have a goroutine that can run then, and Go runs them in that order: a message for others would wait behind every one of
+// them. So they stand in line where they have waited.
+type Line chan struct{}
 
-var line = make(chan struct{}, inLine)
+// NewLine makes a Line of which so many are ready at a time: few enough that what others wait behind is a millisecond or two of work,
+// and enough that the crowd gets on where others keep the processors busy.
+func NewLine(ready int) Line { return make(Line, ready) }
 
-// LastInLine lets the caller go on behind those that can run already. Thousands of clients that send at once, or whose answers come
-// at once, each have a goroutine that can run then, and Go runs them in that order: a message for others would wait behind every one
-// of them. So they call this where they have waited, and only some of them are ready at a time.
-func LastInLine() {
-	line <- struct{}{}
+// Stand lets the caller go on behind those that can run already.
+func (l Line) Stand() {
+	l <- struct{}{}
 	runtime.Gosched()
-	<-line
+	<-l
 }

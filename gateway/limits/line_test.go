@@ -7,17 +7,18 @@ import (
 	"testing"
 )
 
-// TestLastInLine: between two turns of a goroutine that yields only some of a crowd go on, and all of them in the end.
-func TestLastInLine(t *testing.T) {
+// TestLine: between two turns of a goroutine that yields only some of a crowd go on, and all of them in the end.
+func TestLine(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	const crowd = 2000
+	const crowd, ready = 2000, 32
+	line := NewLine(ready)
 	var all sync.WaitGroup
 	began := make(chan struct{})
 	var done atomic.Int64
 	for range crowd {
 		all.Go(func() {
 			<-began
-			LastInLine()
+			line.Stand()
 			done.Add(1)
 		})
 	}
@@ -30,7 +31,7 @@ func TestLastInLine(t *testing.T) {
 		most = max(most, done.Load()-before)
 	}
 	all.Wait()
-	if most > 2*inLine {
-		t.Errorf("%d of a crowd went on between two turns of another, want about %d", most, inLine)
+	if most > 2*ready {
+		t.Errorf("%d of a crowd went on between two turns of another, want about %d", most, ready)
 	}
 }

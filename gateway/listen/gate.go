@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/pires/go-proxyproto"
-
-	"sluice/gateway/limits"
 )
 
 const (
@@ -34,7 +32,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		c.gated = false
-		limits.LastInLine()
+		c.listener.line.Stand()
 	}
 	if len(c.buf) > 0 {
 		n := copy(p, c.buf)

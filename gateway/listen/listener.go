@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"sluice/gateway/limits"
 )
 
 // Reasons why a connection was not taken, or ended.
@@ -30,6 +32,8 @@ const (
 	reserveShare = 16
 	// sayEvery bounds the lines in the log about clients that cannot be taken.
 	sayEvery = 10 * time.Second
+	// inLine is how many headers get parsed at a time.
+	inLine = 32
 	// longestPause is after a failure to accept.
 	longestPause = time.Second
 )
@@ -52,6 +56,7 @@ type Listener struct {
 	room chan struct{} // something ended
 	done chan struct{}
 	end  sync.Once
+	line limits.Line // of those whose header is whole
 
 	mu      sync.Mutex
 	open    int
@@ -61,7 +66,7 @@ type Listener struct {
 
 // New makes a listener of one. The Listener closes it.
 func New(l net.Listener, o Options) *Listener {
-	listener := &Listener{Listener: l, o: o, room: make(chan struct{}, 1), done: make(chan struct{}), said: make(map[string]time.Time)}
+	listener := &Listener{Listener: l, o: o, room: make(chan struct{}, 1), done: make(chan struct{}), said: make(map[string]time.Time), line: limits.NewLine(inLine)}
 	if o.Files > 0 {
 		listener.most = max(1, o.Files-reserve-o.Files/reserveShare)
 	}

@@ -224,7 +224,7 @@ func (l *pollLink) serve(deaf bool) (more bool) {
 	r.c = l.c
 	for !more && r.step() && !l.c.isHeld() {
 		more = l.poller.turns.crowd.Load()
-		runtime.Gosched() // else what others get waits until each of those who send all the time has had its 10 ms
+		l.poller.turns.line.Stand() // else what others get waits until each of those who send all the time has had its 10 ms
 	}
 	r.c, l.kept = nil, nil
 	switch {

@@ -17,19 +17,22 @@ const (
 	// than leastTurns.
 	turnsShare = 8
 	leastTurns = 4
+	// inLine is how many of them go on with the next message at a time.
+	inLine = 128
 )
 
 // turns lets polled sockets read, in turn by key.
 type turns struct {
 	group *Group
 	crowd atomic.Bool // somebody waits
+	line  limits.Line
 
 	mu    lock.Mutex[lock.Turns]
 	queue *limits.Queue[*Conn]
 }
 
 func (t *turns) init(g *Group) {
-	t.group = g
+	t.group, t.line = g, limits.NewLine(inLine)
 	n := g.opts.turns
 	if n == 0 {
 		n = maxTurns
